@@ -1,0 +1,1 @@
+"""Signed feeds and the authority that rests on them. Knows no SQLite, no HTTP and no datasets."""

@@ -1,0 +1,76 @@
+"""What folding an entry changed, told to dispatch and to waiting requests after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from federation.ids import SiteID
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetAdded:
+    """A dataset entered the log; its tasks and counts are in the tables."""
+
+    dataset: int  # local number
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetChanged:
+    """pause, resume, priority, needs, extend, retry, cancel: read the tables again."""
+
+    dataset: int
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsGranted:
+    """Units of these tasks (local task numbers) now belong to a site."""
+
+    dataset: int
+    tasks: Sequence[int]
+    ranges: Sequence[int]  # flat half-open pairs
+    to: SiteID
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsReleased:
+    dataset: int
+    tasks: Sequence[int]
+    ranges: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsSettled:
+    """First successes, newly accepted; only units that were not settled before."""
+
+    task: int  # local task number
+    jobs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsFaulted:
+    """Accepted attempts that were no success: (job, outcome) pairs as two columns."""
+
+    task: int
+    jobs: Sequence[int]
+    outcomes: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitsFailed:
+    """Units whose accepted payload failures now exceed their retries."""
+
+    task: int
+    jobs: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class UserChanged:
+    key: bytes
+
+
+Change = (
+    DatasetAdded | DatasetChanged | UnitsGranted | UnitsReleased | UnitsSettled | UnitsFaulted
+    | UnitsFailed | UserChanged
+)
