@@ -1,0 +1,50 @@
+PYTHON ?= python3.11
+BIN = .venv/bin
+SEED ?= 1
+
+.PHONY: demo test check sim bench docs setup clean
+
+demo: .venv/.demo  ## Run the atmospheric dataset to its end on one site; prints a table and a picture
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m examples.demo
+
+test: .venv/.dev  ## All tests that need no cluster
+	@$(BIN)/python -m pytest tests
+
+check: .venv/.dev  ## Format, lint, types, the pilot's Python floor, the import table
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/vermin -q --no-tips --eval-annotations --violations -t=3.6- pilot
+	@$(BIN)/python -m pytest tests/test_architecture.py
+
+sim: .venv/.dev  ## Random fault schedules on a simulated disk and clock: make sim SEED=7
+	@$(BIN)/python -m tests.simulation --seed $(SEED) --minutes 5
+
+bench: .venv/.demo .venv/.dev  ## Every figure that we promise; table and build/bench.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+docs: .venv/.dev  ## Run every command that the documentation shows
+	@$(BIN)/python -m pytest tests/test_docs.py
+
+setup: .venv/.dev
+
+clean:
+	rm -rf build .demo .mypy_cache .ruff_cache .pytest_cache
+
+.venv/bin/pip:
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip wheel "setuptools>=68"
+
+.venv/.base: .venv/bin/pip setup.py
+	@echo "installing Icefloe into .venv"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.dev: .venv/.base
+	@echo "installing the development tools"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev,demo]"
+	@touch $@ .venv/.demo
+
+.venv/.demo: .venv/.base
+	@echo "installing the physics packages of the demo"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo]"
+	@touch $@

@@ -1,0 +1,110 @@
+"""The borders between packages, read from the imports themselves."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"keys", "federation", "node", "schedulers", "pilot", "tests", "bench", "examples"}
+MAY_IMPORT = {
+    "keys": set(),
+    "federation": {"keys"},
+    "schedulers": set(),
+    "pilot": set(),
+    "node": {"keys", "federation", "schedulers", "pilot"},
+}
+# What a package of ours must never see, whoever else uses it.
+FORBIDDEN = {
+    "keys": {"twisted", "apsw", "sqlite3", "treq"},
+    "federation": {"apsw", "sqlite3", "treq", "http", "pydantic"},
+    "schedulers": {"apsw", "sqlite3", "treq"},
+}
+# Cores: no Twisted, no files, no clock, no randomness.
+PURE = [
+    "federation/ids.py", "federation/limits.py", "federation/errors.py", "federation/codec.py",
+    "federation/entry.py", "federation/feed.py", "federation/records.py", "federation/shard.py",
+    "federation/settle.py", "node/dispatch.py", "node/ranges.py", "node/model/dag.py",
+    "node/model/share.py", "pilot/expand.py",
+]  # fmt: skip
+IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}
+# The command line must start fast and work without a server's libraries.
+CLI_NEVER_AT_START = {"twisted", "treq", "apsw", "rich", "pydantic", "nacl", "cryptography"}
+
+
+def imports(path: Path, *, top_only: bool = False) -> set[str]:
+    """Full names of the modules that a file imports; top_only: what runs at import."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    stack: list[ast.AST] = [tree]
+    while stack:
+        here = stack.pop()
+        if top_only and isinstance(here, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(here, ast.If) and "TYPE_CHECKING" in ast.dump(here.test):
+            continue
+        if isinstance(here, ast.Import):
+            found.update(alias.name for alias in here.names)
+        elif isinstance(here, ast.ImportFrom):
+            assert here.level == 0, f"{path}: relative import"
+            found.add(here.module or "")
+        stack.extend(ast.iter_child_nodes(here))
+    return found
+
+
+def roots(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_packages_import_only_what_lies_below_them(package: str) -> None:
+    assert files(package)
+    for path in files(package):
+        crossed = (roots(imports(path)) & OURS) - MAY_IMPORT[package] - {package}
+        assert not crossed, f"{path.relative_to(ROOT)} imports {crossed}"
+
+
+@pytest.mark.parametrize("package", sorted(FORBIDDEN))
+def test_packages_do_not_see_what_is_not_theirs(package: str) -> None:
+    for path in files(package):
+        seen = roots(imports(path)) & FORBIDDEN[package]
+        assert not seen, f"{path.relative_to(ROOT)} imports {seen}"
+
+
+def test_pilot_is_standard_library_only() -> None:
+    for path in files("pilot"):
+        foreign = roots(imports(path)) - set(sys.stdlib_module_names) - {"pilot"}
+        assert not foreign, f"{path.relative_to(ROOT)} imports {foreign}"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_cores_touch_no_outside_world(name: str) -> None:
+    path = ROOT / name
+    assert path.exists(), f"{name} is listed as a core but is gone"
+    seen = roots(imports(path)) & IMPURE
+    assert not seen, f"{name} imports {seen}"
+
+
+def test_only_site_connects_http_and_store() -> None:
+    for path in files("node/store"):
+        above = {name for name in imports(path) if name.startswith(("node.http", "node.cli"))}
+        assert not above, f"{path.relative_to(ROOT)} imports {above}"
+
+
+def test_setup_lists_every_package_and_no_tests() -> None:
+    listed = next(
+        ast.literal_eval(word.value)
+        for word in ast.walk(ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")))
+        if isinstance(word, ast.keyword) and word.arg == "packages"
+    )
+    present = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for package in MAY_IMPORT
+        for path in (ROOT / package).rglob("__init__.py")
+    }
+    assert set(listed) == present
