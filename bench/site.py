@@ -1,0 +1,107 @@
+"""A throw-away site for measurements: own home, own key, real `floe` commands, real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+FLOE = str(Path(sys.executable).with_name("floe"))
+
+
+class Site:
+    """One node in the background; `run` calls the command line, `cpu_s` reads the node's CPU."""
+
+    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+        self.home = home
+        self.environment = environment
+        self.pid = 0
+
+    def run(self, *arguments: str, check: bool = True, text: str | None = None) -> str:
+        done = subprocess.run(
+            [FLOE, *arguments],
+            env=self.environment,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.home.parent,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            shown = " ".join(arguments)
+            raise SystemExit(f"floe {shown}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def up(self) -> None:
+        self.run("up", "--detach")
+        self.pid = int(self.json("status")["pid"])
+
+    def cpu_s(self) -> float:
+        return process_cpu_s(self.pid)
+
+    def rss_mb(self) -> float:
+        text = Path(f"/proc/{self.pid}/status").read_text()
+        line = next(line for line in text.splitlines() if line.startswith("VmRSS"))
+        return int(line.split()[1]) / 1024
+
+    def pilots(self) -> list[int]:
+        """Process ids of this site's pilots and their helpers, payloads excluded."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+                if any(bytes(self.home) in word for word in words) and b"python" in words[0]:
+                    found.append(int(folder.name))
+        return [pid for pid in found if pid != self.pid]
+
+    def wait(self, name: str, timeout_s: int = 600) -> None:
+        self.run("wait", name, "--timeout", str(timeout_s))
+
+
+def process_cpu_s(pid: int) -> float:
+    """CPU seconds of all threads of a process so far, to the nanosecond where the kernel tells."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+@contextlib.contextmanager
+def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Iterator[Site]:
+    """A running site that is taken down and removed at the end, whatever happens."""
+    base = Path(tempfile.mkdtemp(prefix="floe-bench-"))
+    environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
+    here = Site(base / "home", environment)
+    try:
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", base / "id"],
+            check=True,
+        )
+        here.run("init", "--name", "bench", "--key", str(base / "id"), "--slots", str(slots))
+        if config:
+            with (here.home / "config.toml").open("a", encoding="utf-8") as file:
+                file.write(config)
+        if preload:
+            environment["LD_PRELOAD"] = preload
+        here.up()
+        environment.pop("LD_PRELOAD", None)
+        yield here
+    finally:
+        here.run("down", check=False)
+        until = time.monotonic() + 15
+        while here.pilots() and time.monotonic() < until:
+            time.sleep(0.1)
+        shutil.rmtree(base, ignore_errors=True)
