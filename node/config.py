@@ -1,0 +1,242 @@
+"""Settings of a site: config.toml in its home, read once at start, all mistakes told at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+CONFIG_BYTES_MAX = 1024 * 1024
+NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMGTP]i?B|B)")
+_TIME = re.compile(r"([0-9]+)(s|m|h|d)")
+_FACTORS: dict[str, int] = {"B": 1} | {
+    unit + suffix: (1024 if suffix == "iB" else 1000) ** power
+    for power, unit in enumerate("kMGTP", start=1)
+    for suffix in ("B", "iB")
+}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class ConfigError(Exception):
+    """config.toml cannot be used; the message lists every problem with its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    listen: str = "127.0.0.1:0"  # HOST:PORT; port 0 takes a free one and keeps it from then on
+    url: str = ""  # how pilots and people reach the API, where that is not the address above
+    names: tuple[str, ...] = ()  # more host names in the certificate
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    network_home: bool = False  # allow a home on a network file system
+    blobs_bytes_max: int = 100 * 10**9  # quota of the blob folder
+    free_bytes_min: int = 200 * 10**6  # below it nothing new is taken in
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """[site.local]: pilots as child processes on the node's own machine."""
+
+    pilots_min: int = 0  # kept even when there is nothing to do
+    pilots_max: int = 1
+    slots: int = field(default_factory=lambda: os.cpu_count() or 1)  # units at once, each pilot
+    gpus: int = 0
+    memory_bytes: int = 0  # for all units of a pilot; 0: the machine's memory / pilots_max
+    disk_bytes: int = 0  # 0: what is free / pilots_max
+    idle_s: int = 300  # a pilot with nothing to do ends after so long
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    name: str = "site"
+    api: ApiConfig = field(default_factory=ApiConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
+    local: LocalConfig = field(default_factory=LocalConfig)
+
+
+def size(text: object) -> int:
+    """Bytes of "2GB" or "2GiB". Raises ValueError."""
+    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError('is no size; write "2GB" or "2GiB"')
+    return round(float(found[1]) * _FACTORS[found[2]])
+
+
+def duration_s(text: object) -> int:
+    """Seconds of "90s", "30m", "4h" or "2d". Raises ValueError."""
+    found = _TIME.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError('is no time; write "90s", "30m", "4h" or "2d"')
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+def _string(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is no string")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ValueError("is no site name; write a-z, 0-9 and -, up to 32 characters")
+    return value
+
+
+def _listen(value: object) -> str:
+    host, colon, port = _string(value).rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ValueError('is no address; write "HOST:PORT", such as "127.0.0.1:0"')
+    return _string(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")
+    return value
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ValueError("is no list of names")
+    return tuple(value)
+
+
+def _count(low: int, high: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(f"is no whole number from {low} to {high:,}")
+        return value
+
+    return read
+
+
+Reader = Callable[[object], Any]
+# Key in the file -> (field, reader). One table a section, so that `floe config` can list them.
+API: Mapping[str, tuple[str, Reader]] = {
+    "listen": ("listen", _listen),
+    "url": ("url", _string),
+    "names": ("names", _names),
+}
+STORE: Mapping[str, tuple[str, Reader]] = {
+    "network_home": ("network_home", _flag),
+    "blobs_max": ("blobs_bytes_max", size),
+    "free_min": ("free_bytes_min", size),
+}
+LOCAL: Mapping[str, tuple[str, Reader]] = {
+    "pilots_min": ("pilots_min", _count(0, 1000)),
+    "pilots_max": ("pilots_max", _count(0, 1000)),
+    "slots": ("slots", _count(1, 4096)),
+    "gpus": ("gpus", _count(0, 64)),
+    "memory": ("memory_bytes", size),
+    "disk": ("disk_bytes", size),
+    "idle": ("idle_s", duration_s),
+}
+
+
+def load(path: Path) -> Config:
+    """Read config.toml; a missing file means every default. Raises ConfigError."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return Config()
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    if len(content) > CONFIG_BYTES_MAX:
+        raise ConfigError(f"{path} is larger than {CONFIG_BYTES_MAX:,} bytes")
+    try:
+        return parse(content.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def parse(text: str) -> Config:
+    """Settings from the text of a config.toml. Raises ConfigError with every problem."""
+    try:
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"is no TOML: {error}") from None
+    problems: list[str] = []
+    sites = _table(document, "site", problems)
+    _unknown(document, "", ["name", "api", "store", "site"], problems)
+    _unknown(sites, "site.", ["local"], problems)
+    config = Config(
+        api=ApiConfig(**_section(document, "api", API, problems)),
+        store=StoreConfig(**_section(document, "store", STORE, problems)),
+        local=LocalConfig(**_section(sites, "local", LOCAL, problems, "site.")),
+        **_values(document, "", {"name": ("name", _name)}, problems),
+    )
+    if config.local.pilots_min > config.local.pilots_max:
+        problems.append("site.local.pilots_min is more than site.local.pilots_max")
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise ConfigError("\n  ".join([count, *problems]))
+    return config
+
+
+def _table(document: Mapping[str, Any], key: str, problems: list[str]) -> Mapping[str, Any]:
+    table = document.get(key, {})
+    if isinstance(table, dict):
+        return table
+    problems.append(f"{key} is no table; write [{key}]")
+    return {}
+
+
+def _section(
+    document: Mapping[str, Any],
+    key: str,
+    known: Mapping[str, tuple[str, Reader]],
+    problems: list[str],
+    prefix: str = "",
+) -> dict[str, Any]:
+    table = _table(document, key, problems)
+    _unknown(table, f"{prefix}{key}.", list(known), problems)
+    return _values(table, f"{prefix}{key}.", known, problems)
+
+
+def _values(
+    table: Mapping[str, Any],
+    prefix: str,
+    known: Mapping[str, tuple[str, Reader]],
+    problems: list[str],
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, (name, read) in known.items():
+        if key not in table:
+            continue
+        try:
+            found[name] = read(table[key])
+        except ValueError as error:
+            problems.append(f"{prefix}{key}  {table[key]!r} {error}")
+    return found
+
+
+def _unknown(table: Mapping[str, Any], prefix: str, known: list[str], problems: list[str]) -> None:
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(known)}"
+            problems.append(f"{prefix}{key}  is unknown; {hint}")
+
+
+def as_tables(config: Config) -> dict[str, Any]:
+    """Every setting with its value in use, as `floe config` shows it."""
+
+    def section(value: object) -> dict[str, Any]:
+        return {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
+
+    return {
+        "name": config.name,
+        "api": section(config.api),
+        "store": section(config.store),
+        "site.local": section(config.local),
+    }
