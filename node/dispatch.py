@@ -1,0 +1,186 @@
+"""Which ready units go to which pilot: fair share, then priority, age and job index. Pure.
+
+A pilot offers what it has; `take` answers with ranges of jobs of single tasks. Units that can start
+at once must fit into what is free. Beyond that a pilot may queue more of a task whose units are
+known to be short, so that it never waits for the network between two of them; long units are
+never parked behind others while another pilot may come for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from node.model.dataset import Needs
+from node.model.share import Account, Shares, unit_cost_s
+from node.ranges import Flat, JobRanges, size
+from node.ready import WALL_WEIGHT, DatasetState, Ready, TaskState
+
+QUEUE_WALL_S_MAX = 10.0  # units longer than this are not queued at a pilot
+QUEUE_S_MAX = 3.0  # a slot's queue holds at most about this much work, or one unit
+TURNS = 4  # competing accounts each get about this many turns in one answer
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Resources of a pilot. time_left_s None: no end known."""
+
+    cpu: int
+    gpu: int
+    memory_bytes: int
+    disk_bytes: int
+    time_left_s: float | None = None
+
+    def units(self, needs: Needs) -> int:
+        """How many such units fit side by side."""
+        if self.time_left_s is not None and needs.time_s > self.time_left_s:
+            return 0
+        fit = self.cpu // max(needs.cpu, 1)
+        if needs.gpu:
+            fit = min(fit, self.gpu // needs.gpu)
+        if needs.memory_bytes:
+            fit = min(fit, self.memory_bytes // needs.memory_bytes)
+        if needs.disk_bytes:
+            fit = min(fit, self.disk_bytes // needs.disk_bytes)
+        return max(fit, 0)
+
+    def less(self, needs: Needs, units: int) -> Room:
+        """What is left beside so many units."""
+        return Room(
+            self.cpu - needs.cpu * units,
+            self.gpu - needs.gpu * units,
+            self.memory_bytes - needs.memory_bytes * units,
+            self.disk_bytes - needs.disk_bytes * units,
+            self.time_left_s,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a pilot asks with: its free and its whole resources, and how many units it wants."""
+
+    free: Room
+    whole: Room
+    units_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Units of one task for one pilot; all have the same needs."""
+
+    task: TaskState
+    needs: Needs
+    flat: Sequence[int]
+    units: int
+    cost_s: float  # charged to the account for each unit
+
+
+class Dispatch:
+    """Fair share over the ready units of `ready`."""
+
+    def __init__(self, shares: Shares) -> None:
+        self.shares = shares
+        self.ready = Ready(shares)
+
+    def take(self, offer: Offer) -> list[Pick]:
+        """Lease units for a pilot; empty if nothing that is ready fits it."""
+        picks: list[Pick] = []
+        free, left = offer.free, offer.units_max
+        useless: set[Account] = set()
+        while left > 0:
+            account = self._neediest(useless)
+            if account is None:
+                break
+            rivals = len(self.ready.active) - len(useless)
+            turn = left if rivals == 1 else max(1, min(left, offer.units_max // (rivals * TURNS)))
+            pick, at_once = self._pick(account, free, offer.whole, turn)
+            if pick is None:
+                useless.add(account)
+                continue
+            free = free.less(pick.needs, at_once)
+            left -= pick.units
+            picks.append(pick)
+        return _joined(picks)
+
+    def give_back(self, task: TaskState, flat: Flat, cost_s: float) -> None:
+        """Units came back untried: ready again, and nothing is charged."""
+        self.ready.unlease(task, flat)
+        self.settle_cost(task, size(flat), cost_s, 0.0)
+
+    def settle_cost(self, task: TaskState, units: int, charged_s: float, used_s: float) -> None:
+        """Units that were charged `charged_s` each ended, having used `used_s` in all."""
+        if task.dataset is not None:
+            self.shares.stop(task.dataset.account, charged_s * units, used_s)
+
+    def learn_wall(self, task: TaskState, wall_s: float) -> None:
+        """A batch of successes took so long on average."""
+        if task.wall_s is None:
+            task.wall_s = wall_s
+        else:
+            task.wall_s += WALL_WEIGHT * (wall_s - task.wall_s)
+
+    def _neediest(self, without: set[Account]) -> Account | None:
+        active = self.ready.active
+        if len(active) == 1:
+            only = next(iter(active))
+            return None if only in without else only
+        rest = [account for account in active if account not in without]
+        return min(rest, key=self.shares.standing, default=None)
+
+    def _pick(
+        self, account: Account, free: Room, whole: Room, units_max: int
+    ) -> tuple[Pick | None, int]:
+        """The account's first units that suit; and how many of them can start at once."""
+        for state in self.ready.active[account]:
+            for task, needs in _in_order(state):
+                at_once = free.units(needs)
+                fit = at_once + _queueable(task, needs, whole, at_once)
+                if fit <= 0:
+                    continue
+                flat = self.ready.take(task, needs, min(units_max, fit))
+                units = size(flat)
+                cost_s = unit_cost_s(needs.cpu, needs.gpu, task.expected_s())
+                self.shares.start(account, cost_s * units)
+                return Pick(task, needs, flat, units, cost_s), min(at_once, units)
+        return None, 0
+
+
+def _in_order(state: DatasetState) -> Iterator[tuple[TaskState, Needs]]:
+    """A dataset's queues, lowest job first; of equal ones the later task, to finish jobs."""
+    queues = [
+        (queue.flat[0], -task.index, task, needs)
+        for task in state.tasks
+        if task.ready
+        for needs, queue in task.queues.items()
+        if queue.count
+    ]
+    if len(queues) > 1:
+        queues.sort(key=lambda item: item[:2])
+    for _job, _index, task, needs in queues:
+        yield task, needs
+
+
+def _queueable(task: TaskState, needs: Needs, whole: Room, at_once: int) -> int:
+    """How many units a pilot may hold beyond those that start at once."""
+    if task.wall_s is None or task.wall_s > QUEUE_WALL_S_MAX:
+        return 0
+    slots = whole.units(needs)
+    return slots * max(1, int(QUEUE_S_MAX / max(task.wall_s, 1e-3)))
+
+
+def _joined(picks: list[Pick]) -> list[Pick]:
+    """Join the turns that took of the same task, so that each becomes one lease."""
+    if len(picks) < 2:
+        return picks
+    joined: dict[tuple[int, Needs], Pick] = {}
+    for pick in picks:
+        key = (pick.task.no, pick.needs)
+        before = joined.get(key)
+        if before is None:
+            joined[key] = pick
+            continue
+        units = before.units + pick.units
+        cost_s = (before.cost_s * before.units + pick.cost_s * pick.units) / units
+        flat = JobRanges([*before.flat, *pick.flat]).flat
+        joined[key] = Pick(pick.task, pick.needs, flat, units, cost_s)
+    return list(joined.values())
