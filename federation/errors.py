@@ -1,0 +1,15 @@
+"""Whose mistake it is: LocalError is ours and stops the operation, PeerError is theirs."""
+
+from __future__ import annotations
+
+
+class LocalError(Exception):
+    """This site tried to write or send what the protocol does not allow: a bug of ours."""
+
+
+class PeerError(Exception):
+    """Bytes from outside break the protocol. The link that brought them is closed and counted."""
+
+
+class BadEntry(PeerError):
+    """A header, signature or body that is no entry, or not the one it claims to be."""
