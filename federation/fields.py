@@ -1,22 +1,25 @@
 """Checks of single record fields: type, size, range. Pure.
 
 Each maker returns a check: a function that takes a decoded value and raises BadField. Columns
-are checked by a few passes in C, never by a Python step per row.
+are checked by a few passes in C, never by a Python step per row. Within columns true and false
+stand for 1 and 0, as everywhere in Python: to tell them apart costs more than all other checks.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, Final
 
 from federation import limits
+from keys.signing import DIGEST_BYTES
 
 Check = Callable[[Any], None]
 
-_INT: Final = frozenset([int])
-_DIGEST_SIZES: Final = frozenset([0, 32])
+_INT: Final = frozenset([int, bool])
+_UINT_MAX: Final = 2**32 - 1
+_DIGEST_SIZES: Final = frozenset([0, DIGEST_BYTES])
 
 
 class BadField(ValueError):
@@ -124,7 +127,7 @@ def check_signed_column(value: Any, rows: int, low: int, high: int) -> None:
     values = [value] if type(value) is int else value
     if type(values) is not list or (values is value and len(values) != rows):
         raise BadField("neither one integer nor one a row")
-    if set(map(type, values)) != _INT:
+    if not set(map(type, values)) <= _INT:
         raise BadField("not integers")
     if min(values) < low or max(values) > high:
         raise BadField(f"not from {low} to {high}")
@@ -139,27 +142,27 @@ def check_digest_column(value: Any, rows: int) -> None:
     if type(value) is not list or len(value) != rows:
         raise BadField("neither one digest nor one a row")
     try:
-        b"".join(value)  # the cheapest way to see that all are bytes
-        sizes = set(map(len, value))
+        total = len(b"".join(value))  # the cheapest way to see that all are bytes
+        uniform = total == DIGEST_BYTES * rows and len(max(value, key=len)) == DIGEST_BYTES
+        if not (uniform or set(map(len, value)) <= _DIGEST_SIZES):
+            raise BadField("not digests of 32 bytes")
     except TypeError:
         raise BadField("not bytes") from None
-    if not sizes <= _DIGEST_SIZES:
-        raise BadField("not digests of 32 bytes")
 
 
 def _check_integers(value: Any, count_min: int, count_max: int, high: int) -> None:
-    """A list of integers (no booleans) from 0 to `high`."""
+    """A list of integers from 0 to `high`."""
     if type(value) is not list or not count_min <= len(value) <= count_max:
         raise BadField(f"not a list of {count_min} to {count_max} integers")
-    if set(map(type, value)) != _INT:
-        raise BadField("not integers")
-    if not _within(value, high):
-        raise BadField(f"not from 0 to {high}")
-
-
-def _within(values: Sequence[int], high: int) -> bool:
     try:
-        array("I", values)  # refuses what is negative or above 32 bits, in a third of max's time
+        array("I", value)  # types and 32 bits in one pass, three times as quick as max alone
+    except TypeError:
+        raise BadField("not integers") from None
     except OverflowError:
-        return min(values) >= 0 and max(values) <= high
-    return high >= 0xFFFF_FFFF or max(values) <= high
+        if not set(map(type, value)) <= _INT:  # array stopped at the first that was too large
+            raise BadField("not integers") from None
+        if min(value) < 0 or max(value) > high:
+            raise BadField(f"not from 0 to {high}") from None
+        return
+    if high < _UINT_MAX and max(value) > high:
+        raise BadField(f"not from 0 to {high}")

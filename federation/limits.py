@@ -43,7 +43,7 @@ COUNCIL_MAX: Final = 15
 NONCE_BYTES: Final = 16
 
 # Units.
-JOBS_MAX: Final = 2**31 - 1  # job indices lie below it
+JOBS_MAX: Final = 2**32  # job indices lie below it, so that a column of them is 32 bits wide
 TASKS_MAX: Final = 64
 RANGES_MAX: Final = 8192  # numbers in one record's ranges: two a range; more go in pieces
 
