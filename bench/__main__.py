@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import noop, submit
+from bench import edge, memory, noop, slowdisk, submit
 
 GOALS = {
     "submit_1m_node_ms": "< 20",
@@ -36,6 +36,10 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "noop": noop.noop,
     "chain": noop.chain,
     "second": noop.second_100k,
+    "api": edge.api,
+    "tls": edge.tls,
+    "memory": memory.memory,
+    "slowdisk": slowdisk.slow_disk,
 }
 
 

@@ -22,9 +22,7 @@ print("captured", os.environ["FLOE_JOB"])
 def xargs_s(count: int = UNITS) -> float:
     """Wall seconds that xargs needs to run /bin/true so many times, two at a time."""
     began = time.monotonic()
-    subprocess.run(
-        f"yes | head -n {count} | xargs -P2 -n1 /bin/true", shell=True, check=True
-    )
+    subprocess.run(f"yes | head -n {count} | xargs -P2 -n1 /bin/true", shell=True, check=True)
     return time.monotonic() - began
 
 

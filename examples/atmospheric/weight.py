@@ -10,8 +10,8 @@ interaction, superposition).
 
 import argparse
 
-import numpy as np
 import nuflux
+import numpy as np
 
 # Charge, mass number and, for three populations, the flux per ln E at 1 GeV (m^-2 s^-1 sr^-1)
 # and the integral spectral index.

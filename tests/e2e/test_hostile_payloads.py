@@ -13,7 +13,6 @@ import pytest
 from bench.site import Site
 
 
-
 def submit(site: Site, name: str, script: str, *options: str, jobs: int = 1) -> dict[str, Any]:
     """One unit of a shell script, run to its end; its record."""
     path = site.home.parent / f"{name}.sh"
@@ -95,6 +94,8 @@ def test_scratch_folders_are_gone_afterwards(site: Site) -> None:
     submit(site, "litter", "mkdir -p a/b; chmod 000 a; exit 0")
     until = time.monotonic() + 20
     work = Path(site.home) / "pilots"
-    while (left := [path for path in work.rglob("b") if path.is_dir()]) and time.monotonic() < until:
+    while (
+        left := [path for path in work.rglob("b") if path.is_dir()]
+    ) and time.monotonic() < until:
         time.sleep(0.1)
     assert left == []
