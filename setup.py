@@ -17,6 +17,7 @@ setup(
         "node.cli",
         "node.http",
         "node.model",
+        "node.services",
         "node.store",
         "node.store.schema",
         "pilot",

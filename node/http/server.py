@@ -131,37 +131,42 @@ class Request(server.Request):
     defaultContentType = b"application/json"
     channel: Channel
     content: IO[bytes]
-    _body_bytes_max = 0
-    _body_bytes_left = 0
+    _bytes_left = 0  # of the body, until it is too large
+    _right_to_more = True  # than a stranger may send
 
     def gotLength(self, length: int | None) -> None:
         channel = self.channel
-        factory = channel.factory
-        bytes_max = factory.gate.body_bytes_max(channel.method, channel.path)
-        if (length is None or length > limits.STRANGER_BODY_BYTES_MAX) and not factory.gate.known(
-            self.getHeader(b"authorization"), channel.path
-        ):
+        gate = channel.factory.gate
+        bytes_max = gate.body_bytes_max(channel.method, channel.path)
+        self._right_to_more = True
+        if length is None or length > limits.STRANGER_BODY_BYTES_MAX:
+            self._right_to_more = gate.known(self.getHeader(b"authorization"), channel.path)
+        if not self._right_to_more:
             bytes_max = min(bytes_max, limits.STRANGER_BODY_BYTES_MAX)
-        self._body_bytes_max = self._body_bytes_left = bytes_max
+        self._bytes_left = bytes_max
         if length is not None and length > bytes_max:
-            self._body_bytes_left = -1
-            self._refuse(bytes_max)
-            length = 0
-        if length is not None and length <= limits.BODY_MEMORY_BYTES_MAX:
+            self._refuse()
+        if length is not None and (length <= limits.BODY_MEMORY_BYTES_MAX or length > bytes_max):
             self.content = BytesIO()
         else:
-            self.content = factory.spool()
+            self.content = channel.factory.spool()
 
     def handleContentChunk(self, data: bytes) -> None:
-        self._body_bytes_left -= len(data)
-        if self._body_bytes_left < 0:
-            if self.channel.phase is not Phase.CLOSE:
-                self._refuse(self._body_bytes_max)
-            return
-        self.content.write(data)
+        self._bytes_left -= len(data)
+        if self._bytes_left >= 0:
+            self.content.write(data)
+        elif self.channel.phase is not Phase.CLOSE:
+            self._refuse()
 
-    def _refuse(self, bytes_max: int) -> None:
-        self.channel.refuse(
+    def _refuse(self) -> None:
+        """The body is too large; or its sender has to log in first."""
+        self._bytes_left = -1
+        channel = self.channel
+        if not self._right_to_more:
+            channel.refuse(ApiError(401, "a body of this size needs a login", "log in again"))
+            return
+        bytes_max = channel.factory.gate.body_bytes_max(channel.method, channel.path)
+        channel.refuse(
             ApiError(413, "the body is larger than is taken here", f"at most {bytes_max:,} bytes")
         )
 

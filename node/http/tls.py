@@ -1,0 +1,53 @@
+"""TLS of the API: P-256, TLS 1.2 and later, pinned by its clients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from OpenSSL import SSL, crypto
+from twisted.internet import ssl
+from twisted.internet.interfaces import IListeningPort, IReactorSSL
+
+from keys.certificate import ApiCertificate
+from node.http.server import Factory
+
+BACKLOG = 1024
+_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+_OP_NO_RENEGOTIATION = 0x40000000  # SSL_OP_NO_RENEGOTIATION, since OpenSSL 1.1.0h
+
+
+class _Context(ssl.ContextFactory):
+    """One server context for all connections."""
+
+    def __init__(self, certificate: ApiCertificate) -> None:
+        context = SSL.Context(SSL.TLS_METHOD)
+        context.set_min_proto_version(SSL.TLS1_2_VERSION)
+        context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_TICKET | _OP_NO_RENEGOTIATION)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
+        # Clients make one connection and keep it: remembering sessions would only cost memory.
+        context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+        context.set_cipher_list(_CIPHERS)
+        leaf, *chain = _certificates(certificate.certificate_pem)
+        context.use_certificate(leaf)
+        for link in chain:
+            context.add_extra_chain_cert(link)
+        context.use_privatekey(crypto.load_privatekey(crypto.FILETYPE_PEM, certificate.key_pem))
+        context.check_privatekey()
+        self._context = context
+
+    def getContext(self) -> SSL.Context:
+        return self._context
+
+
+def _certificates(pem: bytes) -> list[crypto.X509]:
+    end = b"-----END CERTIFICATE-----"
+    parts = [part + end for part in pem.split(end)[:-1]]
+    return [crypto.load_certificate(crypto.FILETYPE_PEM, part) for part in parts]
+
+
+def listen(
+    reactor: IReactorSSL, host: str, port: int, certificate: ApiCertificate, factory: Factory
+) -> IListeningPort:
+    """Listen for HTTPS. Raises CannotListenError."""
+    context: Any = _Context(certificate)
+    return reactor.listenSSL(port, factory, context, backlog=BACKLOG, interface=host)

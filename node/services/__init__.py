@@ -1,0 +1,1 @@
+"""What the API offers, without HTTP: orders that people sign, and views of what the store holds."""

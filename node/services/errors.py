@@ -1,0 +1,103 @@
+"""`floe errors`: groups of attempts that were no success, with what was done about each; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from federation.records import Outcome
+
+SAMPLES_MAX = 3
+HOSTS_SHOWN = 2
+TAIL_CHARS_MAX = 512
+
+_KINDS = {
+    "exit": "exit",
+    "signal": "signal",
+    "memory": "memory",
+    "disk": "disk",
+    "time": "time",
+    "output": "output missing",
+    "input": "input missing",
+    "log": "log too long",
+    "pilot-lost": "pilot lost",
+    "evicted": "evicted",
+    "cancelled": "stopped",
+    "spawn": "cannot start",
+    "poison": "poison",
+}
+
+
+@dataclass(slots=True)
+class Group:
+    """Attempts of one task that ended the same way."""
+
+    task: str
+    outcome: int
+    error: str
+    exit: int  # 0..255 or -signal; 0 where it says nothing
+    count: int
+    hosts: Sequence[str] = ()
+    samples: Sequence[tuple[int, int]] = ()  # (job, attempt)
+    tail: str = ""
+    failed: int = 0  # units of the group that have no retry left
+    sites: Sequence[str] = field(default_factory=list)
+
+
+def kind_of(error: str, exit_status: int) -> str:
+    """The kind as people see it: "exit 3", "signal 9", "memory"."""
+    if error == "exit":
+        return f"exit {exit_status}"
+    if error == "signal":
+        return f"signal {-exit_status if exit_status < 0 else exit_status}"
+    return _KINDS.get(error, error or "unknown")
+
+
+def what_happens(outcome: int, error: str, failed: int, count: int) -> str:
+    """What was done about it, and whose it is."""
+    if error == "poison":
+        return "failed: lost on five hosts"
+    if outcome == Outcome.INFRASTRUCTURE:
+        return "ran again, costs you nothing"
+    if outcome == Outcome.STOPPED:
+        return "stopped by your order"
+    if outcome == Outcome.RESOURCES and not failed:
+        return f"retried with 1.5× the {error or 'resources'}"
+    if outcome == Outcome.RESOURCES:
+        return f"failed: needs more {error or 'resources'}"
+    if not failed:
+        return "retried"
+    return "failed: yours" if failed >= count else f"{failed:,} failed: yours; others retried"
+
+
+def where(group: Group) -> str:
+    """"reco, 4 sites", "reco, host a17": the task, and the host if it was one alone."""
+    if len(group.hosts) == 1 and group.count > 1:
+        return f"{group.task}, host {group.hosts[0]}"
+    if len(group.sites) > 1:
+        return f"{group.task}, {len(group.sites)} sites"
+    return group.task
+
+
+def shown(dataset: str, groups: Iterable[Group]) -> list[dict[str, object]]:
+    """The groups as the API gives them, the most frequent first."""
+    return [
+        {
+            "count": group.count,
+            "kind": kind_of(group.error, group.exit),
+            "task": group.task,
+            "where": where(group),
+            "what": what_happens(group.outcome, group.error, group.failed, group.count),
+            "outcome": Outcome(group.outcome).name.lower(),
+            "error": group.error,
+            "exit": group.exit,
+            "failed": group.failed,
+            "hosts": list(group.hosts),
+            "samples": [
+                f"{dataset}/{job}/{group.task}#{attempt}"
+                for job, attempt in group.samples[:SAMPLES_MAX]
+            ],
+            "tail": group.tail[:TAIL_CHARS_MAX],
+        }
+        for group in sorted(groups, key=lambda g: (-g.count, g.task, g.error))
+    ]
