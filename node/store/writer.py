@@ -329,26 +329,25 @@ class Journal:
         """Seconds until a cycle should start; None when nothing waits."""
         bounds = self._bounds
         now_s = self._reactor.seconds()
+        self._started_s = min(self._started_s, now_s)
         if self._local or self._lanes[Lane.CONTROL].queue or self._results_due(now_s) <= 0:
             delay_s = 0.0
         elif self._lanes[Lane.RESULTS].queue:
             delay_s = self._results_due(now_s)
         else:
             return None
-        spacing_s = min(bounds.spacing_s, self._started_s + bounds.spacing_s - now_s)
+        spacing_s = self._started_s + bounds.spacing_s - now_s
         return 0.0 if self._closing is not None else max(delay_s, spacing_s, 0.0)
 
     def _results_due(self, now_s: float) -> float:
-        """Seconds until the waiting results should be written; inf when there are none.
-
-        Bounded by `gather_s` whatever the clock does.
-        """
+        """Seconds until the waiting results should be written; inf when there are none."""
         lane = self._lanes[Lane.RESULTS]
+        lane.written_s = min(lane.written_s, now_s)  # the reactor's clock may jump back
         if not lane.queue:
             return float("inf")
         if self._closing is not None or lane.queued_bytes >= limits.RECORD_BYTES_MAX:
             return 0.0
-        return min(self._bounds.gather_s, lane.written_s + self._bounds.gather_s - now_s)
+        return lane.written_s + self._bounds.gather_s - now_s
 
     # One cycle
 
