@@ -79,12 +79,13 @@ def split_array(data: bytes, *, bytes_max: int) -> list[bytes]:
 
 
 def _check_depth(value: object, depth_max: int) -> None:
-    level = [value]
-    for _ in range(depth_max + 1):
-        level = [child for parent in level for child in _containers(parent)]
+    level = _containers([value])
+    for _ in range(depth_max):
         if not level:
             return
-    raise PeerError(f"values nested deeper than {depth_max}")
+        level = [child for parent in level for child in _containers(parent)]
+    if level:
+        raise PeerError(f"values nested deeper than {depth_max}")
 
 
 def _containers(value: object) -> list[object]:
