@@ -1,0 +1,177 @@
+"""What the commands print: harmless text, numbers for people, tables, JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+SCHEMA = 1  # of every --json reply; raised when a field changes its meaning or goes
+PLAIN_WIDTH = 2000  # of a table that goes to a file or a pipe: nothing is cut there
+
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
+_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+STATE_STYLE = {
+    "settled": "green",
+    "done": "green",
+    "running": "cyan",
+    "ready": "",
+    "waiting": "dim",
+    "failed": "bold red",
+    "blocked": "red",
+    "cancelled": "dim",
+    "paused": "yellow",
+    "alive": "green",
+    "unreachable": "red",
+    "drained": "yellow",
+}
+
+
+def harmless(text: object, *, lines: bool = False) -> str:
+    r"""`text` with every control, hidden or direction-changing character written out.
+
+    lines: keep line breaks and tabs (a lone carriage return becomes a line break) and drop pure
+    colour codes, as suits a log. Otherwise the result is one line.
+    """
+    value = str(text)
+    if lines:
+        value = _COLOUR.sub("", value).replace("\r\n", "\n").replace("\r", "\n")
+    if value.isascii() and value.isprintable():
+        return value
+    return "".join(_shown(character, lines) for character in value)
+
+
+def _shown(character: str, lines: bool) -> str:
+    if character.isprintable() or (lines and character in "\n\t"):
+        return character
+    if unicodedata.category(character) not in _HIDDEN:
+        return character
+    return ascii(character)[1:-1]
+
+
+def say(text: str = "") -> None:
+    """One line (or more) for the person, to standard output."""
+    print(text, flush=True)
+
+
+def note(text: str) -> None:
+    """One line beside the result, to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """One JSON object with its schema version first, pure ASCII, so no terminal is moved by it."""
+    print(json.dumps({"schema": SCHEMA, **value}, indent=2), flush=True)
+
+
+def console(stderr: bool = False) -> Console:
+    """A rich console that interprets no markup, no emoji and no links in what it is given."""
+    from rich.console import Console
+
+    file = sys.stderr if stderr else sys.stdout
+    width = None if file.isatty() else PLAIN_WIDTH
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+
+
+def styled(text: object, style: str = "") -> Text:
+    """Text from anywhere as one harmless cell."""
+    from rich.text import Text
+
+    return Text(harmless(text), style=style)
+
+
+def state(name: object) -> Text:
+    return styled(name, STATE_STYLE.get(str(name), ""))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns as in FACES: a name that starts with ">" is aligned right. Cells: text or Text."""
+    from rich.table import Table
+    from rich.text import Text
+
+    out = console()
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in columns:
+        right = name.startswith(">")
+        made.add_column(
+            name.lstrip(">"),
+            justify="right" if right else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+        )
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
+    if out.is_terminal:
+        out.print(made)
+        return
+    with out.capture() as captured:
+        out.print(made)
+    for line in captured.get().splitlines():
+        say(line.rstrip())
+
+
+# --- numbers and times for people
+
+
+def number(value: object) -> str:
+    """13110 -> "13,110"; what is no number is shown as "-"."""
+    return f"{value:,}" if isinstance(value, int) else "-"
+
+
+def plural(count: int, word: str, words: str = "") -> str:
+    """(1, "job") -> "1 job", (25000, "job") -> "25,000 jobs"."""
+    return f"{count:,} {word if count == 1 else words or word + 's'}"
+
+
+def size(value: object) -> str:
+    """Bytes in decimal units: 2100 -> "2.1 kB"."""
+    if not isinstance(value, int | float):
+        return "-"
+    amount = float(value)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if amount < 999.5:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.3g} {unit}"
+        amount /= 1000
+    return f"{amount:,.3g} PB"
+
+
+def duration(value: object) -> str:
+    """Seconds: 0.42 -> "0.4 s", 45 -> "45 s", 7860 -> "2h11m", 200000 -> "2d7h"."""
+    if not isinstance(value, int | float) or value < 0:
+        return "-"
+    if value < 10:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600}h"
+
+
+def moment(epoch_ms: object) -> str:
+    """Local time, with the date when it is not today."""
+    if not isinstance(epoch_ms, int | float) or not 0 < epoch_ms < 32503680000000:
+        return "-"
+    then, today = time.localtime(epoch_ms / 1000), time.localtime()
+    form = "%H:%M:%S" if then[:3] == today[:3] else "%Y-%m-%d %H:%M"
+    return time.strftime(form, then)
+
+
+def bar(fraction: float, width: int = 22) -> str:
+    """A bar of eighths: ████▌·····"""
+    eighths = round(max(0.0, min(1.0, fraction)) * width * 8)
+    full, rest = divmod(eighths, 8)
+    drawn: str = "█" * full + ("", *"▏▎▍▌▋▊▉")[rest]
+    return drawn.ljust(width, "·")

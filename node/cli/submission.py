@@ -1,0 +1,251 @@
+"""From a file or a command line to a signed dataset at a node; also its plan and its rehearsal."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node.cli.command import Floe
+from node.cli.failures import OK, WORK_FAILED, Failed, Problems
+from node.cli.output import (
+    console,
+    duration,
+    harmless,
+    note,
+    plural,
+    print_json,
+    say,
+    size,
+    styled,
+)
+from node.client import Client, Json, Refused, path_of
+
+if TYPE_CHECKING:
+    from node.model.document import Draft, Submission
+
+MISSING_DIGESTS_MAX = 5000  # asked at once
+BIG_UPLOAD_BYTES = 4_000_000  # from here on an upload shows its progress
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was given: a FILE, or a command after "--", with the options of a one-liner."""
+
+    file: str | None
+    argv: list[str] | None
+    options: Mapping[str, Any]
+
+    def given_options(self) -> dict[str, Any]:
+        return {
+            name: value for name, value in self.options.items() if value is not None and value != ()
+        }
+
+
+def load(source: Source) -> Draft:
+    """The description, checked. Raises Problems with everything that is wrong with it."""
+    from node.model.problems import Invalid
+
+    try:
+        return _load(source)
+    except Invalid as error:
+        raise problems(error) from None
+
+
+def problems(error: Any) -> Problems:
+    first = str(error).partition("\n")[0]
+    return Problems(first, [problem.json() for problem in error.errors])
+
+
+def _load(source: Source) -> Draft:
+    from node.model import document
+
+    if (source.file is None) == (source.argv is None):
+        raise click.UsageError('give a FILE, or a command after "--"')
+    if source.argv is not None:
+        return document.load(compiled(source), Path.cwd())
+    assert source.file is not None
+    if given := source.given_options():
+        flags = ", ".join(f"--{name.rstrip('s')}" for name in given)
+        raise click.UsageError(f"{flags} goes with a command; with a FILE, write it in the file")
+    if source.file == "-":
+        return document.load(sys.stdin.buffer.read().decode("utf-8", "strict"), Path.cwd())
+    path = Path(source.file)
+    if not path.exists():
+        raise Failed(f"there is no file {harmless(path)}", f"to run a command: floe … -- {path}")
+    return document.load(path, path.parent)
+
+
+def compiled(source: Source) -> dict[str, Any]:
+    """The description that a command line stands for."""
+    from node.model.oneliner import from_command
+
+    if not source.argv:
+        raise click.UsageError('there is no command after "--"')
+    return from_command(source.argv, **source.given_options())
+
+
+def printed(source: Source) -> str:
+    """The description as TOML, to start a file from."""
+    from node.model.oneliner import as_toml
+
+    if source.argv is None:
+        raise click.UsageError('--print goes with a command after "--"')
+    load(source)
+    return str(as_toml(compiled(source))).rstrip()
+
+
+def submit(floe: Floe, draft: Draft) -> None:
+    """Send files, sign, submit, and say where it is stored."""
+    began = time.monotonic()
+    made = build(draft, floe.client())
+    reply, sent = submit_built(floe, made)
+    took_s = time.monotonic() - began
+    if floe.as_json:
+        print_json(reply)
+        return
+    for line in submitted_lines(reply, floe.signer().public_line(), sent, took_s):
+        say(line)
+    for warning in made.warnings:
+        _print_warning(warning.json())
+
+
+def submit_built(floe: Floe, made: Submission) -> tuple[Json, int]:
+    """Send files, sign and submit; gives the reply and the bytes of files that were sent."""
+    client = floe.client()
+    sent = send_blobs(client, made.blobs) if made.blobs else 0
+    signature = floe.signer().sign(made.document_bytes)
+    signed = {
+        "document": base64.b64encode(made.document_bytes).decode(),
+        "signature": base64.b64encode(signature).decode(),
+    }
+    return client.post("/v1/datasets", signed), sent
+
+
+def submitted_lines(reply: Mapping[str, Any], key_line: str, sent: int, took_s: float) -> list[str]:
+    """nugen-26   25,000 jobs × 2 tasks = 50,000 units   signed by …k3Qx"""
+    name = harmless((reply.get("dataset") or {}).get("name", "?"))
+    jobs, tasks = int(reply.get("jobs") or 0), int(reply.get("tasks") or 1)
+    work = f"{plural(jobs, 'job')} × {plural(tasks, 'task')}"
+    if tasks > 1:
+        work += f" = {plural(int(reply.get('units') or 0), 'unit')}"
+    stored = ", ".join(harmless(site) for site in reply.get("stored_on") or []) or "?"
+    files = f", {size(sent)} of files sent" if sent else ""
+    key = f"ssh ed25519 …{key_line.split()[1][-4:]}" if " " in key_line else "your key"
+    return [
+        f"{name}   {work}   signed with {key}",
+        f"stored on {stored} in {duration(took_s)}{files}   watch: floe watch {name}",
+    ]
+
+
+def build(draft: Draft, client: Client | None) -> Submission:
+    """The bytes to sign and the files they name; other datasets are looked up at the node."""
+    from node.model.problems import Invalid
+
+    def resolve(name: str) -> dict[str, Any] | None:
+        if client is None:
+            return None
+        try:
+            reply = client.get(path_of("datasets", name))
+        except Refused as error:
+            if error.status == 404:
+                return None
+            raise
+        found = reply.get("dataset") or {}
+        tasks = [str(task.get("name")) for task in reply.get("tasks") or []]
+        return {"id": found.get("id"), "jobs": found.get("jobs"), "tasks": tasks}
+
+    try:
+        return draft.build(resolve, secrets.token_hex(16))
+    except Invalid as error:
+        raise problems(error) from None
+
+
+def send_blobs(client: Client, blobs: Mapping[Any, Path | bytes]) -> int:
+    """Send what the node lacks; gives the number of bytes sent."""
+    named = {
+        digest.hex() if isinstance(digest, bytes) else str(digest): blob
+        for digest, blob in blobs.items()
+    }
+    digests = list(named)
+    missing: list[str] = []
+    for start in range(0, len(digests), MISSING_DIGESTS_MAX):
+        asked = {"digests": digests[start : start + MISSING_DIGESTS_MAX]}
+        missing += client.post("/v1/blobs/missing", asked).get("missing") or []
+    total = sum(_size(named[digest]) for digest in missing)
+    if total < BIG_UPLOAD_BYTES or not sys.stderr.isatty():
+        for digest in missing:
+            client.put_blob(digest, named[digest])
+        return total
+    from rich.progress import track
+
+    for digest in track(missing, "sending files", console=console(stderr=True), transient=True):
+        client.put_blob(digest, named[digest])
+    return total
+
+
+def _size(blob: Path | bytes) -> int:
+    return len(blob) if isinstance(blob, bytes) else blob.stat().st_size
+
+
+def _print_warning(warning: Mapping[str, Any]) -> None:
+    words = [warning.get("where"), warning.get("what"), warning.get("right")]
+    note("! " + "  ".join(harmless(word) for word in words if word))
+
+
+def plan(floe: Floe, draft: Draft, job: int | None) -> None:
+    """Show what would run."""
+    from node.model.plan import plan_json, plan_text
+
+    if floe.as_json:
+        print_json(plan_json(draft, job))
+    else:
+        say(plan_text(draft, job))
+
+
+def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
+    """Run one job here; the exit status."""
+    import json
+    import shutil
+
+    from pilot.offline import run_job
+
+    made = build(draft, None)
+    document = json.loads(made.document_bytes)
+    out = to or Path(tempfile.mkdtemp(prefix="floe-test-"))
+    files = Path(tempfile.mkdtemp(prefix="floe-files-"))
+    events: list[dict[str, Any]] = []
+
+    def on_event(event: dict[str, Any]) -> None:
+        events.append(event)
+        if not floe.as_json:
+            _print_event(event)
+
+    try:
+        for digest, blob in made.blobs.items():
+            name = digest.hex() if isinstance(digest, bytes) else str(digest)
+            content = blob if isinstance(blob, bytes) else blob.read_bytes()
+            (files / name).write_bytes(content)
+        status = run_job(document, job, str(files), str(out), on_event)
+    finally:
+        shutil.rmtree(files, ignore_errors=True)
+    ok = status == 0
+    if floe.as_json:
+        print_json({"ok": ok, "job": job, "to": str(out), "events": events})
+    else:
+        say(f"job {job} {'ran to its end' if ok else 'failed'}; outputs and logs: {out}")
+    return OK if ok else WORK_FAILED
+
+
+def _print_event(event: Mapping[str, Any]) -> None:
+    line = styled(f"  {event.get('task', ''):<16} ", "bold")
+    line.append(harmless(event.get("text") or event.get("event") or ""))
+    console().print(line, soft_wrap=True)
