@@ -4,7 +4,7 @@ from __future__ import annotations
 
 HEADER_BYTES_MAX = 16 * 1024  # request line and headers; a token and a range need 300 bytes
 HEADER_COUNT_MAX = 64
-BODY_BYTES_MAX = 4 * 1024 * 1024  # JSON bodies: a signed document is <= 1 MiB, doubled by base64
+BODY_BYTES_MAX = 4 * 1024 * 1024  # JSON bodies: a signed document is <= 2 MiB, and base64 adds 4/3
 BATCH_BYTES_MAX = 24 * 1024 * 1024  # a pilot's batch of small blobs: 16 MiB and its header
 BLOB_BYTES_MAX = 1 << 40  # one file; the blob store's quota decides below that
 BODY_MEMORY_BYTES_MAX = 256 * 1024  # larger bodies wait in a file, not in memory
@@ -38,5 +38,5 @@ PAGE_MAX = 10_000  # rows of one listing
 PAGE = 100
 DIGESTS_MAX = 10_000  # of one blobs/missing request
 
-DOCUMENT_BYTES_MAX = 1024 * 1024  # a signed document before compression
+DOCUMENT_BYTES_MAX = 2 * 1024 * 1024  # a signed document before compression
 SIGNATURE_BYTES_MAX = 4096

@@ -71,7 +71,7 @@ def what_happens(outcome: int, error: str, failed: int, count: int) -> str:
 
 
 def where(group: Group) -> str:
-    """"reco, 4 sites", "reco, host a17": the task, and the host if it was one alone."""
+    """ "reco, 4 sites", "reco, host a17": the task, and the host if it was one alone."""
     if len(group.hosts) == 1 and group.count > 1:
         return f"{group.task}, host {group.hosts[0]}"
     if len(group.sites) > 1:
