@@ -53,7 +53,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class DatasetSpec:
-    """The compiled form. `document` is the parsed signed document, for the pilot and `floe show`."""
+    """The compiled form. `document` is the parsed signed document."""
 
     id: bytes
     name: str

@@ -1,0 +1,91 @@
+"""The user's files of a description: found, measured, hashed; nothing is changed on disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Final
+
+from node.model.description import FILE_BYTES_MAX
+from node.model.paths import wrong_local
+from node.model.problems import Path as KeyPath
+from node.model.problems import Report
+from node.model.units import show_size
+
+_CHUNK: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A file here that becomes a blob: its path, its name below scratch, size in bytes, mode."""
+
+    path: Path
+    to: str
+    size: int
+    mode: int
+
+    def digest(self) -> bytes:
+        """BLAKE2b-256 of the content; reads the whole file. Raises OSError."""
+        hasher = blake2b(digest_size=32)
+        with self.path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                hasher.update(chunk)
+        return hasher.digest()
+
+
+def find(description: Mapping[str, Any], base: Path, report: Report) -> list[LocalFile]:
+    """All files that exist and may be taken; the others are reported."""
+    found: list[LocalFile] = []
+    seen: set[str] = set()
+    for number, entry in enumerate(description.get("files", [])):
+        path: KeyPath = ("files", number)
+        origin, to = _names(entry)
+        wrong = wrong_local(to)
+        if wrong:
+            right = f'write {{ from = "{origin}", to = "{Path(origin).name}" }}'
+            report.add(path, f'"{to}" {wrong}', right)
+        elif to in seen:
+            report.add(path, f'"{to}" stands here twice', "give one of them another `to`")
+        seen.add(to)
+        file = _measured(base / origin, to, path, report)
+        if file is not None:
+            found.append(file)
+    for to in seen:
+        above = to.split("/")[:-1]
+        for end in range(1, len(above) + 1):
+            if "/".join(above[:end]) in seen:
+                name = "/".join(above[:end])
+                report.add(("files",), f'"{name}" is a file and a folder', "rename one of them")
+    return found
+
+
+def _names(entry: Any) -> tuple[str, str]:
+    if isinstance(entry, str):
+        return entry, os.path.normpath(entry)
+    origin = entry.get("from", "")
+    return origin, entry.get("to") or os.path.normpath(origin)
+
+
+def _measured(path: Path, to: str, where: KeyPath, report: Report) -> LocalFile | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else "cannot be read"
+        report.add(where, f'"{path}": {reason}', "paths start at the description's folder")
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is no ordinary file"
+        report.add(where, f'"{path}" {kind}', "name the files themselves, or pack them")
+        return None
+    if not os.access(path, os.R_OK):
+        report.add(where, f'"{path}" cannot be read', "give yourself the right to read it")
+        return None
+    if status.st_size > FILE_BYTES_MAX:
+        size = show_size(status.st_size)
+        report.add(where, f'"{path}" is {size}, at most 1 GiB', "put it at a URL, use inputs")
+        return None
+    return LocalFile(path, to, status.st_size, stat.S_IMODE(status.st_mode) & 0o777)
