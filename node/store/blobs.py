@@ -24,8 +24,7 @@ from typing import BinaryIO
 
 import apsw
 
-from node.store.database import DiskFull, StoreError, configure_writer
-from node.store.highwater import sync_folder
+from node.store.database import DiskFull, StoreError, configure_writer, sync_folder
 
 DIGEST_BYTES = 32
 SMALL_BYTES_MAX = 32 * 1024
@@ -269,7 +268,7 @@ class Blobs:
         here: set[bytes] = set()
         with self._db_guard:
             for start in range(0, len(wanted), DIGESTS_A_STATEMENT):
-                some = apsw.carray(wanted[start : start + DIGESTS_A_STATEMENT])
+                some = apsw.carray(tuple(wanted[start : start + DIGESTS_A_STATEMENT]))
                 found = self._db.execute(
                     "SELECT value FROM carray(?1) WHERE EXISTS (SELECT 1 FROM small WHERE "
                     "digest = value) OR EXISTS (SELECT 1 FROM large WHERE digest = value)",

@@ -113,6 +113,15 @@ class HomeLock:
         os.close(self._descriptor)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def network_file_system(path: Path) -> str | None:
     """Name of the network file system that holds `path`; None for a local disk."""
     kind = _statfs_type(path)
@@ -325,12 +334,15 @@ class Database:
 
 def _open_writer(path: Path, vfs: str | None) -> apsw.Connection:
     """The writing connection, migrated. Raises NotAStore, NewerSchema."""
-    if not path.exists():
+    new = not path.exists()
+    if new:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=STATEMENTS_CACHED)
     try:
         check_schema(connection, schema_files()[-1][0])  # before a pragma changes the file
         configure_writer(connection)
+        if new:
+            sync_folder(path.parent)  # SQLite syncs the names of its journals only
         migrate(connection)
     except (apsw.NotADBError, apsw.CorruptError) as error:
         connection.close()

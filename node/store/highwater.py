@@ -22,6 +22,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
+from node.store.database import sync_folder
+
 SLOT_BYTES = 4096  # a block of its own, so that writing one slot cannot tear the other
 SLOTS = 2
 FIRST_GENERATION = 1
@@ -137,15 +139,6 @@ class LocalFiles:
         descriptor = self._open.pop(path, None)
         if descriptor is not None:
             os.close(descriptor)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def host_identity() -> str:

@@ -75,6 +75,8 @@ class FakeDisk:
         if self.sync_s:
             time.sleep(self.sync_s)
         image = self._image(path)
+        if image.durable is None and path.endswith(("-wal", "-journal")):
+            self._sync_folder(Path(path).parent)  # as SQLite does for a new journal
         content = image.durable if image.durable is not None else bytearray()
         whole = _AllOfIt()
         for change in image.pending:
@@ -88,6 +90,11 @@ class FakeDisk:
         else:
             self._image(path).deleted = True
 
+    def _sync_folder(self, folder: Path) -> None:
+        for path, image in list(self._images.items()):
+            if image.deleted and Path(path).parent == folder:
+                del self._images[path]
+
     def replace(self, path: str, content: bytes) -> None:
         """Another file takes this name, synced before and after."""
         self._operate()
@@ -95,6 +102,7 @@ class FakeDisk:
         if self.sync_s:
             time.sleep(2 * self.sync_s)
         self._images[path] = _Image(bytearray(content))
+        self._sync_folder(Path(path).parent)
 
     def check_room(self, path: str, end: int) -> None:
         """Raises OSError ENOSPC for a write that makes its file longer on a full disk."""
