@@ -604,6 +604,12 @@ class TaskTemplate(object):
         self._inputs = [_Parts(dict(entry)) for entry in spec["inputs"]]
         self._outputs = [_Parts(dict(entry)) for entry in spec["outputs"]]
 
+    def inputs(self, job: int, row: Optional[Mapping[str, Any]] = None) -> List[Dict[str, Any]]:
+        """The inputs of one job alone. Raises ExpandError."""
+        constant = all(part.constant for part in self._inputs)
+        names = {} if constant else self.names(job, row)
+        return [part.expand(names) for part in self._inputs]
+
     def unit(self, job: int, row: Optional[Mapping[str, Any]] = None) -> Dict[str, Any]:
         """{"names", "modules", "inputs", "outputs"} of one job, in the shape of the task's JSON.
 
@@ -641,6 +647,13 @@ class _Text(object):
         self.value = value
 
 
+class _Files(object):
+    """Marks a `write` table: the names of its files are text, their contents values."""
+
+    def __init__(self, table: Mapping[str, Any]) -> None:
+        self.table = table
+
+
 def _module_parts(spec: Mapping[str, Any], module: Mapping[str, Any]) -> Dict[str, Any]:
     """A module as the keys to expand: text where the result must be text."""
     parts: Dict[str, Any] = dict(module)
@@ -666,8 +679,7 @@ def _module_parts(spec: Mapping[str, Any], module: Mapping[str, Any]) -> Dict[st
     if "run" in parts:
         parts["run"] = [strings(word) for word in parts["run"]]
     write = parts.get("write", {})
-    if literal:
-        parts["write"] = _Literal(write)
+    parts["write"] = _Literal(write) if literal else _Files(write)
     return parts
 
 
@@ -684,6 +696,10 @@ class _Parts(object):
             else:
                 self._varying.append((key, build))
 
+    @property
+    def constant(self) -> bool:
+        return not self._varying
+
     def expand(self, names: Names) -> Dict[str, Any]:
         result = self._constant.copy()
         for key, build in self._varying:
@@ -699,6 +715,11 @@ def _built(value: Any) -> Tuple[bool, Evaluate]:
     if isinstance(value, (_Text, str)):
         template = Template(value.value if isinstance(value, _Text) else value)
         return template.constant, template.expand if isinstance(value, _Text) else template.value
+    if isinstance(value, _Files):
+        names = _built_list([_built(_Text(name)) for name in value.table])
+        contents = _built_list([_built(item) for item in value.table.values()])
+        constant = names[0] and contents[0]
+        return constant, lambda known: dict(zip(names[1](known), contents[1](known)))
     if isinstance(value, list):
         return _built_list([_built(item) for item in value])
     if isinstance(value, dict):

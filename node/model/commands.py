@@ -13,6 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from node.model.description import NEEDS, TASK_NAME, UNITS_MAX
@@ -100,7 +101,7 @@ def command_document(
     follows: Sequence[bytes] = (),
     nonce: bytes | None = None,
 ) -> bytes:
-    """The bytes to sign. nonce: 16 bytes, fresh if absent. Raises Invalid, so nothing bad is signed."""
+    """The bytes to sign; nonce: 16 bytes, fresh if absent. Raises Invalid, as reading would."""
     document = canonical(
         {
             "floe": 1,
@@ -149,7 +150,7 @@ def _check_args(verb: str, args: Mapping[str, Any], report: Report) -> None:
     jobs = args.get("select", {}).get("jobs", [])
     pairs = list(zip(jobs[::2], jobs[1::2], strict=False))
     rising = all(lo < hi for lo, hi in pairs)
-    apart = all(a[1] <= b[0] for a, b in zip(pairs, pairs[1:], strict=False))
+    apart = all(a[1] <= b[0] for a, b in pairwise(pairs))
     if len(jobs) % 2 or not rising or not apart:
         right = "write lo, hi, lo, hi, ..., ascending, hi not included"
         report.add(("args", "select", "jobs"), "is no list of ranges", right)

@@ -20,15 +20,15 @@ def _factor(unit: str) -> int:
     if unit == "B":
         return 1
     power = "KMGTP".index(unit[0].upper()) + 1
-    return 1024**power if unit.endswith("iB") else 1000**power
+    step = 1024 if unit.endswith("iB") else 1000
+    return int(step**power)
 
 
 def _scaled(match: re.Match[str], factor: int) -> int:
     """The matched decimal number times `factor`, rounded up, without floats."""
     fraction = match[2] or ""
-    digits: int = int(match[1] + fraction)
-    divisor = int("1" + "0" * len(fraction))
-    return -(-digits * factor // divisor)
+    digits, parts = int(match[1] + fraction), int("1" + "0" * len(fraction))
+    return -(-digits * factor // parts)
 
 
 def parse_size(text: str) -> int:
