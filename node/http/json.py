@@ -25,7 +25,6 @@ _CODES = {
     431: "headers-too-large",
     500: "internal",
     503: "unavailable",
-    507: "disk-full",
 }
 
 

@@ -18,11 +18,26 @@ from zope.interface import implementer
 from node.http.auth import Logins, Person
 from node.http.json import SCHEMA, ApiError, load_object
 from node.http.server import Request, reply, reply_error
+from node.services.refusal import Refusal
 
 log = Logger()
 
 CHUNK_BYTES = 64 * 1024
 CALLS_MAX = 512  # answered at once, long polls apart
+STATUS_OF = {
+    "bad-request": 400,
+    "invalid": 400,
+    "signature": 400,
+    "denied": 403,
+    "not-found": 404,
+    "conflict": 409,
+    "replayed": 409,
+    "missing-blobs": 409,
+    "too-large": 413,
+    "disk-full": 503,
+    "busy": 429,
+    "unavailable": 503,
+}
 _RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})")
 
 
@@ -58,6 +73,19 @@ class Call:
     def number(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number in the query. Raises ApiError(400) out of low..high."""
         return whole(self.text(name, str(default)), name, low, high)
+
+    def seconds(self, name: str, default: float, most: float) -> float:
+        """Seconds in the query, at most `most`. Raises ApiError(400)."""
+        text = self.text(name)
+        if not text:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1e9:
+            raise ApiError(400, f"{name} is {text[:40]!r}", "a number of seconds")
+        return min(value, most)
 
     def when_gone(self, tell: Callable[[], None]) -> None:
         """Call `tell` if the client leaves before its answer."""
@@ -201,8 +229,8 @@ class Router(resource.Resource):
 
         def failed(failure: Failure) -> None:
             self._calls -= cost
-            if isinstance(failure.value, ApiError):
-                reply_error(call.request, failure.value)
+            if isinstance(failure.value, ApiError | Refusal):
+                reply_error(call.request, _as_error(failure.value))
                 return
             log.failure("{method} {path} failed", failure, method=route.method, path=route.path)
             reply_error(
@@ -213,6 +241,13 @@ class Router(resource.Resource):
         waiting: Deferred[Answer] = Deferred.fromCoroutine(_coroutine(route.handler, call))
         waiting.addCallbacks(done, failed)
         waiting.addErrback(lambda f: log.failure("{path}: no reply", f, path=route.path))
+
+
+def _as_error(error: ApiError | Refusal) -> ApiError:
+    if isinstance(error, ApiError):
+        return error
+    status = STATUS_OF[error.code]
+    return ApiError(status, error.message, error.right, code=error.code, **error.fields)
 
 
 async def _coroutine(handler: Handler, call: Call) -> Answer:

@@ -36,7 +36,7 @@ from node.http.json import ApiError, dump
 
 log = Logger()
 
-REASONS = {431: b"Request Header Fields Too Large", 507: b"Insufficient Storage", 429: b"Slow Down"}
+REASONS = {431: b"Request Header Fields Too Large", 429: b"Slow Down"}
 
 
 class Phase(IntEnum):

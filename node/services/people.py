@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from twisted.internet.defer import Deferred
 
 from federation.ids import UserKey
-from federation.records import Record, UserAdd, UserRemove
+from federation.records import UserAdd, UserRemove
 from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey
 from node.changes import Change, UserChanged
 from node.model.person import BadPerson, PersonOrder, read_person
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
+from node.services.writing import Control, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +32,6 @@ class Person:
     def shown(self) -> str:
         """ana (ssh ed25519 SHA256:…)"""
         return f"{self.name} ({PublicKey(self.key).fingerprint()})"
-
-
-class Control(Protocol):
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class People:
@@ -104,7 +98,7 @@ class People:
             raise Refusal(
                 "replayed", "this document was taken before", "sign a new one, with a fresh nonce"
             )
-        await self._journal.control(_record(order, document, signature, signer), intake=True)
+        await write(self._journal, _record(order, document, signature, signer))
         person = Person(order.key.raw, order.name, order.groups, order.roles)
         return self.find(order.key.raw) or person
 

@@ -15,6 +15,7 @@ Code = Literal[
     "missing-blobs",
     "too-large",
     "disk-full",
+    "busy",
     "unavailable",
 ]
 

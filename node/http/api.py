@@ -1,0 +1,350 @@
+"""The user API: every address below /v1, and which service answers it. See docs/api.md."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from keys.sshsig import PublicKey
+from node.http import limits
+from node.http.auth import Logins
+from node.http.json import ApiError, field
+from node.http.router import Answer, Call, Reply, Route, Stream
+from node.services.blobs import BlobService
+from node.services.commands import Commands
+from node.services.people import People, Person
+from node.services.submit import Submissions
+
+Value = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a listing was asked for; None: everything."""
+
+    state: str | None = None
+    task: str | None = None
+    jobs: tuple[int, ...] | None = None  # flat half-open ranges
+    limit: int = limits.PAGE
+    after: str = ""
+
+
+class Views(Protocol):
+    """What people look at. Each raises Refusal("not-found") for names that mean nothing here.
+
+    ref: a name, an id's first digits, "last", "user@site:name"; asking: whose names count first.
+    """
+
+    async def datasets(
+        self, asking: Person, *, mine: bool, limit: int, before: int | None
+    ) -> Value: ...
+    async def dataset(self, asking: Person, ref: str) -> Value: ...
+    async def document(self, asking: Person, ref: str) -> Value: ...
+    async def jobs(self, asking: Person, ref: str, asked: Asked) -> Value: ...
+    async def outputs(self, asking: Person, ref: str, asked: Asked) -> Value: ...
+    async def wait(
+        self, asking: Person, ref: str, timeout_s: float, gone: Callable[[Callable[[], None]], None]
+    ) -> Value: ...
+    async def errors(self, asking: Person, ref: str) -> Value: ...
+    async def why(self, asking: Person, ref: str) -> Value: ...
+    async def unit(self, asking: Person, ref: str, job: int, task: str) -> Value: ...
+    async def why_unit(self, asking: Person, ref: str, job: int, task: str) -> Value: ...
+    async def unit_outputs(
+        self, asking: Person, ref: str, job: int, task: str, attempt: int | None
+    ) -> Value: ...
+    async def log(
+        self, asking: Person, ref: str, job: int, task: str, attempt: int | None
+    ) -> bytes:
+        """Digest of the log's blob."""
+
+    async def output(
+        self, asking: Person, ref: str, job: int, task: str, path: str, attempt: int | None
+    ) -> bytes:
+        """Digest of one output."""
+
+    async def status(self) -> Value: ...
+    async def site(self) -> Value: ...
+    async def pilots(self) -> Value: ...
+    async def usage(self) -> Value: ...
+    async def store(self) -> Value: ...
+
+
+class Admin(Protocol):
+    """What an admin may tell the node."""
+
+    async def drain(self, body: Value, asking: Person) -> Value: ...
+    async def limits(self, body: Value, asking: Person) -> Value: ...
+    async def backup(self, body: Value, asking: Person) -> Value: ...
+    async def pilot_token(self, body: Value, asking: Person) -> Value: ...
+    async def shutdown(self, asking: Person) -> Value: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The handlers, with the services that they call."""
+
+    logins: Logins
+    people: People
+    submissions: Submissions
+    commands: Commands
+    blobs: BlobService
+    views: Views
+    admin: Admin
+    ping_facts: Callable[[], Value]
+
+    def routes(self) -> list[Route]:
+        """Every route of the user API."""
+        dataset, unit = "/v1/datasets/{ref}", "/v1/units/{ref}/{job}/{task}"
+        return [
+            Route("GET", "/v1/ping", self.ping, login=False),
+            Route("POST", "/v1/login", self.login, login=False),
+            Route("POST", "/v1/login/answer", self.login_answer, login=False),
+            Route("GET", "/v1/status", self.plain(self.views.status)),
+            Route("GET", "/v1/site", self.plain(self.views.site)),
+            Route("GET", "/v1/pilots", self.plain(self.views.pilots)),
+            Route("GET", "/v1/usage", self.plain(self.views.usage)),
+            Route("GET", "/v1/store", self.plain(self.views.store)),
+            Route("GET", "/v1/people", self.list_people),
+            Route("POST", "/v1/people", self.order_people),
+            Route("POST", "/v1/blobs/missing", self.missing_blobs),
+            Route("PUT", "/v1/blobs/{digest}", self.put_blob),
+            Route("GET", "/v1/datasets", self.list_datasets),
+            Route("POST", "/v1/datasets", self.submit),
+            Route("POST", "/v1/commands", self.command),
+            Route("GET", dataset, self.of_dataset(self.views.dataset)),
+            Route("GET", f"{dataset}/document", self.of_dataset(self.views.document)),
+            Route("GET", f"{dataset}/errors", self.of_dataset(self.views.errors)),
+            Route("GET", f"{dataset}/why", self.of_dataset(self.views.why)),
+            Route("GET", f"{dataset}/jobs", self.listing(self.views.jobs)),
+            Route("GET", f"{dataset}/outputs", self.listing(self.views.outputs)),
+            Route("GET", f"{dataset}/wait", self.wait, long=True),
+            Route("GET", unit, self.of_unit(self.views.unit)),
+            Route("GET", f"{unit}/why", self.of_unit(self.views.why_unit)),
+            Route("GET", f"{unit}/outputs", self.unit_outputs),
+            Route("GET", f"{unit}/log", self.log),
+            Route("GET", f"{unit}/output/{{path*}}", self.output),
+            Route("POST", "/v1/admin/drain", self.ordered(self.admin.drain), role="admin"),
+            Route("POST", "/v1/admin/limits", self.ordered(self.admin.limits), role="admin"),
+            Route("POST", "/v1/admin/backup", self.ordered(self.admin.backup), role="admin"),
+            Route(
+                "POST", "/v1/admin/pilot-token", self.ordered(self.admin.pilot_token), role="admin"
+            ),
+            Route("POST", "/v1/admin/shutdown", self.shutdown, role="admin"),
+        ]
+
+    # Shapes that several routes share
+
+    def plain(self, view: Callable[[], Awaitable[Value]]) -> Callable[[Call], Awaitable[Answer]]:
+        async def handle(call: Call) -> Answer:
+            return Reply(await view())
+
+        return handle
+
+    def of_dataset(
+        self, view: Callable[[Person, str], Awaitable[Value]]
+    ) -> Callable[[Call], Awaitable[Answer]]:
+        async def handle(call: Call) -> Answer:
+            return Reply(await view(_asking(call), call.names["ref"]))
+
+        return handle
+
+    def listing(
+        self, view: Callable[[Person, str, Asked], Awaitable[Value]]
+    ) -> Callable[[Call], Awaitable[Answer]]:
+        async def handle(call: Call) -> Answer:
+            return Reply(await view(_asking(call), call.names["ref"], _asked(call)))
+
+        return handle
+
+    def of_unit(
+        self, view: Callable[[Person, str, int, str], Awaitable[Value]]
+    ) -> Callable[[Call], Awaitable[Answer]]:
+        async def handle(call: Call) -> Answer:
+            return Reply(await view(_asking(call), *_unit(call)))
+
+        return handle
+
+    def ordered(
+        self, order: Callable[[Value, Person], Awaitable[Value]]
+    ) -> Callable[[Call], Awaitable[Answer]]:
+        async def handle(call: Call) -> Answer:
+            return Reply(await order(call.body(), _asking(call)))
+
+        return handle
+
+    # Who is there, and who asks
+
+    async def ping(self, call: Call) -> Answer:
+        return Reply(self.ping_facts())
+
+    async def login(self, call: Call) -> Answer:
+        challenge = self.logins.challenge(field(call.body(), "key", str))
+        return Reply({"challenge": challenge, "expires_s": limits.CHALLENGE_S})
+
+    async def login_answer(self, call: Call) -> Answer:
+        body = call.body()
+        token, person = self.logins.answer(
+            field(body, "challenge", str), field(body, "signature", str)
+        )
+        return Reply({"token": token, "expires_s": limits.TOKEN_S, "name": person.name})
+
+    async def list_people(self, call: Call) -> Answer:
+        return Reply({"people": [_shown(person) for person in self.people.all()]})
+
+    async def order_people(self, call: Call) -> Answer:
+        document, signature = _signed(call.body())
+        person = await self.people.order(document, signature, _asking(call))
+        return Reply({"person": _shown(person)})
+
+    # Work
+
+    async def missing_blobs(self, call: Call) -> Answer:
+        digests = field(call.body(), "digests", list)
+        if len(digests) > limits.DIGESTS_MAX:
+            raise ApiError(413, "too many digests at once", f"at most {limits.DIGESTS_MAX:,}")
+        missing = await self.blobs.missing([_digest(text) for text in digests])
+        return Reply({"missing": [digest.hex() for digest in missing]})
+
+    async def put_blob(self, call: Call) -> Answer:
+        digest = _digest(call.names["digest"])
+        size = await self.blobs.put(call.request.content, digest)
+        return Reply({"digest": digest.hex(), "size": size}, 201)
+
+    async def submit(self, call: Call) -> Answer:
+        document, signature = _signed(call.body())
+        return Reply(await self.submissions.submit(document, signature, _asking(call)))
+
+    async def command(self, call: Call) -> Answer:
+        document, signature = _signed(call.body())
+        return Reply(await self.commands.order(document, signature, _asking(call)))
+
+    async def list_datasets(self, call: Call) -> Answer:
+        before = call.number("before", 0, 0, 1 << 60)
+        return Reply(
+            await self.views.datasets(
+                _asking(call),
+                mine=call.flag("mine"),
+                limit=call.number("limit", limits.PAGE, 1, limits.PAGE_MAX),
+                before=before or None,
+            )
+        )
+
+    async def wait(self, call: Call) -> Answer:
+        timeout_s = call.seconds("timeout", limits.WAIT_S_MAX, limits.WAIT_S_MAX)
+        return Reply(
+            await self.views.wait(_asking(call), call.names["ref"], timeout_s, call.when_gone)
+        )
+
+    async def unit_outputs(self, call: Call) -> Answer:
+        return Reply(await self.views.unit_outputs(_asking(call), *_unit(call), _attempt(call)))
+
+    async def log(self, call: Call) -> Answer:
+        digest = await self.views.log(_asking(call), *_unit(call), _attempt(call))
+        return await self._blob(digest, "text/plain; charset=utf-8")
+
+    async def output(self, call: Call) -> Answer:
+        ref, job, task = _unit(call)
+        path = call.names["path"]
+        digest = await self.views.output(_asking(call), ref, job, task, path, _attempt(call))
+        return await self._blob(digest, "application/octet-stream")
+
+    async def _blob(self, digest: bytes, kind: str) -> Answer:
+        file, size = await self.blobs.open(digest)
+        return Stream(file, size, kind, digest.hex())
+
+    async def shutdown(self, call: Call) -> Answer:
+        return Reply(await self.admin.shutdown(_asking(call)))
+
+
+def _asking(call: Call) -> Person:
+    person = call.person
+    assert isinstance(person, Person)
+    return person
+
+
+def _unit(call: Call) -> tuple[str, int, str]:
+    names = call.names
+    job = names["job"]
+    if not (job.isascii() and job.isdigit() and len(job) < 19):
+        raise ApiError(404, f"{job[:40]!r} is no job", "jobs are whole numbers from 0")
+    return names["ref"], int(job), names["task"]
+
+
+def _attempt(call: Call) -> int | None:
+    return call.number("attempt", 0, 0, 1 << 31) or None
+
+
+def _asked(call: Call) -> Asked:
+    jobs = call.text("jobs")
+    return Asked(
+        state=call.text("state") or None,
+        task=call.text("task") or None,
+        jobs=job_ranges(jobs) if jobs else None,
+        limit=call.number("limit", limits.PAGE, 1, limits.PAGE_MAX),
+        after=call.text("after"),
+    )
+
+
+def job_ranges(text: str) -> tuple[int, ...]:
+    """ "0-9,12" as flat half-open ranges (0, 10, 12, 13), sorted and joined. Raises ApiError."""
+    pairs: list[tuple[int, int]] = []
+    for piece in text.split(","):
+        low, dash, high = piece.partition("-")
+        if not _is_job(low) or (dash and not _is_job(high)):
+            raise ApiError(400, f"{piece[:40]!r} is no range of jobs", "write 7, 0-99 or 5,8-9")
+        first, last = int(low), int(high) if dash else int(low)
+        if last < first:
+            raise ApiError(400, f"{piece[:40]!r} ends before it begins")
+        pairs.append((first, last + 1))
+    flat: list[int] = []
+    for first, end in sorted(pairs):
+        if flat and first <= flat[-1]:
+            flat[-1] = max(flat[-1], end)
+        else:
+            flat += (first, end)
+    return tuple(flat)
+
+
+def _is_job(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19
+
+
+def _shown(person: Person) -> dict[str, Any]:
+    key = PublicKey(person.key)
+    return {
+        "name": person.name,
+        "key": key.line(),
+        "fingerprint": key.fingerprint(),
+        "groups": list(person.groups),
+        "roles": list(person.roles),
+        "active": True,
+    }
+
+
+def _digest(text: object) -> bytes:
+    try:
+        digest = bytes.fromhex(text) if isinstance(text, str) and len(text) == 64 else b""
+    except ValueError:
+        digest = b""
+    if len(digest) != 32:
+        raise ApiError(400, f"{str(text)[:80]!r} is no digest", "64 hex digits of BLAKE2b-256")
+    return digest
+
+
+def _signed(body: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """(document, signature) of a request. Raises ApiError."""
+    document = _unbase64(body, "document", limits.DOCUMENT_BYTES_MAX)
+    return document, _unbase64(body, "signature", limits.SIGNATURE_BYTES_MAX)
+
+
+def _unbase64(body: Mapping[str, Any], name: str, bytes_max: int) -> bytes:
+    text = field(body, name, str)
+    if len(text) > bytes_max * 4 // 3 + 4:
+        raise ApiError(413, f"the {name} is too large", f"at most {bytes_max:,} bytes")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise ApiError(400, f"the {name} is not base64") from None

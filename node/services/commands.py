@@ -1,0 +1,84 @@
+"""A user's signed order about a dataset: checked at the door, then a record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from federation.ids import ShardID, UserKey
+from federation.records import Command
+from keys.signing import Purpose, digest
+from node.model.commands import Command as Order
+from node.model.problems import Invalid
+from node.services.people import Person
+from node.services.refusal import Refusal
+from node.services.signed import signer_of
+from node.services.writing import Control, write
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The dataset of an order: whose it is, and in which shard."""
+
+    no: int
+    name: str
+    person: bytes
+    shard: ShardID
+
+
+class Ports(Protocol):
+    """What orders need of the rest of the node."""
+
+    def read(self, document: bytes) -> Order:
+        """Raises Invalid."""
+
+    def target(self, dataset: bytes) -> Target | None: ...
+    def seen(self, order: bytes) -> bool:
+        """Whether the log has this order (its digest) already."""
+
+    def counts(self, dataset: int) -> dict[str, int]: ...
+
+
+class Commands:
+    """Takes orders in. name_of: for refusals that name both people."""
+
+    def __init__(self, journal: Control, name_of: Callable[[bytes], str], ports: Ports) -> None:
+        self._journal = journal
+        self._name_of = name_of
+        self._ports = ports
+
+    async def order(self, document: bytes, signature: bytes, asking: Person) -> dict[str, Any]:
+        """Write an order and see it applied; answers with the counts after it.
+
+        Raises Refusal.
+        """
+        signer = signer_of(document, signature, asking)
+        try:
+            order = self._ports.read(document)
+        except Invalid as invalid:
+            problems = [problem.json() for problem in invalid.errors]
+            raise Refusal("invalid", str(invalid), problems=problems) from None
+        target = self._ports.target(order.dataset)
+        if target is None:
+            raise Refusal("not-found", f"no dataset {order.dataset.hex()[:12]} at this site")
+        if signer != target.person and not asking.admin:
+            raise Refusal(
+                "denied",
+                f"{target.name} belongs to {self._name_of(target.person)}; "
+                f"{asking.name} may not {order.verb} it",
+                f"ask {self._name_of(target.person)} or an admin",
+            )
+        if self._ports.seen(digest(Purpose.COMMAND, document)):
+            raise Refusal(
+                "replayed",
+                f"this very order ({order.verb} {target.name}) was taken before",
+                "sign a new one: each serves once",
+            )
+        await write(self._journal, Command(target.shard, document, signature, UserKey(signer)))
+        return {
+            "dataset": {"id": order.dataset.hex(), "name": target.name},
+            "verb": order.verb,
+            "applied": True,
+            "counts": self._ports.counts(target.no),
+        }

@@ -1,0 +1,188 @@
+"""Submissions: a signed document becomes a record, once, however often it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+
+from federation.ids import ShardID, UserKey
+from federation.records import Dataset
+from keys.signing import Purpose, digest
+from node.model.dataset import DatasetSpec, Needs, TaskSpec
+from node.model.description import STORED_BYTES_MAX
+from node.model.problems import Invalid
+from node.model.validate import pack_document
+from node.services.people import Person
+from node.services.refusal import Refusal
+from node.services.signed import signer_of
+from node.services.writing import Control, write
+
+MISSING_SHOWN_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A dataset that the log has already."""
+
+    id: bytes
+    name: str
+    jobs: int
+    tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The largest worker that a site of the mesh may offer; None: as much as one likes."""
+
+    site: str
+    cpu: int
+    gpu: int
+    memory_bytes: int | None
+    disk_bytes: int | None
+
+    def fits(self, needs: Needs) -> bool:
+        return (
+            needs.cpu <= self.cpu
+            and needs.gpu <= self.gpu
+            and (self.memory_bytes is None or needs.memory_bytes <= self.memory_bytes)
+            and (self.disk_bytes is None or needs.disk_bytes <= self.disk_bytes)
+        )
+
+    def shown(self) -> str:
+        words = [f"{self.cpu} CPU", f"{self.gpu} GPU"]
+        for value, name in ((self.memory_bytes, "memory"), (self.disk_bytes, "disk")):
+            if value is not None:
+                words.append(f"{value / 1e9:.1f} GB {name}")
+        return f"{self.site} has at most {', '.join(words)} a worker"
+
+
+class Ports(Protocol):
+    """What submitting needs of the rest of the node."""
+
+    def known(self, dataset: bytes) -> Known | None: ...
+    def read(self, document: bytes) -> DatasetSpec:
+        """Raises Invalid."""
+
+    def missing(self, digests: Sequence[bytes]) -> Deferred[list[bytes]]: ...
+    def shapes(self) -> Iterable[Shape]: ...
+
+
+class Submissions:
+    """Takes datasets in. shard: the shard that this site leads now."""
+
+    def __init__(
+        self, site_name: str, journal: Control, shard: Callable[[], ShardID], ports: Ports
+    ) -> None:
+        self._site_name = site_name
+        self._journal = journal
+        self._shard = shard
+        self._ports = ports
+
+    async def submit(self, document: bytes, signature: bytes, asking: Person) -> dict[str, Any]:
+        """Store a dataset durably; what `floe submit --json` prints. The same document sent
+        again gets the same answer and changes nothing.
+
+        Raises Refusal.
+        """
+        signer = signer_of(document, signature, asking)
+        dataset = digest(Purpose.DATASET, document)
+        known = self._ports.known(dataset)
+        if known is not None:
+            return self._answer(known, [])
+        spec = self._checked(document, asking)
+        await self._need_blobs(spec)
+        # Between the check and here another copy of the request may have come: the fold takes the
+        # first of two equal records, and both callers get the same answer.
+        record = Dataset(self._shard(), _packed(document), signature, UserKey(signer))
+        await write(self._journal, record)
+        if self._ports.known(dataset) is None:
+            raise Refusal("unavailable", "the dataset was stored but not taken", "floe doctor")
+        return self._answer(
+            Known(dataset, spec.name, spec.jobs, len(spec.tasks)), self.warnings(spec)
+        )
+
+    def warnings(self, spec: DatasetSpec) -> list[dict[str, str]]:
+        """What will keep units from running, though it is no error."""
+        shapes = list(self._ports.shapes())
+        return [_unmet(task, shapes) for task in spec.tasks if not _any_fits(task, shapes)]
+
+    def _checked(self, document: bytes, asking: Person) -> DatasetSpec:
+        try:
+            spec = self._ports.read(document)
+        except Invalid as invalid:
+            problems = [problem.json() for problem in invalid.errors]
+            raise Refusal("invalid", str(invalid), problems=problems) from None
+        if spec.group and spec.group not in asking.groups:
+            groups = ", ".join(asking.groups) or "none"
+            raise Refusal(
+                "denied",
+                f"{asking.name} is not in group {spec.group!r}",
+                f"groups of {asking.name}: {groups}",
+            )
+        for task in spec.tasks:
+            self._check_foreign(task)
+        return spec
+
+    def _check_foreign(self, task: TaskSpec) -> None:
+        for after in task.after:
+            if after.dataset is None:
+                continue
+            other = self._ports.known(after.dataset)
+            if other is None:
+                raise Refusal(
+                    "not-found",
+                    f"task {task.name} waits for {after.text}, which is not known at this site",
+                    "submit the other dataset first",
+                )
+            if after.task >= other.tasks or (not after.all_jobs and other.jobs < 1):
+                raise Refusal("invalid", f"task {task.name}: {after.text} has no such task")
+
+    async def _need_blobs(self, spec: DatasetSpec) -> None:
+        wanted = [file.digest for file in spec.files]
+        if spec.foreach is not None:
+            wanted.append(spec.foreach.digest)
+        missing = await self._ports.missing(wanted) if wanted else []
+        if missing:
+            raise Refusal(
+                "missing-blobs",
+                f"{len(missing)} of the dataset's files were not sent",
+                "PUT them to /v1/blobs/ first",
+                missing=[one.hex() for one in missing[:MISSING_SHOWN_MAX]],
+            )
+
+    def _answer(self, known: Known, warnings: list[dict[str, str]]) -> dict[str, Any]:
+        return {
+            "dataset": {"id": known.id.hex(), "name": known.name},
+            "units": known.jobs * known.tasks,
+            "jobs": known.jobs,
+            "tasks": known.tasks,
+            "stored_on": [self._site_name],
+            "warnings": warnings,
+        }
+
+
+def _packed(document: bytes) -> bytes:
+    packed = pack_document(document)
+    if len(packed) > STORED_BYTES_MAX:
+        raise Refusal(
+            "too-large",
+            f"the description has {len(packed):,} bytes compressed; at most {STORED_BYTES_MAX:,}",
+            "put large tables into a foreach file",
+        )
+    return packed
+
+
+def _any_fits(task: TaskSpec, shapes: Sequence[Shape]) -> bool:
+    return any(shape.fits(task.needs) for shape in shapes)
+
+
+def _unmet(task: TaskSpec, shapes: Sequence[Shape]) -> dict[str, str]:
+    offers = "; ".join(shape.shown() for shape in shapes) or "no site has workers"
+    return {
+        "where": f"task.{task.name}.needs",
+        "what": "no site could ever run it",
+        "right": offers,
+    }

@@ -1,0 +1,30 @@
+"""Writing a record for somebody who waits: the journal's refusals as sentences."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from federation.records import Record
+from node.services.refusal import Refusal
+from node.store.database import DiskFull
+from node.store.writer import JournalClosed, JournalFull
+
+
+class Control(Protocol):
+    """The part of the journal that orders go to."""
+
+    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
+
+
+async def write(journal: Control, record: Record) -> None:
+    """Write a record that somebody asked for; durable on return. Raises Refusal."""
+    try:
+        await journal.control(record, intake=True)
+    except DiskFull as error:
+        raise Refusal("disk-full", f"nothing was stored: {error}") from None
+    except JournalFull as error:
+        raise Refusal("busy", str(error), "try again in a moment") from None
+    except JournalClosed as error:
+        raise Refusal("unavailable", str(error), "try again when the node is up") from None
