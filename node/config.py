@@ -11,16 +11,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from node.model.units import SIZE_RIGHT, TIME_RIGHT, parse_size, parse_time
+
 CONFIG_BYTES_MAX = 1024 * 1024
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kMGTP]i?B|B)")
-_TIME = re.compile(r"([0-9]+)(s|m|h|d)")
-_FACTORS: dict[str, int] = {"B": 1} | {
-    unit + suffix: (1024 if suffix == "iB" else 1000) ** power
-    for power, unit in enumerate("kMGTP", start=1)
-    for suffix in ("B", "iB")
-}
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 class ConfigError(Exception):
@@ -62,20 +56,20 @@ class Config:
     local: LocalConfig = field(default_factory=LocalConfig)
 
 
-def size(text: object) -> int:
-    """Bytes of "2GB" or "2GiB". Raises ValueError."""
-    found = _SIZE.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
-        raise ValueError('is no size; write "2GB" or "2GiB"')
-    return round(float(found[1]) * _FACTORS[found[2]])
+def _size(value: object) -> int:
+    """Bytes of "2GB" or "2GiB"."""
+    try:
+        return parse_size(_string(value))
+    except ValueError as error:
+        raise ValueError(f"is no size; {SIZE_RIGHT}") from error
 
 
-def duration_s(text: object) -> int:
-    """Seconds of "90s", "30m", "4h" or "2d". Raises ValueError."""
-    found = _TIME.fullmatch(text) if isinstance(text, str) else None
-    if found is None:
-        raise ValueError('is no time; write "90s", "30m", "4h" or "2d"')
-    return int(found[1]) * _SECONDS[found[2]]
+def _time(value: object) -> int:
+    """Seconds of "90s", "30m", "4h" or "2d"."""
+    try:
+        return parse_time(_string(value))
+    except ValueError as error:
+        raise ValueError(f"is no time; {TIME_RIGHT}") from error
 
 
 def _string(value: object) -> str:
@@ -127,17 +121,17 @@ API: Mapping[str, tuple[str, Reader]] = {
 }
 STORE: Mapping[str, tuple[str, Reader]] = {
     "network_home": ("network_home", _flag),
-    "blobs_max": ("blobs_bytes_max", size),
-    "free_min": ("free_bytes_min", size),
+    "blobs_max": ("blobs_bytes_max", _size),
+    "free_min": ("free_bytes_min", _size),
 }
 LOCAL: Mapping[str, tuple[str, Reader]] = {
     "pilots_min": ("pilots_min", _count(0, 1000)),
     "pilots_max": ("pilots_max", _count(0, 1000)),
     "slots": ("slots", _count(1, 4096)),
     "gpus": ("gpus", _count(0, 64)),
-    "memory": ("memory_bytes", size),
-    "disk": ("disk_bytes", size),
-    "idle": ("idle_s", duration_s),
+    "memory": ("memory_bytes", _size),
+    "disk": ("disk_bytes", _size),
+    "idle": ("idle_s", _time),
 }
 
 
