@@ -103,7 +103,7 @@ def _csv_rows(lines: Iterator[tuple[int, str]]) -> Iterator[dict[str, Any]]:
         if len(cells) != len(columns):
             what = f"line {number} has {len(cells)} cells, the header {len(columns)}"
             raise BadRows(what, "write as many in every line; quote cells with commas")
-        yield dict(zip(columns, map(_typed, cells), strict=True))
+        yield dict(zip(columns, map(typed, cells), strict=True))
 
 
 def _cells(text: str, number: int) -> list[str]:
@@ -117,7 +117,8 @@ def _cells(text: str, number: int) -> list[str]:
     return found
 
 
-def _typed(cell: str) -> str | int:
+def typed(cell: str) -> str | int:
+    """A cell as a value: an integer if it is written exactly as one, otherwise text."""
     return int(cell) if _INTEGER.match(cell) else cell
 
 
@@ -205,6 +206,6 @@ class RowFile:
         text = raw.removeprefix(_BOM).decode().rstrip("\r\n")
         if self._kind == "csv":
             cells = next(csv.reader([text]))
-            return dict(zip(self._columns, map(_typed, cells), strict=True))
+            return dict(zip(self._columns, map(typed, cells), strict=True))
         row = json.loads(text)
         return {column: row[column] for column in self._columns}
