@@ -80,7 +80,10 @@ def process_cpu_s(pid: int) -> float:
 
 @contextlib.contextmanager
 def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Iterator[Site]:
-    """A running site that is taken down and removed at the end, whatever happens."""
+    """A running site that is taken down and removed at the end, whatever happens.
+
+    slots: of its one pilot; 0 for a site without pilots of its own. config: more of config.toml.
+    """
     base = Path(tempfile.mkdtemp(prefix="floe-bench-"))
     environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
     here = Site(base / "home", environment)
@@ -89,7 +92,9 @@ def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Ite
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", base / "id"],
             check=True,
         )
-        here.run("init", "--name", "bench", "--key", str(base / "id"), "--slots", str(slots))
+        sized = ["--slots", str(slots)] if slots else []
+        here.run("init", "--name", "bench", "--key", str(base / "id"), *sized)
+        config += "" if slots else "\n[site.local]\npilots_max = 0\n"
         if config:
             with (here.home / "config.toml").open("a", encoding="utf-8") as file:
                 file.write(config)
