@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from hashlib import blake2b
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from node.model import files, rules, validate
+from node.model.after import BadAfter, Wait, parse
 from node.model.dataset import DatasetSpec
-from node.model.description import DATASET, DEPTH_MAX, TEXT_BYTES_MAX
+from node.model.description import DATASET, DEPTH_MAX, TEXT_BYTES_MAX, UNITS_MAX
 from node.model.files import LocalFile
 from node.model.lines import Lines, json_lines, toml_lines
 from node.model.problems import Invalid, Problem, Report, placed
@@ -98,6 +100,22 @@ class Draft:
         if problems:
             raise Invalid(problems, self.source)
 
+    def rehearse(self) -> Submission:
+        """What `build` would make, other datasets taken as they are named: for plans alone."""
+        names: dict[str, list[str]] = {}
+        for name, task in _foreign_tasks(self._clean):
+            names.setdefault(name, []).append(task)
+        nobody = bytes(32)
+
+        def stand_in(name: str) -> Foreign:
+            return Foreign(nobody, UNITS_MAX, tuple(dict.fromkeys(names[name])))
+
+        return self.build(stand_in, bytes(16))
+
+    def place(self, path: tuple[str | int, ...]) -> Problem:
+        """Where a key stands, in the words of a problem."""
+        return self._placed([Problem("", "", path=path)])[0]
+
     def build(self, resolve: Resolve | None = None, nonce: bytes | None = None) -> Submission:
         """The bytes to sign. nonce: 16 bytes, fresh if absent. Raises Invalid with all errors."""
         report, context = self._check(resolve, self._resolved(resolve))
@@ -127,6 +145,7 @@ class Draft:
         self.files = files.find(self._clean, self.base, report)
         context = self._context(report, found[0] if found else None)
         rules.check(self._clean, context, report)
+        files.check_use(self._clean, self.files, self.base, report)
         return report, context
 
     def _resolved(self, resolve: Resolve | None) -> tuple[dict[str, Foreign], Report]:
@@ -229,18 +248,24 @@ class Draft:
 
 def _foreign_paths(clean: Mapping[str, Any]) -> dict[str, tuple[str | int, ...]]:
     """Names of other datasets in `after`, with the first place of each."""
-    from node.model.after import BadAfter, parse
-
     found: dict[str, tuple[str | int, ...]] = {}
+    for path, wait in _waits(clean):
+        found.setdefault(wait.dataset, path)
+    return found
+
+
+def _foreign_tasks(clean: Mapping[str, Any]) -> list[tuple[str, str]]:
+    return [(wait.dataset, wait.task) for _, wait in _waits(clean)]
+
+
+def _waits(clean: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Wait]]:
+    """Entries of `after` that name other datasets."""
     for index, task in enumerate(clean.get("task", [])):
         for number, text in enumerate(task.get("after", [])):
-            try:
+            with suppress(BadAfter):
                 wait = parse(text)
-            except BadAfter:
-                continue
-            if wait.dataset:
-                found.setdefault(wait.dataset, ("task", index, "after", number))
-    return found
+                if wait.dataset:
+                    yield ("task", index, "after", number), wait
 
 
 def _check_version(table: Mapping[str, Any], report: Report) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -89,3 +89,37 @@ def _measured(path: Path, to: str, where: KeyPath, report: Report) -> LocalFile 
         report.add(where, f'"{path}" is {size}, at most 1 GiB', "put it at a URL, use inputs")
         return None
     return LocalFile(path, to, status.st_size, stat.S_IMODE(status.st_mode) & 0o777)
+
+
+def check_use(
+    description: Mapping[str, Any], found: Sequence[LocalFile], base: Path, report: Report
+) -> None:
+    """Commands that cannot start, and files that are here but are not sent along."""
+    modes = {file.to: file.mode for file in found}
+    for index, task in enumerate(description.get("task", [])):
+        made = set(task.get("inputs", {}))
+        for number, module in enumerate(task.get("module", [])):
+            made |= set(module.get("write", {})) | set(task.get("outputs", {}))
+            run = module.get("run", [])
+            path: KeyPath = ("task", index, "module", number, "run")
+            bare = not description.get("env") and not task.get("env") and not module.get("env")
+            program = os.path.normpath(run[0]) if run and "/" in run[0] else ""
+            if bare and program in modes and not modes[program] & 0o111:
+                right = f'chmod +x {program}, or write its interpreter first: ["python3", ...]'
+                report.add(path, f'"{run[0]}" is not executable', right)
+            for word in run if module.get("cwd", ".") == "." else []:
+                _check_sent(word, {*modes, *made}, base, path, report)
+
+
+def _check_sent(word: str, known: set[str], base: Path, path: KeyPath, report: Report) -> None:
+    """Warn of a relative path that exists here and will not exist there."""
+    if not word or "{" in word or os.path.isabs(word) or wrong_local(os.path.normpath(word)):
+        return
+    name = os.path.normpath(word)
+    try:
+        here = name not in known and (base / name).is_file()
+    except (OSError, ValueError):
+        return
+    if here:
+        right = f'write files = ["{name}"] if units need it'
+        report.warn(path, f'"{name}" is here, but no unit will find it', right)

@@ -337,14 +337,14 @@ class _Braces:
         self.locals: list[tuple[Path, Template, bool]] = []
 
     def check(self) -> None:
-        values = dict(self._param_values())
-        names = (*self.axes, *self.context.columns, *sorted(values))
+        params = dict(param_values(self.description, self.index))
+        names = (*self.axes, *self.context.columns, *sorted(params))
         self.known = (*BUILTIN, *dict.fromkeys(names))
-        for name, (path, value) in values.items():
+        for name, (path, value) in params.items():
             tree = self._tree(path, value)
             if tree is not None:
                 self.params[name] = (path, tree)
-        for path, text in self._texts():
+        for path, text in texts(self.description, self.index):
             template = self._template(path, text)
             if template is not None:
                 self.strings.append((path, template))
@@ -352,43 +352,12 @@ class _Braces:
             template = None if self.failed or "{" not in name else Template(name)
             if template is not None:
                 self.locals.append((path, template, folder))
-        for path, value in self._values():
+        for path, value in values(self.description, self.index):
             tree = self._tree(path, value)
             if tree is not None:
                 self.trees.append((path, tree))
         if not self.failed:
             self._try_jobs()
-
-    def _param_values(self) -> Iterator[tuple[str, tuple[Path, Any]]]:
-        for name, value in self.description.get("params", {}).items():
-            yield name, (("params", name), value)
-        for name, value in self.task.get("params", {}).items():
-            yield name, (("task", self.index, "params", name), value)
-
-    def _texts(self) -> Iterator[tuple[Path, str]]:
-        """Strings that stay text."""
-        task, top = self.task, ("task", self.index)
-        yield from _env_texts(self.description.get("env", {}), ("env",))
-        yield from _env_texts(task.get("env", {}), (*top, "env"))
-        for local, value in task.get("inputs", {}).items():
-            path = (*top, "inputs", local)
-            yield path, local
-            yield path, value if isinstance(value, str) else value.get("from", "")
-        outputs = task.get("outputs", {})
-        for name in outputs:
-            yield (*top, "outputs", name), name
-            value = outputs[name] if isinstance(outputs, dict) else True
-            for number, url in enumerate(value.get("to", []) if isinstance(value, dict) else []):
-                yield (*top, "outputs", name, "to", number), url
-        for number, module in enumerate(task.get("module", [])):
-            if module.get("expand", True):
-                yield from _module_texts(module, (*top, "module", number))
-
-    def _values(self) -> Iterator[tuple[Path, Any]]:
-        for number, module in enumerate(self.task.get("module", [])):
-            if module.get("expand", True):
-                for name, value in module.get("write", {}).items():
-                    yield ("task", self.index, "module", number, "write", name), value
 
     def _template(self, path: Path, text: str) -> Template | None:
         if "{" not in text and "}" not in text:
@@ -508,6 +477,44 @@ def _check_local_names(index: int, task: Mapping[str, Any], report: Report) -> N
 
 def _for_job(error: ExpandError, job: int, constant: bool) -> str:
     return error.what if constant else f"job {job}: {error.what}"
+
+
+def param_values(
+    description: Mapping[str, Any], index: int
+) -> Iterator[tuple[str, tuple[Path, Any]]]:
+    """(name, (path, value)) of a task's parameters; a later name shadows an earlier one."""
+    for name, value in description.get("params", {}).items():
+        yield name, (("params", name), value)
+    for name, value in description["task"][index].get("params", {}).items():
+        yield name, (("task", index, "params", name), value)
+
+
+def texts(description: Mapping[str, Any], index: int) -> Iterator[tuple[Path, str]]:
+    """Strings of a task that are expanded and stay text."""
+    task, top = description["task"][index], ("task", index)
+    yield from _env_texts(description.get("env", {}), ("env",))
+    yield from _env_texts(task.get("env", {}), (*top, "env"))
+    for local, value in task.get("inputs", {}).items():
+        path = (*top, "inputs", local)
+        yield path, local
+        yield path, value if isinstance(value, str) else value.get("from", "")
+    outputs = task.get("outputs", {})
+    for name in outputs:
+        yield (*top, "outputs", name), name
+        value = outputs[name] if isinstance(outputs, dict) else True
+        for number, url in enumerate(value.get("to", []) if isinstance(value, dict) else []):
+            yield (*top, "outputs", name, "to", number), url
+    for number, module in enumerate(task.get("module", [])):
+        if module.get("expand", True):
+            yield from _module_texts(module, (*top, "module", number))
+
+
+def values(description: Mapping[str, Any], index: int) -> Iterator[tuple[Path, Any]]:
+    """Values of a task that are expanded and keep their type."""
+    for number, module in enumerate(description["task"][index].get("module", [])):
+        if module.get("expand", True):
+            for name, value in module.get("write", {}).items():
+                yield ("task", index, "module", number, "write", name), value
 
 
 def _env_texts(env: Mapping[str, Any], path: Path) -> Iterator[tuple[Path, str]]:
