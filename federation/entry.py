@@ -179,7 +179,7 @@ def _checked_header(fields: Any) -> Header:
     if version != limits.ENTRY_VERSION or type(version) is not int:
         raise BadEntry(f"an entry of version {str(version)[:20]}; this node reads version 1")
     _check_bytes("site", site, KEY_BYTES)
-    _check_int("generation", generation, 0, limits.GENERATION_MAX)
+    _check_int("generation", generation, limits.GENERATION_MIN, limits.GENERATION_MAX)
     _check_int("lane", lane, 0, max(Lane))
     _check_int("seq", seq, 1, limits.SEQ_MAX)
     _check_bytes("prev", prev, 0 if seq == 1 else DIGEST_BYTES)

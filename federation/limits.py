@@ -11,6 +11,7 @@ ENTRY_BODY_BYTES_MAX: Final = 64 * 1024
 ENTRY_RECORDS_MAX: Final = 4096
 RECORD_BYTES_MAX: Final = ENTRY_BODY_BYTES_MAX - 5  # an array header of up to 5 bytes is before it
 HEADER_BYTES_MAX: Final = 192  # all ten fields at their largest take 143
+GENERATION_MIN: Final = 1
 GENERATION_MAX: Final = 2**32 - 1
 SEQ_MAX: Final = 2**53 - 1  # exact in a JSON number, and in SQLite
 
@@ -33,8 +34,7 @@ ROLES_MAX: Final = 16
 
 # Signed documents. A dataset is at most 48 KiB compressed: with key and signature it fits an entry.
 DATASET_DOC_BYTES_MAX: Final = 48 * 1024  # as stored, compressed
-DATASET_TEXT_BYTES_MAX: Final = 1024 * 1024  # after decompression
-COMMAND_DOC_BYTES_MAX: Final = 32 * 1024
+COMMAND_DOC_BYTES_MAX: Final = 60 * 1024  # long lists of jobs to cancel or retry
 PERSON_DOC_BYTES_MAX: Final = 16 * 1024
 SIGNATURE_BYTES_MAX: Final = 1024  # a raw sshsig blob; an Ed25519 one has about 180
 

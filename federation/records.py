@@ -225,7 +225,7 @@ _DIGEST: Final = exact(32)
 _NAME: Final = text(limits.NAME_BYTES_MAX, 1)
 _SIGNATURE: Final = blob(1, limits.SIGNATURE_BYTES_MAX)
 _TASKS: Final = increasing(limits.TASKS_MAX - 1, limits.TASKS_MAX)
-_GENERATION: Final = integer(0, limits.GENERATION_MAX)
+_GENERATION: Final = integer(limits.GENERATION_MIN, limits.GENERATION_MAX)
 _PERSON_DOC: Final = blob(1, limits.PERSON_DOC_BYTES_MAX)
 
 # One check a field, in the order of the wire; for Results see below.

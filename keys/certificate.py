@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
@@ -23,6 +24,8 @@ from keys.identity import KeyFileError, SiteKey, read_secret_file, show, write_s
 CERTIFICATE_BYTES_MAX: Final = 16_384
 API_NAMES_MAX: Final = 32
 
+# What `cryptography` raises for bytes that are no certificate, or an unusual one.
+_BROKEN: Final = (ValueError, TypeError, UnsupportedAlgorithm, x509.InvalidVersion)
 _PEM_BYTES_MAX: Final = 262_144  # a site's own certificate may bring its chain
 # No certificate of ours may end: the first date lies before the program, the second is the one
 # that RFC 5280 (4.1.2.5) gives to certificates without an end.
@@ -60,7 +63,10 @@ def site_of(certificate: x509.Certificate | bytes) -> bytes:
 
     That the peer holds the key is for TLS to prove. Raises BadCertificate.
     """
-    public = _parsed(certificate).public_key()
+    try:
+        public = _parsed(certificate).public_key()
+    except _BROKEN as error:
+        raise BadCertificate(f"a certificate whose key cannot be read: {error}") from None
     if not isinstance(public, ed25519.Ed25519PublicKey):
         raise BadCertificate("a site's certificate carries an Ed25519 key")
     return public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
@@ -101,10 +107,11 @@ def load_api_certificate(path: Path) -> ApiCertificate:
     try:
         private = serialization.load_pem_private_key(content, password=None)
         certificates = x509.load_pem_x509_certificates(content)
-    except (ValueError, TypeError) as error:
+        public = certificates[0].public_key()
+    except _BROKEN as error:
         raise KeyFileError(f"{path} is no certificate with its key in PEM: {error}") from None
     spki = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    if private.public_key().public_bytes(*spki) != certificates[0].public_key().public_bytes(*spki):
+    if private.public_key().public_bytes(*spki) != public.public_bytes(*spki):
         raise KeyFileError(f"{path}: the private key is not the first certificate's")
     key_pem = private.private_bytes(
         serialization.Encoding.PEM,
@@ -122,7 +129,7 @@ def _parsed(certificate: x509.Certificate | bytes) -> x509.Certificate:
         raise BadCertificate(f"a certificate has at most {CERTIFICATE_BYTES_MAX} bytes")
     try:
         return x509.load_der_x509_certificate(certificate)
-    except (ValueError, TypeError) as error:
+    except _BROKEN as error:
         raise BadCertificate(f"not a certificate: {error}") from None
 
 

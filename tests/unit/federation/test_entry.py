@@ -105,7 +105,7 @@ BAD_HEADERS: list[tuple[str, object]] = [
     ("version", True),
     ("site", SITE[:-1]),
     ("site", None),
-    ("generation", -1),
+    ("generation", 0),
     ("generation", 2**32),
     ("lane", 2),
     ("lane", "0"),

@@ -1,0 +1,63 @@
+"""docs/protocol.md names every record, field and bound as the code has it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from federation import limits
+from federation.entry import Header
+from federation.records import Outcome, Record, Unknown
+from keys.signing import Purpose
+
+PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text("utf-8")
+KINDS = [cls for cls in get_args(Record) if cls is not Unknown]
+
+
+def section(title: str) -> str:
+    """The text below a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(title)}.*?\n(.*?)(?=^#)", PAGE, re.M | re.S)
+    assert found, f"no section {title}"
+    return found[1]
+
+
+@pytest.mark.parametrize("cls", KINDS, ids=lambda cls: cls.__name__)
+def test_every_field_of_every_kind_is_listed_in_order(cls: type) -> None:
+    rows = re.findall(r"^\| (\w+) \|", section(f"{cls.kind} "), re.M)  # type: ignore[attr-defined]
+    assert rows == ["field", *(field.name for field in fields(cls))]
+
+
+def test_every_kind_and_no_other_has_a_section() -> None:
+    titles = [int(kind) for kind in re.findall(r"^### (\d+) ", PAGE, re.M)]
+    assert titles == sorted(cls.kind for cls in KINDS)
+    kept = [int(kind) for kind in re.findall(r"(\d+) [a-z.]+", section("Kept for later"))]
+    assert not set(kept) & set(titles)
+
+
+def test_the_header_is_listed_in_order() -> None:
+    rows = re.findall(r"^\| \d \| (\w+) \|", section("Entry"), re.M)
+    assert rows == [field.name for field in fields(Header)]
+
+
+def test_every_purpose_is_named() -> None:
+    for purpose in Purpose:
+        assert purpose.name in section("Digests and signatures")
+
+
+def test_outcomes_are_named() -> None:
+    for outcome in Outcome:
+        assert f"{int(outcome)} {outcome.name.lower()}" in section("40 ")
+
+
+def test_bounds_are_those_of_the_code() -> None:
+    assert f"1 … {limits.ENTRY_BODY_BYTES_MAX}" in section("Entry")
+    assert f"1 … {limits.ENTRY_RECORDS_MAX}" in section("Entry")
+    assert f"{limits.HEADER_BYTES_MAX} bytes" in section("Entry")
+    assert f"1 … {limits.RESULTS_ROWS_MAX} rows" in section("40 ")
+    assert f"{limits.DATASET_DOC_BYTES_MAX // 1024} KiB" in section("12 ")
+    assert f"{limits.COMMAND_DOC_BYTES_MAX // 1024} KiB" in section("13 ")
+    assert f"at most {limits.RANGES_MAX} numbers" in section("Records")

@@ -1,0 +1,134 @@
+"""The test vectors of docs/protocol.md: our code makes them, and others' code reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from federation.entry import open_entry
+from federation.feed import FeedTip, ForkProof, check_fork, follow
+from federation.records import Refused, Unknown, decode, encode
+from keys.identity import parse
+from keys.signing import BadSignature
+from keys.sshsig import PublicKey, dearmor, verify
+from tests.vectors import make
+
+HERE = Path(make.__file__).parent
+
+
+def load(name: str) -> Any:
+    return json.loads((HERE / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", sorted(make.all_vectors()))
+def test_the_code_still_makes_the_vectors(name: str) -> None:
+    said = "the protocol changed: python -m tests.vectors.make, and docs/protocol.md"
+    assert (HERE / name).read_text("utf-8") == make.written(make.all_vectors()[name]), said
+
+
+def blake2b(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=32).digest()
+
+
+def test_signatures_hold_for_another_implementation() -> None:
+    vectors = load("signatures.json")
+    site, data = bytes.fromhex(vectors["site"]), bytes.fromhex(vectors["data"])
+    assert parse(vectors["shown"]) == site
+    key = Ed25519PublicKey.from_public_bytes(site)
+    for made in vectors["purposes"].values():
+        prefix = bytes.fromhex(made["prefix"])
+        assert blake2b(prefix + data).hex() == made["digest"]
+        key.verify(bytes.fromhex(made["signature"]), prefix + data)
+    shard = vectors["shard"]
+    named = bytes.fromhex(shard["founder"] + shard["nonce"])
+    assert blake2b(b"icefloe shard 1\0" + named).hex() == shard["id"]
+
+
+def test_good_ssh_signatures_verify_and_bad_ones_do_not() -> None:
+    vectors = load("sshsig.json")
+    message = vectors["message"].encode()
+    key = PublicKey.parse(vectors["key"]["line"])
+    assert key.raw.hex() == vectors["key"]["raw"]
+    assert key.fingerprint() == vectors["key"]["fingerprint"]
+    for good in vectors["good"].values():
+        assert dearmor(good["armored"]).hex() == good["blob"]
+        assert verify(message, bytes.fromhex(good["blob"])).raw == key.raw
+    for bad in vectors["bad"].values():
+        with pytest.raises(BadSignature):
+            verify(message, bytes.fromhex(bad))
+
+
+def plain(value: Any) -> Any:
+    """The inverse of make.shown."""
+    if isinstance(value, dict) and set(value) == {"hex"}:
+        return bytes.fromhex(value["hex"])
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def test_records_are_arrays_of_kind_and_fields_in_order() -> None:
+    for vector in load("records.json")["taken"]:
+        encoded = bytes.fromhex(vector["bytes"])
+        assert msgpack.unpackb(encoded) == [vector["kind"], *plain(vector["fields"]).values()]
+        [record] = decode(b"\x91" + encoded)
+        assert type(record).__name__ == vector["name"]
+        assert not isinstance(record, Refused)
+        assert encode(record) == encoded
+
+
+def test_unknown_records_are_parked_and_wrong_ones_refused() -> None:
+    vectors = load("records.json")
+    parked = vectors["parked"]
+    assert decode(b"\x91" + bytes.fromhex(parked["bytes"])) == [
+        Unknown(parked["kind"], bytes.fromhex(parked["bytes"]))
+    ]
+    for why, wrong in vectors["refused"].items():
+        [refused] = decode(b"\x91" + bytes.fromhex(wrong))
+        assert isinstance(refused, Refused), why
+
+
+def test_entries_chain_and_verify_for_another_implementation() -> None:
+    for feed in load("entries.json")["feeds"]:
+        prev = b""
+        for vector in feed:
+            header_bytes = bytes.fromhex(vector["header_bytes"])
+            header, body = plain(vector["header"]), bytes.fromhex(vector["body"])
+            assert msgpack.unpackb(header_bytes) == list(header.values())
+            signed = b"icefloe entry 1\0" + header_bytes
+            key = Ed25519PublicKey.from_public_bytes(header["site"])
+            key.verify(bytes.fromhex(vector["signature"]), signed)
+            with pytest.raises(InvalidSignature):
+                key.verify(bytes.fromhex(vector["signature"]), signed + b"\0")
+            assert blake2b(signed).hex() == vector["id"]
+            assert header["prev"] == prev
+            assert header["body_hash"] == blake2b(b"icefloe body 1\0" + body)
+            assert (header["body_len"], header["count"]) == (len(body), len(msgpack.unpackb(body)))
+            prev = bytes.fromhex(vector["id"])
+
+
+def test_entries_open_and_follow_one_another() -> None:
+    for feed in load("entries.json")["feeds"]:
+        tip = None
+        for vector in feed:
+            entry = open_entry(
+                *(bytes.fromhex(vector[name]) for name in ("header_bytes", "signature", "body"))
+            )
+            tip = follow(tip or FeedTip(entry.header.feed), entry)
+            assert not any(isinstance(record, Refused) for record in entry.records())
+        assert tip is not None
+        assert tip.seq == len(feed)
+
+
+def test_the_fork_proves_itself() -> None:
+    proof = ForkProof(**plain(load("entries.json")["fork"]))
+    assert check_fork(proof)[1] == 2
