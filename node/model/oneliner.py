@@ -17,7 +17,7 @@ from node.model.toml import dumps
 _INTERPRETERS: Final = re.compile(
     r"(python[0-9.]*|bash|sh|zsh|dash|perl|ruby|Rscript|julia|node|env|time|nice|root)\Z"
 )
-TASK: Final = "run"
+TASK: Final = "main"
 
 
 def from_command(
