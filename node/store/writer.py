@@ -71,6 +71,7 @@ Leader = Callable[[list[EntryRef]], list[Record]]
 """Told of new results entries; the records it returns join this cycle's control entry."""
 
 Subscriber = Callable[[list[Change]], None]
+Statement = Callable[[apsw.Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,7 @@ class _Waiting:
 
     encoded: bytes
     intake: bool
-    statement: Callable[[apsw.Connection], None] | None = None
+    statement: Statement | None = None
     waiter: Deferred[None] = field(default_factory=Deferred)
 
 
@@ -207,24 +208,20 @@ class Journal:
         intake: new work, which is refused rather than kept when there is no room.
         Fails with DiskFull or JournalFull (intake only), JournalClosed, LocalError (no record).
         """
-        refusal = self._refusal(intake_only=True) if intake else self._refusal_closed()
+        refusal = self._intake_refusal() if intake else None
         if refusal is not None:
             return fail(refusal)
-        return self._put(self._lanes[Lane.CONTROL], record, intake)
+        return self._put(self._lanes[Lane.CONTROL], record, intake, None)
 
-    def results(
-        self, record: Record, local: Callable[[apsw.Connection], None] | None = None
-    ) -> Deferred[None]:
-        """Write results; fires when they are durable. Fails with JournalFull, JournalClosed.
+    def results(self, record: Record, local: Statement | None = None) -> Deferred[None]:
+        """Write results; fires when they are durable. Look at `full` before taking a batch.
 
-        local: site-local statements for the very transaction that stores the record.
+        local: site-local statements for the same transaction; if they fail, the results stay.
+        Fails with JournalClosed; at once with LocalError for what can be no record.
         """
-        refusal = self._refusal(intake_only=False)
-        if refusal is not None:
-            return fail(refusal)
         return self._put(self._lanes[Lane.RESULTS], record, False, local)
 
-    def local(self, fn: Callable[[apsw.Connection], None]) -> Deferred[None]:
+    def local(self, fn: Statement) -> Deferred[None]:
         """Run site-local statements in the next transaction; fires when they are durable.
 
         An exception of `fn` undoes its own statements only and is what the Deferred fails with.
@@ -277,31 +274,23 @@ class Journal:
     # Taking in
 
     def _put(
-        self,
-        lane: _Lane,
-        record: Record,
-        intake: bool,
-        local: Callable[[apsw.Connection], None] | None = None,
+        self, lane: _Lane, record: Record, intake: bool, statement: Statement | None
     ) -> Deferred[None]:
+        if self._closing is not None:
+            return fail(JournalClosed("the node is stopping"))
         try:
-            waiting = _Waiting(encode(record), intake, local)
+            waiting = _Waiting(encode(record), intake, statement)
         except Exception as error:
             return fail(error)
         lane.put(waiting, self._reactor.seconds())
         self._schedule()
         return waiting.waiter
 
-    def _refusal_closed(self) -> StoreError | None:
-        return JournalClosed("the node is stopping") if self._closing is not None else None
-
-    def _refusal(self, *, intake_only: bool) -> StoreError | None:
-        """Why a record is not taken in; None if it is."""
-        closed = self._refusal_closed()
-        if closed is not None:
-            return closed
-        if intake_only and self.trouble:
+    def _intake_refusal(self) -> StoreError | None:
+        """Why new work is not taken in; None if it is."""
+        if self.trouble:
             return DiskFull(self.trouble)
-        if intake_only and self._free_bytes() < self._bounds.free_bytes_min:
+        if self._free_bytes() < self._bounds.free_bytes_min:
             return DiskFull(
                 f"less than {self._bounds.free_bytes_min // 1_000_000} MB are free on the disk of "
                 "the node's home: no new work is taken in until there is room"
@@ -403,13 +392,12 @@ class Journal:
             cycle.results_entry = entry
             self._store(entry, cycle)
             self._ask_leader(cycle, entry)
-            for waiting in cycle.results:
-                if waiting.statement is not None:
-                    waiting.statement(self._db)
         if cycle.control:
             entry = cycle.control_entry or self._seal(self._lanes[Lane.CONTROL], cycle.control)
             cycle.control_entry = entry
             self._store(entry, cycle)
+        for waiting in cycle.results:
+            self._run_beside(waiting)
         cycle.local = [waiting for waiting in cycle.local if self._run_local(waiting)]
 
     def _seal(self, lane: _Lane, records: list[_Waiting]) -> Entry:
@@ -441,20 +429,33 @@ class Journal:
             else:
                 lane.put(waiting, self._reactor.seconds())
 
+    def _run_beside(self, waiting: _Waiting) -> None:
+        """Run the statements that came with a record; the record stays whatever they do."""
+        error = self._run(waiting.statement) if waiting.statement is not None else None
+        if error is not None:
+            failure = Failure(error)  # type: ignore[no-untyped-call]
+            _log.failure("journal: site-local statements beside results failed", failure)
+
     def _run_local(self, waiting: _Waiting) -> bool:
         """Run site-local statements; False if they failed and were undone."""
         assert waiting.statement is not None
+        error = self._run(waiting.statement)
+        if error is not None:
+            self._reactor.callLater(0, waiting.waiter.errback, error)
+        return error is None
+
+    def _run(self, statement: Statement) -> Exception | None:
+        """Run statements; what they raised, after undoing them alone. Raises for the disk."""
         self._db.execute("SAVEPOINT local")
         try:
-            waiting.statement(self._db)
+            statement(self._db)
         except _OF_THE_DISK:
             raise
         except Exception as error:
             self._db.execute("ROLLBACK TO local; RELEASE local")
-            self._reactor.callLater(0, waiting.waiter.errback, error)
-            return False
+            return error
         self._db.execute("RELEASE local")
-        return True
+        return None
 
     def _make_durable(self, cycle: _Cycle) -> None:
         """In the commit's thread. Raises when the disk does; then see `committed`."""

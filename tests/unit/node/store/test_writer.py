@@ -247,6 +247,30 @@ def test_local_statements_alone_write_no_entry(store):
     assert store.journal.heads.control.seq == store.journal.heads.results.seq == 0
 
 
+def test_statements_beside_results_share_their_transaction(store):
+    def beside(conn):
+        conn.execute("CREATE TABLE IF NOT EXISTS batch (n); INSERT INTO batch VALUES (7)")
+
+    store.journal.results(some_results())
+    store.turn()
+    done = outcome(store.journal.results(some_results(), beside))
+    store.turn(0.1)
+    assert done == []  # gathering, the statements too
+    assert (
+        store.database.writer.execute("SELECT 1 FROM sqlite_schema WHERE name='batch'").get is None
+    )
+    store.turn(0.2)
+    assert done == [None]
+    assert store.database.writer.execute("SELECT n FROM batch").get == 7
+
+
+def test_broken_statements_beside_results_lose_no_results(store):
+    done = outcome(store.journal.results(some_results(), lambda conn: 1 / 0))
+    store.turn()
+    assert done == [None]
+    assert len(entries(store, Lane.RESULTS)) == 1
+
+
 # A disk that refuses
 
 
@@ -348,13 +372,13 @@ def test_a_broken_high_water_file_tells_nobody_until_it_is_written(tmp_path, dis
     store.close()
 
 
-def test_full_journal_refuses_results_and_says_so(tmp_path):
+def test_full_journal_says_so_and_refuses_only_intake(tmp_path):
     store = Store(
         tmp_path / "home", commit=HeldCommits(), bounds=JournalLimits(waiting_bytes_max=2000)
     )
     while not store.journal.full:
-        store.journal.results(some_results(range(100))).addErrback(lambda failure: None)
-    assert isinstance(outcome(store.journal.results(some_results()))[0], JournalFull)
+        store.journal.results(some_results(range(100)))
+    assert outcome(store.journal.results(some_results())) == []
     assert isinstance(outcome(store.journal.control(a_site(), intake=True))[0], JournalFull)
     assert outcome(store.journal.control(a_site())) == []  # our own acts are always kept
 
