@@ -245,7 +245,7 @@ def _order(floe: Floe, dataset: Name, order: str, args: Mapping[str, Any], told:
     found = shown.get("dataset") or {}
     follows = [bytes.fromhex(str(head)) for head in shown.get("commands") or []]
     document = command_document(
-        bytes.fromhex(str(found.get("id", ""))), order, args, follows, secrets.token_hex(16)
+        bytes.fromhex(str(found.get("id", ""))), order, args, follows, secrets.token_bytes(16)
     )
     signature = floe.signer().sign(document)
     reply = client.post(
