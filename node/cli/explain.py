@@ -80,7 +80,7 @@ def errors_verb(floe: Floe, dataset: Name) -> None:
                 state(item.get("kind", "?")),
                 item.get("where", ""),
                 item.get("what", ""),
-                item.get("sample", ""),
+                item.get("sample") or next(iter(item.get("samples") or []), ""),
                 _last_line(item.get("tail")),
             ]
             for item in errors

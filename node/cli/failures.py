@@ -62,12 +62,14 @@ def problems_of(error: ClientError) -> list[dict[str, Any]]:
 def report(error: ClientError, as_json: bool) -> int:
     """Tell `error` to standard error, as JSON to standard output if asked; gives the status."""
     problems = problems_of(error)
+    # The node's message repeats the problems for people; they are listed below.
+    message = error.message.partition("\n")[0] if problems else error.message
     if as_json:
-        told: dict[str, Any] = {"code": error.code, "message": error.message, "right": error.right}
+        told: dict[str, Any] = {"code": error.code, "message": message, "right": error.right}
         if problems:
             told["problems"] = problems
         print(json.dumps({"schema": SCHEMA, "error": told}, indent=2), flush=True)
-    print(f"floe: {harmless(error.message)}", file=sys.stderr)
+    print(f"floe: {harmless(message, lines=True)}", file=sys.stderr)
     for problem in problems:
         print(problem_line(problem), file=sys.stderr)
     if error.right:

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ SCHEMA = 1  # of every --json reply; raised when a field changes its meaning or 
 PLAIN_WIDTH = 2000  # of a table that goes to a file or a pipe: nothing is cut there
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 STATE_STYLE = {
     "settled": "green",
@@ -37,7 +35,7 @@ STATE_STYLE = {
 
 
 def harmless(text: object, *, lines: bool = False) -> str:
-    r"""`text` with every control, hidden or direction-changing character written out.
+    r"""`text` with every control, hidden or direction-changing character written out, as \x1b.
 
     lines: keep line breaks and tabs (a lone carriage return becomes a line break) and drop pure
     colour codes, as suits a log. Otherwise the result is one line.
@@ -52,8 +50,6 @@ def harmless(text: object, *, lines: bool = False) -> str:
 
 def _shown(character: str, lines: bool) -> str:
     if character.isprintable() or (lines and character in "\n\t"):
-        return character
-    if unicodedata.category(character) not in _HIDDEN:
         return character
     return ascii(character)[1:-1]
 

@@ -141,15 +141,25 @@ def root(
         click.echo(ctx.get_help())
 
 
+def _invoke(arguments: list[str]) -> object:
+    """What click's own main does, but for its handling of errors and of closed pipes."""
+    if "_FLOE_COMPLETE" in os.environ:
+        return root.main(args=arguments, prog_name="floe", standalone_mode=False)
+    with root.make_context("floe", arguments) as context:
+        return root.invoke(context)
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; see `node.cli.main`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = given[: given.index("--")] if "--" in given else given
     as_json = "--json" in options
     try:
-        result = root.main(args=given, prog_name="floe", standalone_mode=False)
+        result = _invoke(given)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
     except click.Abort:
         return INTERRUPTED
     except click.ClickException as error:

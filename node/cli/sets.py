@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -158,7 +157,7 @@ def set_cancel(
         click.confirm(
             f"cancel all of {harmless(dataset.dataset)} that has not settled?", abort=True
         )
-    _order(floe, dataset, "cancel", {"select": _selection(tasks, jobs)}, "cancelled")
+    _order(floe, dataset, "cancel", _selection(tasks, jobs), "cancelled")
 
 
 @set_verb.command(
@@ -172,7 +171,7 @@ def set_cancel(
 @pass_floe
 def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int] | None) -> None:
     """Give failed and cancelled units of DATASET their retries again."""
-    _order(floe, dataset, "retry", {"select": _selection(tasks, jobs)}, "tried again")
+    _order(floe, dataset, "retry", _selection(tasks, jobs), "tried again")
 
 
 @set_verb.command(
@@ -233,20 +232,23 @@ def _selection(tasks: tuple[str, ...], jobs: list[int] | None) -> dict[str, Any]
         selection["tasks"] = list(tasks)
     if jobs:
         selection["jobs"] = jobs
-    return selection
+    return {"select": selection} if selection else {}
 
 
 def _order(floe: Floe, dataset: Name, order: str, args: Mapping[str, Any], told: str) -> None:
     """Sign an order about a dataset, send it, and say what it did."""
+    from node.cli.submission import problems
     from node.model.commands import command_document
+    from node.model.problems import Invalid
 
     client = floe.client()
     shown = client.get(path_of("datasets", dataset.dataset))
     found = shown.get("dataset") or {}
     follows = [bytes.fromhex(str(head)) for head in shown.get("commands") or []]
-    document = command_document(
-        bytes.fromhex(str(found.get("id", ""))), order, args, follows, secrets.token_bytes(16)
-    )
+    try:
+        document = command_document(bytes.fromhex(str(found.get("id", ""))), order, args, follows)
+    except Invalid as error:
+        raise problems(error) from None
     signature = floe.signer().sign(document)
     reply = client.post(
         "/v1/commands",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import secrets
 import sys
 import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from node.client import Client, Json, Refused, path_of
 
 if TYPE_CHECKING:
     from node.model.document import Draft, Submission
+    from node.model.rules import Foreign
 
 MISSING_DIGESTS_MAX = 5000  # asked at once
 BIG_UPLOAD_BYTES = 4_000_000  # from here on an upload shows its progress
@@ -77,11 +78,23 @@ def _load(source: Source) -> Draft:
         flags = ", ".join(f"--{name.rstrip('s')}" for name in given)
         raise click.UsageError(f"{flags} goes with a command; with a FILE, write it in the file")
     if source.file == "-":
-        return document.load(sys.stdin.buffer.read().decode("utf-8", "strict"), Path.cwd())
+        return document.load(_standard_input(), Path.cwd())
     path = Path(source.file)
     if not path.exists():
         raise Failed(f"there is no file {harmless(path)}", f"to run a command: floe … -- {path}")
     return document.load(path, path.parent)
+
+
+def _standard_input() -> str:
+    from node.model.description import TEXT_BYTES_MAX
+
+    content = sys.stdin.buffer.read(TEXT_BYTES_MAX + 1)
+    if len(content) > TEXT_BYTES_MAX:
+        raise Failed(f"the description is larger than {size(TEXT_BYTES_MAX)}")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Failed(f"the description is not UTF-8 (byte {error.start})") from None
 
 
 def compiled(source: Source) -> dict[str, Any]:
@@ -114,17 +127,18 @@ def submit(floe: Floe, draft: Draft) -> None:
         return
     for line in submitted_lines(reply, floe.signer().public_line(), sent, took_s):
         say(line)
-    for warning in made.warnings:
-        _print_warning(warning.json())
+    told = [warning.json() for warning in made.warnings] + list(reply.get("warnings") or [])
+    for warning in told:
+        _print_warning(warning)
 
 
 def submit_built(floe: Floe, made: Submission) -> tuple[Json, int]:
     """Send files, sign and submit; gives the reply and the bytes of files that were sent."""
     client = floe.client()
     sent = send_blobs(client, made.blobs) if made.blobs else 0
-    signature = floe.signer().sign(made.document_bytes)
+    signature = floe.signer().sign(made.document)
     signed = {
-        "document": base64.b64encode(made.document_bytes).decode(),
+        "document": base64.b64encode(made.document).decode(),
         "signature": base64.b64encode(signature).decode(),
     }
     return client.post("/v1/datasets", signed), sent
@@ -150,31 +164,43 @@ def build(draft: Draft, client: Client | None) -> Submission:
     """The bytes to sign and the files they name; other datasets are looked up at the node."""
     from node.model.problems import Invalid
 
-    def resolve(name: str) -> dict[str, Any] | None:
-        if client is None:
-            return None
-        try:
-            reply = client.get(path_of("datasets", name))
-        except Refused as error:
-            if error.status == 404:
-                return None
-            raise
-        found = reply.get("dataset") or {}
-        tasks = [str(task.get("name")) for task in reply.get("tasks") or []]
-        return {"id": found.get("id"), "jobs": found.get("jobs"), "tasks": tasks}
-
     try:
-        return draft.build(resolve, secrets.token_hex(16))
+        return draft.build(None if client is None else partial(look_up, client))
     except Invalid as error:
         raise problems(error) from None
 
 
-def send_blobs(client: Client, blobs: Mapping[Any, Path | bytes]) -> int:
+def rehearsed(draft: Draft) -> Submission:
+    """What would be signed; other datasets are taken as they are named."""
+    from node.model.problems import Invalid
+
+    try:
+        return draft.rehearse()
+    except Invalid as error:
+        raise problems(error) from None
+
+
+def look_up(client: Client, name: str) -> Foreign:
+    """Another dataset, as the node knows it. Raises LookupError with a sentence."""
+    from node.model.rules import Foreign
+
+    try:
+        reply = client.get(path_of("datasets", name))
+    except Refused as error:
+        if error.status != 404:
+            raise
+        raise LookupError(error.message) from None
+    found = reply.get("dataset") or {}
+    return Foreign(
+        bytes.fromhex(str(found.get("id"))),
+        int(found.get("jobs") or 0),
+        tuple(str(task.get("name")) for task in reply.get("tasks") or []),
+    )
+
+
+def send_blobs(client: Client, blobs: Mapping[bytes, Path | bytes]) -> int:
     """Send what the node lacks; gives the number of bytes sent."""
-    named = {
-        digest.hex() if isinstance(digest, bytes) else str(digest): blob
-        for digest, blob in blobs.items()
-    }
+    named = {digest.hex(): blob for digest, blob in blobs.items()}
     digests = list(named)
     missing: list[str] = []
     for start in range(0, len(digests), MISSING_DIGESTS_MAX):
@@ -196,7 +222,10 @@ def _size(blob: Path | bytes) -> int:
     return len(blob) if isinstance(blob, bytes) else blob.stat().st_size
 
 
-def _print_warning(warning: Mapping[str, Any]) -> None:
+def _print_warning(warning: object) -> None:
+    if not isinstance(warning, Mapping):
+        note(f"! {harmless(warning)}")
+        return
     words = [warning.get("where"), warning.get("what"), warning.get("right")]
     note("! " + "  ".join(harmless(word) for word in words if word))
 
@@ -204,11 +233,15 @@ def _print_warning(warning: Mapping[str, Any]) -> None:
 def plan(floe: Floe, draft: Draft, job: int | None) -> None:
     """Show what would run."""
     from node.model.plan import plan_json, plan_text
+    from node.model.problems import Invalid
 
-    if floe.as_json:
-        print_json(plan_json(draft, job))
-    else:
-        say(plan_text(draft, job))
+    try:
+        if floe.as_json:
+            print_json(plan_json(draft, job))
+        else:
+            say(plan_text(draft, job))
+    except Invalid as error:
+        raise problems(error) from None
 
 
 def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
@@ -218,8 +251,8 @@ def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
 
     from pilot.offline import run_job
 
-    made = build(draft, None)
-    document = json.loads(made.document_bytes)
+    made = rehearsed(draft)
+    document = json.loads(made.document)
     out = to or Path(tempfile.mkdtemp(prefix="floe-test-"))
     files = Path(tempfile.mkdtemp(prefix="floe-files-"))
     events: list[dict[str, Any]] = []
@@ -231,9 +264,8 @@ def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
 
     try:
         for digest, blob in made.blobs.items():
-            name = digest.hex() if isinstance(digest, bytes) else str(digest)
             content = blob if isinstance(blob, bytes) else blob.read_bytes()
-            (files / name).write_bytes(content)
+            (files / digest.hex()).write_bytes(content)
         status = run_job(document, job, str(files), str(out), on_event)
     finally:
         shutil.rmtree(files, ignore_errors=True)

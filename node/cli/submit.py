@@ -125,7 +125,7 @@ def submit_verb(
 )
 @json_option
 @click.pass_context
-def plan_verb(ctx: click.Context, file: str | None, job: int | None, **options: Any) -> None:
+def plan_verb(ctx: click.Context, /, file: str | None, job: int | None, **options: Any) -> None:
     """Show what FILE (or a command) would run: arguments, files, needs, order. Submits nothing.
 
     Every literal brace and every collapsed {{ is listed.

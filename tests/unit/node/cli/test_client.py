@@ -1,0 +1,136 @@
+"""The API client against a fake node over real TLS."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from node.client import Client, Endpoint, Refused, Signer, Unreachable, find_endpoint, path_of
+from node.home import Home
+from tests.fakes.api_server import FakeNode, FakeServer, Refuse
+
+
+def client_of(home: Home, key: Path) -> Client:
+    slept: list[float] = []
+    return Client(lambda: find_endpoint(home), Signer(key), home.tokens, sleep=slept.append)
+
+
+def test_first_request_logs_in_and_the_next_run_uses_the_kept_token(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    node.replies["/v1/status"] = {"pid": 7}
+    assert client_of(home, key).get("/v1/status")["pid"] == 7
+    assert client_of(home, key).get("/v1/status")["pid"] == 7
+    assert node.logins == 1
+
+
+def test_the_kept_token_is_readable_by_its_owner_only(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    node.replies["/v1/status"] = {}
+    client_of(home, key).get("/v1/status")
+    (kept,) = home.tokens.iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert stat.S_IMODE(home.tokens.stat().st_mode) == 0o700
+
+
+def test_a_token_that_the_node_forgot_is_replaced_once(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    node.replies["/v1/status"] = {"pid": 7}
+    client = client_of(home, key)
+    client.get("/v1/status")
+    node.tokens.clear()
+    assert client.get("/v1/status")["pid"] == 7
+    assert node.logins == 2
+
+
+def test_an_expired_token_is_not_sent(home: Home, key: Path, node: FakeNode) -> None:
+    node.replies["/v1/status"] = {}
+    client_of(home, key).get("/v1/status")
+    far = Client(lambda: find_endpoint(home), Signer(key), home.tokens, wall_s=lambda: 1e11)
+    far.get("/v1/status")
+    assert node.logins == 2
+
+
+def test_a_refusal_after_a_fresh_login_is_final(home: Home, key: Path, node: FakeNode) -> None:
+    def refuse(_request: object) -> dict[str, object]:
+        raise Refuse(401, "never")
+
+    node.replies["/v1/status"] = refuse
+    with pytest.raises(Refused, match="never"):
+        client_of(home, key).get("/v1/status")
+    assert node.logins == 2
+
+
+def test_another_certificate_than_the_pinned_one_gets_nothing(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    url = find_endpoint(home).url
+    client = Client(lambda: Endpoint(url, "00" * 32), Signer(key), home.tokens)
+    with pytest.raises(Unreachable, match="another certificate"):
+        client.ping()
+    assert node.requests == []
+
+
+def test_a_closed_port_is_told_as_a_node_that_is_down(home: Home, key: Path) -> None:
+    client = Client(lambda: Endpoint("https://127.0.0.1:9", "00" * 32), Signer(key))
+    with pytest.raises(Unreachable, match="nothing listens"):
+        client.ping()
+
+
+def test_a_busy_node_is_asked_again(home: Home, key: Path, node: FakeNode) -> None:
+    node.replies["/v1/status"] = {"pid": 7}
+    client = client_of(home, key)
+    client.get("/v1/status")
+    node.busy = 2
+    assert client.get("/v1/status")["pid"] == 7
+
+
+def test_a_node_that_stays_busy_is_an_error_in_the_end(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    client = client_of(home, key)
+    node.busy = 1000
+    with pytest.raises(Refused) as refused:
+        client.ping()
+    assert refused.value.status == 429
+
+
+def test_a_restarted_node_is_found_on_its_new_port(
+    home: Home, key: Path, tmp_path: Path, node: FakeNode
+) -> None:
+    node.replies["/v1/status"] = {"pid": 7}
+    at: list[Endpoint] = [find_endpoint(home)]
+    client = Client(lambda: at[0], Signer(key), home.tokens)
+    client.get("/v1/status")
+    (tmp_path / "second").mkdir()
+    with FakeServer(tmp_path / "second", node) as second:
+        at[0] = Endpoint(second.url, second.fingerprint)
+        client.close()
+        assert client.get("/v1/status")["pid"] == 7
+
+
+def test_downloads_go_on_at_an_offset(home: Home, key: Path, node: FakeNode) -> None:
+    node.files["/v1/units/a/0/t/log"] = b"0123456789"
+    client = client_of(home, key)
+    with client.download("/v1/units/a/0/t/log", offset=4) as chunks:
+        assert b"".join(chunks) == b"456789"
+    with client.download("/v1/units/a/0/t/log", offset=10) as chunks:
+        assert b"".join(chunks) == b""
+    with client.download("/v1/units/a/0/t/log") as chunks:
+        assert b"".join(chunks) == b"0123456789"
+
+
+def test_a_file_is_sent_whole(home: Home, key: Path, node: FakeNode, tmp_path: Path) -> None:
+    big = tmp_path / "big"
+    big.write_bytes(bytes(range(256)) * 4000)
+    client_of(home, key).put_blob("aa", big)
+    assert node.blobs["aa"] == big.read_bytes()
+
+
+def test_paths_quote_what_comes_from_outside() -> None:
+    assert path_of("datasets", "../x?y#z") == "/v1/datasets/..%2Fx%3Fy%23z"
+    assert path_of("datasets", "ana@desy:nugen", 3) == "/v1/datasets/ana@desy:nugen/3"

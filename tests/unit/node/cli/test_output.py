@@ -1,0 +1,76 @@
+"""What comes from outside is shown, never obeyed; numbers are for people."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.cli import output
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u200b\u2028\x00\x7f"
+
+
+def test_control_and_hidden_characters_are_written_out() -> None:
+    shown = output.harmless(HOSTILE)
+    assert shown.isprintable()
+    assert r"\x1b]0;owned\x07" in shown
+    assert r"\u202egnp.exe" in shown
+
+
+def test_a_log_keeps_lines_and_loses_colours() -> None:
+    text = "\x1b[1;31mred\x1b[0m\r\n10 %\r20 %\n\ttab \x1b[2J"
+    assert output.harmless(text, lines=True) == "red\n10 %\n20 %\n\ttab \\x1b[2J"
+
+
+@given(st.text())
+def test_nothing_but_printable_characters_remains(text: str) -> None:
+    assert output.harmless(text).isprintable() or not text
+
+
+@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S"])))
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert output.harmless(text) == text
+
+
+def test_markup_is_text(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table(["A", ">B"], [["[bold red]x[/]", ":smile:"], ["[link=file:///]y[/link]", 1]])
+    shown = capsys.readouterr().out
+    assert "[bold red]x[/]" in shown
+    assert ":smile:" in shown
+    assert "[link=file:///]" in shown
+
+
+def test_json_is_ascii_and_versioned(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_json({"name": HOSTILE})
+    shown = capsys.readouterr().out
+    assert shown.isascii()
+    assert '"schema": 1' in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.42, "0.4 s"),
+        (45, "45 s"),
+        (59.6, "1m00s"),
+        (7860, "2h11m"),
+        (200_000, "2d7h"),
+        (None, "-"),
+    ],
+)
+def test_durations(seconds: object, shown: str) -> None:
+    assert output.duration(seconds) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(0, "0 B"), (999, "999 B"), (2100, "2.1 kB"), (999_600, "1 MB"), (16e9, "16 GB"), ("x", "-")],
+)
+def test_sizes(count: object, shown: str) -> None:
+    assert output.size(count) == shown
+
+
+def test_a_bar_is_full_only_at_the_end() -> None:
+    assert output.bar(0.0, 4) == "····"
+    assert output.bar(0.5, 4) == "██··"
+    assert output.bar(1.0, 4) == "████"
