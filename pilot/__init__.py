@@ -1,1 +1,1 @@
-"""The worker's program: pulls units, runs them, reports. Standard library only, Python 3.6 and later."""
+"""The worker's program: pulls units, runs them, reports. Standard library only, Python 3.6."""

@@ -1,0 +1,70 @@
+"""The pilot's settings: one JSON file that only its owner can read. Nothing secret is in argv."""
+
+import json
+import os
+import stat
+from typing import Any, List, Mapping, Optional
+
+
+class BadSettings(Exception):
+    """The settings cannot be used; the message says why and what to do."""
+
+
+class Settings:
+    """What the node wrote for this pilot.
+
+    urls, fingerprint, token: where the node is, how to know it, what to say. tag: the node's name
+    for this submission. work_dir: scratch, cache and log go below it. hide: paths that payloads
+    shall not see. isolation: "auto" (the best that works here), "full", "group".
+    grace_s: from SIGTERM to the end. lifetime_s: wall time that the batch system gives, or None.
+    idle_s: leave after so long without work, or None. The others override what is found here.
+    """
+
+    def __init__(self, table: Mapping[str, Any]) -> None:
+        try:
+            self.urls: List[str] = [str(url) for url in table["urls"]]
+            self.fingerprint = str(table["fingerprint"])
+            self.token = str(table["token"])
+            self.work_dir = os.path.abspath(str(table["work_dir"]))
+        except (KeyError, TypeError) as fault:
+            raise BadSettings("the settings lack %s" % fault) from fault
+        self.tag = str(table.get("tag", ""))
+        self.hide = [str(path) for path in table.get("hide") or []]
+        self.isolation = str(table.get("isolation", "auto"))
+        self.grace_s = float(table.get("grace_s", 15))
+        self.cpus = _optional_int(table.get("cpu", table.get("slots")))
+        self.memory_bytes = _optional_int(table.get("memory_bytes"))
+        self.disk_bytes = _optional_int(table.get("disk_bytes"))
+        self.cache_bytes = _optional_int(table.get("cache_bytes"))
+        self.gpus = [str(gpu) for gpu in table["gpus"]] if table.get("gpus") is not None else None
+        self.lifetime_s = _optional_float(table.get("lifetime_s"))
+        self.idle_s = _optional_float(table.get("idle_s"))
+        if self.isolation not in ("auto", "full", "group"):
+            raise BadSettings('isolation is "auto", "full" or "group"')
+
+
+def read(path: str) -> Settings:
+    """Read a settings file. Raises BadSettings, also when others could read the token."""
+    try:
+        with open(path, "rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            data = file.read(1 << 20)
+    except OSError as fault:
+        raise BadSettings("%s: %s" % (path, fault.strerror)) from fault
+    if stat.S_IMODE(mode) & 0o077:
+        raise BadSettings("%s can be read by others: chmod 600 it" % path)
+    try:
+        table = json.loads(data.decode())
+    except ValueError as fault:
+        raise BadSettings("%s is no JSON: %s" % (path, fault)) from fault
+    if not isinstance(table, dict):
+        raise BadSettings("%s is no JSON object" % path)
+    return Settings(table)
+
+
+def _optional_int(value: Any) -> Optional[int]:
+    return None if value is None else int(value)
+
+
+def _optional_float(value: Any) -> Optional[float]:
+    return None if value is None else float(value)

@@ -1,0 +1,177 @@
+"""Linux walls around a unit: namespaces, hidden folders, no capabilities. ctypes, no root needed.
+
+Two ways, told apart by `Isolation`: "full" puts a runner into user, mount, pid and ipc
+namespaces of its own, where it is process 1: everything that a unit starts dies with it, sees
+only its own processes, and finds the hidden folders empty. "group" is for hosts that deny user
+namespaces: the runner adopts orphans (child subreaper) and hunts descendants; nothing is hidden.
+"""
+
+import ctypes
+import os
+import signal
+from typing import Iterable, List, Optional
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
+_MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
+
+_PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_CAPABILITY_VERSION_3 = 0x20080522
+_CAPABILITY_LAST_MAX = 63
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Denied(Exception):
+    """This host does not let us build the wall; the message says which step failed."""
+
+
+def _check(step: str, result: int) -> None:
+    if result != 0:
+        error = ctypes.get_errno()
+        raise Denied("%s: %s" % (step, os.strerror(error)))
+
+
+def _prctl(step: str, option: int, value: int) -> None:
+    _check(step, _libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0))
+
+
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Get this signal when the thread that forked us ends."""
+    _prctl("PR_SET_PDEATHSIG", _PR_SET_PDEATHSIG, int(number))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent died."""
+    _prctl("PR_SET_CHILD_SUBREAPER", _PR_SET_CHILD_SUBREAPER, 1)
+
+
+def undumpable() -> None:
+    """Keep other processes of the same account out of our memory and our /proc entries."""
+    _prctl("PR_SET_DUMPABLE", _PR_SET_DUMPABLE, 0)
+
+
+def no_new_privileges() -> None:
+    """Set-uid programs give nothing to us or our descendants."""
+    _prctl("PR_SET_NO_NEW_PRIVS", _PR_SET_NO_NEW_PRIVS, 1)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability, for good: also for programs that we start as uid 0."""
+    for capability in range(_CAPABILITY_LAST_MAX + 1):
+        if _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) != 0:
+            break  # EINVAL past the kernel's last one; EPERM when there is none to drop
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    data = (ctypes.c_uint32 * 6)()
+    _check("capset", _libc.capset(header, data))
+
+
+def set_oom_first() -> None:
+    """When memory runs out, the kernel takes what we start before it takes anything else."""
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass
+
+
+def unshare() -> None:
+    """New user, mount, ipc namespaces for us, and a pid namespace for our next child.
+
+    Our ids stay what they are; every other id becomes "nobody". Raises Denied.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC
+    _check("unshare", _libc.unshare(flags))
+    try:
+        _write("/proc/self/setgroups", "deny")
+        _write("/proc/self/uid_map", "%d %d 1" % (uid, uid))
+        _write("/proc/self/gid_map", "%d %d 1" % (gid, gid))
+    except OSError as fault:
+        raise Denied("id map: %s" % fault) from fault
+
+
+def build_walls(keep: str, hide: Iterable[str]) -> None:
+    """As process 1 of new namespaces: hide folders and files, but for the folder `keep`.
+
+    Afterwards /proc shows our processes only, and /dev/shm is ours alone. Raises Denied.
+    """
+    keep = os.path.realpath(keep)
+    keep_fd = os.open(keep, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _mount("private", None, "/", None, _MS_REC | _MS_PRIVATE)
+        covered = outermost(hide, keep)
+        for path in covered:
+            _cover(path)
+        for path in covered:
+            if _below(keep, path):
+                _make_way(path, keep)
+        _mount("bind " + keep, "/proc/self/fd/%d" % keep_fd, keep, None, _MS_BIND)
+        for path in covered:
+            if os.path.isdir(path):
+                flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
+                _mount("read-only " + path, None, path, None, flags)
+        if os.path.isdir("/dev/shm"):
+            _mount("/dev/shm", "tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV)
+        _mount("/proc", "proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
+    finally:
+        os.close(keep_fd)
+
+
+def outermost(hide: Iterable[str], keep: str) -> List[str]:
+    """Existing, resolved paths to hide, without those inside another one or inside `keep`."""
+    found: List[str] = []
+    for path in sorted({os.path.realpath(path) for path in hide if os.path.exists(path)}):
+        inside = any(_below(path, other) for other in found)
+        if path != "/" and not inside and not _below(path, keep):
+            found.append(path)
+    return found
+
+
+def _make_way(cover: str, keep: str) -> None:
+    """Folders from a covered one down to `keep`, which can be passed but not listed."""
+    os.makedirs(keep, mode=0o700, exist_ok=True)
+    above = os.path.dirname(keep)
+    while _below(above, cover):
+        os.chmod(above, 0o111)
+        above = os.path.dirname(above)
+
+
+def _below(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def _cover(path: str) -> None:
+    if os.path.isdir(path):
+        flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+        _mount("hide " + path, "tmpfs", path, "tmpfs", flags, "mode=0700,size=64k")
+    else:
+        _mount("hide " + path, "/dev/null", path, None, _MS_BIND)
+
+
+def _mount(
+    step: str,
+    source: Optional[str],
+    target: str,
+    kind: Optional[str],
+    flags: int,
+    data: Optional[str] = None,
+) -> None:
+    encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind, data)]
+    _check(
+        "mount " + step,
+        _libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]),
+    )
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,64 @@
+"""Start one program in a process group of its own; vfork-like where Python can (3.8 and later)."""
+
+import errno
+import os
+import signal
+import subprocess
+from typing import Dict, List, Optional, Sequence, Tuple
+
+from pilot.program import SHELL, NotFound, Program
+
+# Python ignores these two; the programs that we start shall not.
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+Redirect = Tuple[int, int]  # our file descriptor, theirs
+_HOST_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE)
+
+
+def start(program: Program, redirects: Sequence[Redirect]) -> int:
+    """The process id. Raises NotFound, or OSError when the worker itself is short of something."""
+    try:
+        return _start(program.path, program.argv, program.env, redirects)
+    except OSError as fault:
+        if fault.errno in _HOST_SHORT:
+            raise
+        if fault.errno == errno.ENOEXEC:  # a script without "#!": shells run it, so do we
+            argv = [SHELL, program.path, *program.argv[1:]]
+            return _start(SHELL, argv, program.env, redirects)
+        status = 127 if fault.errno == errno.ENOENT else 126
+        raise NotFound("%s: %s" % (program.argv[0], _why(fault)), status) from fault
+    except ValueError as fault:  # a NUL byte in an argument
+        raise NotFound("%s: %s" % (program.argv[0], fault), 126) from fault
+
+
+def _why(fault: OSError) -> str:
+    if fault.errno == errno.ENOENT:
+        return "its interpreter is not here"
+    return fault.strerror or str(fault)
+
+
+def _start_by_spawn(
+    path: str, argv: List[str], env: Dict[str, str], redirects: Sequence[Redirect]
+) -> int:
+    actions = [(os.POSIX_SPAWN_DUP2, ours, theirs) for ours, theirs in redirects]  # novm
+    spawn = os.posix_spawn  # novm
+    return spawn(path, argv, env, file_actions=actions, setpgroup=0, setsigdef=_RESTORED)
+
+
+def _start_by_fork(
+    path: str, argv: List[str], env: Dict[str, str], redirects: Sequence[Redirect]
+) -> int:
+    ours: Dict[int, Optional[int]] = {theirs: ours for ours, theirs in redirects}
+    process = subprocess.Popen(
+        argv,
+        executable=path,
+        env=env,
+        stdin=ours.get(0),
+        stdout=ours.get(1),
+        stderr=ours.get(2),
+        preexec_fn=os.setpgrp,
+    )
+    process.returncode = 0  # we wait for it ourselves; keeps its destructor quiet
+    return process.pid
+
+
+_start = _start_by_spawn if hasattr(os, "posix_spawn") else _start_by_fork
