@@ -1,0 +1,414 @@
+"""`floe why`: why a unit or a dataset is where it is, and what would move it. Pure.
+
+An explanation is a state, one sentence, lines marked "ok", "wait" or "block", and next steps:
+FACES.md shows the tone. Facts come in as values; nothing here looks anything up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from node.model.dataset import Needs
+from node.model.units import show_size, show_time
+from node.services.errors import kind_of
+from node.services.submit import Shape
+
+MEMORY_ADVICE = 0.5  # finished units that needed under half of what is asked: say so
+TAIL_CHARS_MAX = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """One thing that a unit waits for."""
+
+    text: str  # as in the description: "sim", "gen/make:*"
+    unit: str  # the unit's name, or "" where it is many
+    state: str  # of that unit; for many: "settled" once all are
+    settled: int = 0
+    total: int = 1
+    where: str = ""  # site and time of settling
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One attempt, as far as it explains something."""
+
+    number: int
+    outcome: str  # success, payload, resources, infrastructure, stopped
+    error: str = ""
+    exit: int = 0
+    host: str = ""
+    tail: str = ""
+    wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What this site has to run units on."""
+
+    shapes: Sequence[Shape] = ()
+    pilots: int = 0
+    starting: int = 0
+    slots: int = 0
+    busy: int = 0
+    trouble: str = ""  # why no pilots are started, if so
+    draining: str = ""  # why nothing is started at all, if so
+
+
+@dataclass(frozen=True, slots=True)
+class UnitFacts:
+    dataset: str
+    job: int
+    task: str
+    state: str  # settled running ready waiting failed blocked cancelled
+    needs: Needs = field(default_factory=Needs)
+    paused: bool = False
+    dependencies: Sequence[Dependency] = ()
+    tries: Sequence[Try] = ()
+    retry_max: int = 3
+    live: Mapping[str, Any] | None = None  # host, started_ms, heard_s_ago, lost
+    workers: Workers = field(default_factory=Workers)
+    ready_units: int = 0  # in all datasets that this one competes with
+    units_per_s: float = 0.0  # settled lately, all datasets
+    memory_seen_bytes: int = 0  # the most that a finished unit of the task needed
+    finished: int = 0  # units of the task that are settled
+    now_ms: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.dataset}/{self.job}/{self.task}"
+
+
+@dataclass(slots=True)
+class Why:
+    """An explanation as the API gives it."""
+
+    state: str
+    summary: str
+    lines: list[dict[str, str]] = field(default_factory=list)
+    next: list[str] = field(default_factory=list)
+
+    def add(self, mark: str, text: str) -> None:
+        self.lines.append({"mark": mark, "text": text})
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "state": self.state,
+            "summary": self.summary,
+            "lines": self.lines,
+            "next": self.next,
+        }
+
+
+def why_unit(facts: UnitFacts) -> Why:
+    """Explain one unit."""
+    if facts.live is not None and facts.state not in ("settled", "cancelled"):
+        why = _running(facts)
+    else:
+        explain = {
+            "settled": _settled,
+            "failed": _failed,
+            "blocked": _blocked,
+            "cancelled": _cancelled,
+            "waiting": _waiting,
+        }
+        why = explain.get(facts.state, _ready)(facts)
+    return why
+
+
+def _settled(facts: UnitFacts) -> Why:
+    good = next((each for each in facts.tries if each.outcome == "success"), None)
+    how = f"attempt #{good.number} on {good.host} took {good.wall_s:.0f} s" if good else "it ran"
+    why = Why("settled", f"{how}; its result is stored")
+    _add_tries(why, [each for each in facts.tries if each.outcome != "success"])
+    return why
+
+
+def _running(facts: UnitFacts) -> Why:
+    assert facts.live is not None
+    host = facts.live.get("host") or "a pilot"
+    started_ms = facts.live.get("started_ms")
+    if started_ms is None:
+        why = Why("ready", f"a pilot on {host} has it, next in line")
+    else:
+        why = Why("running", f"on {host} for {_age(facts.now_ms - started_ms)}")
+    heard_s = facts.live.get("heard_s_ago")
+    if facts.live.get("lost"):
+        why.add("wait", f"the pilot on {host} is silent; it may run again elsewhere soon")
+    elif isinstance(heard_s, int | float):
+        why.add("ok", f"the pilot was heard of {heard_s:.0f} s ago")
+    if started_ms is not None:
+        why.add("ok", f"it may run for {show_time(facts.needs.time_s)} in all")
+    _add_tries(why, facts.tries)
+    return why
+
+
+def _ready(facts: UnitFacts) -> Why:
+    why = Why("ready", "all that it waits for is settled; it waits for a worker")
+    _add_dependencies(why, facts)
+    if facts.paused:
+        why.state, why.summary = "paused", "the dataset is paused: nothing of it starts"
+        why.next.append(f"floe set resume {facts.dataset}")
+        return why
+    _add_workers(why, facts)
+    _add_tries(why, facts.tries)
+    return why
+
+
+def _waiting(facts: UnitFacts) -> Why:
+    open_ones = [each for each in facts.dependencies if each.state != "settled"]
+    if not open_ones:
+        return _ready(facts)
+    names = " and ".join(each.text for each in open_ones[:3])
+    verb = "are" if len(open_ones) > 1 else "is"
+    why = Why("waiting", f"{names} {verb} not settled yet")
+    _add_dependencies(why, facts)
+    first = next((each for each in open_ones if each.unit), None)
+    if first is not None:
+        why.next.append(f"floe why {first.unit}")
+    if facts.paused:
+        why.add("block", "the dataset is paused")
+        why.next.append(f"floe set resume {facts.dataset}")
+    return why
+
+
+def _blocked(facts: UnitFacts) -> Why:
+    guilty = [each for each in facts.dependencies if each.state not in ("settled", "running")]
+    names = " and ".join(each.text for each in guilty[:3]) or "what it waits for"
+    why = Why("blocked", f"{names} cannot settle as things are")
+    _add_dependencies(why, facts)
+    why.next += [f"floe why {each.unit}" for each in guilty[:1] if each.unit]
+    return why
+
+
+def _failed(facts: UnitFacts) -> Why:
+    spent = [each for each in facts.tries if each.outcome in ("payload", "resources")]
+    last = spent[-1] if spent else None
+    kind = kind_of(last.error, last.exit) if last else "unknown"
+    count = f"{len(spent)} attempt{'s' if len(spent) != 1 else ''}"
+    why = Why("failed", f"{kind} after {count}; retry.max = {facts.retry_max} is spent")
+    _add_tries(why, facts.tries)
+    if last is not None:
+        why.next.append(f"floe logs {facts.name}#{last.number}")
+        if last.error in ("memory", "disk", "time"):
+            why.next.append(_edit(facts, [_doubled(facts.needs, last.error)]))
+    why.next.append(f"floe set retry {facts.dataset} --task {facts.task} --jobs {facts.job}")
+    return why
+
+
+def _cancelled(facts: UnitFacts) -> Why:
+    why = Why("cancelled", "ended by an order before it settled")
+    why.next.append(f"floe set retry {facts.dataset} --task {facts.task} --jobs {facts.job}")
+    return why
+
+
+def _add_dependencies(why: Why, facts: UnitFacts) -> None:
+    for each in facts.dependencies:
+        if each.state == "settled":
+            text = f"{each.text} settled" + (f" ({each.where})" if each.where else "")
+            why.add("ok", text)
+        elif each.total > 1:
+            why.add("wait", f"{each.text}: {each.settled:,} of {each.total:,} settled")
+        else:
+            mark = "block" if each.state in ("failed", "blocked", "cancelled") else "wait"
+            why.add(mark, f"{each.text} is {each.state}")
+
+
+def _add_workers(why: Why, facts: UnitFacts) -> None:
+    workers = facts.workers
+    fitting = [shape for shape in workers.shapes if shape.fits(facts.needs)]
+    if not fitting:
+        why.summary = "no worker here could ever run it"
+        why.add("block", f"it needs {needs_text(facts.needs)}")
+        for shape in workers.shapes:
+            why.add("block", shape.shown())
+        why.next.append(_smaller(facts))
+        return
+    if workers.draining:
+        why.summary = "this site is drained: nothing new starts here"
+        why.add("block", workers.draining)
+        why.next.append("floe site drain --off")
+    elif workers.trouble:
+        why.add("block", workers.trouble)
+        why.next.append("floe pilots")
+    elif not workers.pilots:
+        starting = f"{workers.starting} starting" if workers.starting else "none starting yet"
+        why.add("wait", f"no pilot is up; {starting}")
+        why.next.append("floe pilots")
+    else:
+        why.add("wait", f"{workers.busy:,} of {workers.slots:,} slots are busy")
+        if facts.ready_units > 1:
+            text = f"{facts.ready_units:,} units are ready"
+            if facts.units_per_s > 0:
+                text += (
+                    f", all of them done in about {_seconds(facts.ready_units / facts.units_per_s)}"
+                )
+            why.add("wait", text)
+    _add_memory_advice(why, facts)
+
+
+def _add_memory_advice(why: Why, facts: UnitFacts) -> None:
+    seen, asked = facts.memory_seen_bytes, facts.needs.memory_bytes
+    if facts.finished >= 10 and 0 < seen < MEMORY_ADVICE * asked:
+        why.add(
+            "ok",
+            f"the {facts.finished:,} finished ones needed at most {show_size(seen)} of memory, "
+            f"it asks for {show_size(asked)}: more would fit side by side with less",
+        )
+
+
+def _smaller(facts: UnitFacts) -> str:
+    """The edit that would let the largest worker run it, where one could."""
+    most = max(facts.workers.shapes, key=lambda shape: shape.cpu, default=None)
+    if most is None:
+        return "floe site show"
+    words = []
+    if facts.needs.cpu > most.cpu:
+        words.append(f"--cpu {most.cpu}")
+    if facts.needs.gpu > most.gpu:
+        words.append(f"--gpu {most.gpu}")
+    if most.memory_bytes is not None and facts.needs.memory_bytes > most.memory_bytes:
+        words.append(f"--memory {most.memory_bytes // 10**6}MB")
+    if most.disk_bytes is not None and facts.needs.disk_bytes > most.disk_bytes:
+        words.append(f"--disk {most.disk_bytes // 10**6}MB")
+    return _edit(facts, words)
+
+
+def _edit(facts: UnitFacts, words: Sequence[str]) -> str:
+    return " ".join(["floe set edit", facts.dataset, "--task", facts.task, *words])
+
+
+def _doubled(needs: Needs, what: str) -> str:
+    """The option that asks for twice as much, as `floe set edit` takes it."""
+    if what == "time":
+        return f"--time {show_time(2 * needs.time_s)}"
+    asked = needs.memory_bytes if what == "memory" else needs.disk_bytes
+    return f"--{what} {-(-2 * asked // 10**6)}MB"
+
+
+def _add_tries(why: Why, tries: Sequence[Try]) -> None:
+    for each in [one for one in tries if one.outcome != "success"][-5:]:
+        cost = {
+            "payload": "spent a retry",
+            "resources": "tried again with more",
+            "infrastructure": "cost no retry",
+            "stopped": "stopped by an order",
+        }.get(each.outcome, each.outcome)
+        host = f" on {each.host}" if each.host else ""
+        text = f"attempt #{each.number}{host}: {kind_of(each.error, each.exit)}, {cost}"
+        last = each.tail.strip().splitlines()[-1][:TAIL_CHARS_MAX] if each.tail.strip() else ""
+        why.add("block", f'{text}: "{last}"' if last else text)
+
+
+def needs_text(needs: Needs) -> str:
+    words = [f"{needs.cpu} CPU"]
+    if needs.gpu:
+        words.append(f"{needs.gpu} GPU")
+    words.append(f"{show_size(needs.memory_bytes)} memory")
+    words.append(f"{show_size(needs.disk_bytes)} disk")
+    return ", ".join(words)
+
+
+def _age(milliseconds: float) -> str:
+    return _seconds(max(0.0, milliseconds / 1000))
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+# Datasets
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFacts:
+    """One task of a dataset. waits: texts of what it waits for."""
+
+    name: str
+    counts: Mapping[str, int]
+    needs: Needs
+    waits: Sequence[Dependency] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetFacts:
+    name: str
+    counts: Mapping[str, int]
+    tasks: Sequence[TaskFacts]
+    paused: bool = False
+    quarantined: str = ""
+    eta_s: float | None = None
+    workers: Workers = field(default_factory=Workers)
+
+
+def why_dataset(facts: DatasetFacts) -> Why:
+    """Explain a dataset: what moves, what does not, and why."""
+    counts = facts.counts
+    why = Why(*_headline(facts))
+    if facts.quarantined:
+        why.add("block", f"this node cannot fold it: {facts.quarantined}")
+        why.next.append("floe doctor")
+    for task in facts.tasks:
+        _add_task(why, facts, task)
+    if facts.paused:
+        why.next.append(f"floe set resume {facts.name}")
+    if counts.get("failed"):
+        why.next.append(f"floe errors {facts.name}")
+    if counts.get("ready") and not facts.paused:
+        _add_idle_workers(why, facts.workers)
+    return why
+
+
+def _headline(facts: DatasetFacts) -> tuple[str, str]:
+    counts = facts.counts
+    left = counts["units"] - counts["settled"] - counts["cancelled"]
+    stuck = counts["failed"] + counts["blocked"]
+    if left == 0:
+        return "settled", f"all {counts['settled']:,} units are settled"
+    if facts.paused:
+        return "paused", f"{left:,} units left; nothing of it starts"
+    if left == stuck:
+        return "failed", f"{counts['failed']:,} failed, {counts['blocked']:,} blocked behind them"
+    if counts["running"]:
+        eta = f", about {_seconds(facts.eta_s)} to go" if facts.eta_s is not None else ""
+        return "running", f"{counts['running']:,} units run, {left:,} left{eta}"
+    if counts["ready"]:
+        return "ready", f"{counts['ready']:,} units wait for a worker"
+    return "waiting", f"{left:,} units wait for others"
+
+
+def _add_task(why: Why, facts: DatasetFacts, task: TaskFacts) -> None:
+    counts = task.counts
+    moving = [f"{counts[key]:,} {key}" for key in ("running", "ready") if counts.get(key)]
+    if counts.get("failed"):
+        why.add("block", f"{task.name}: {counts['failed']:,} failed")
+    if counts.get("blocked"):
+        why.add("block", f"{task.name}: {counts['blocked']:,} blocked behind failed ones")
+    if moving:
+        why.add("ok", f"{task.name}: {', '.join(moving)}")
+    if counts.get("waiting"):
+        names = ", ".join(each.text for each in task.waits) or "others"
+        why.add("wait", f"{task.name}: {counts['waiting']:,} wait for {names}")
+    unfit = counts.get("ready") and not any(s.fits(task.needs) for s in facts.workers.shapes)
+    if unfit:
+        why.add("block", f"{task.name} needs {needs_text(task.needs)}: no worker here could run it")
+
+
+def _add_idle_workers(why: Why, workers: Workers) -> None:
+    if workers.draining:
+        why.add("block", f"this site is drained: {workers.draining}")
+        why.next.append("floe site drain --off")
+    elif workers.trouble:
+        why.add("block", workers.trouble)
+        why.next.append("floe pilots")
+    elif not workers.pilots:
+        why.add("wait", f"no pilot is up, {workers.starting} starting")
+        why.next.append("floe pilots")
+    else:
+        why.add("ok", f"{workers.pilots} pilots, {workers.busy:,} of {workers.slots:,} slots busy")

@@ -1,0 +1,170 @@
+"""What people are told when they ask why."""
+
+import pytest
+
+from node.model.dataset import Needs
+from node.services.submit import Shape
+from node.services.why import (
+    DatasetFacts,
+    Dependency,
+    TaskFacts,
+    Try,
+    UnitFacts,
+    Workers,
+    why_dataset,
+    why_unit,
+)
+
+SHAPE = Shape("desy", 4, 0, 8_000_000_000, None)
+WORKERS = Workers([SHAPE], pilots=1, slots=4, busy=4)
+
+
+def unit(state="ready", **facts):
+    return UnitFacts("nugen", 417, "reco", state, **({"workers": WORKERS} | facts))
+
+
+def text(why):
+    lines = [f"{line['mark']} {line['text']}" for line in why.lines]
+    return "\n".join([f"{why.state}: {why.summary}", *lines, *(f"-> {step}" for step in why.next)])
+
+
+def test_a_ready_unit_waits_for_a_slot_and_says_how_many_are_ahead():
+    shown = text(why_unit(unit(ready_units=1000, units_per_s=10.0)))
+    assert "4 of 4 slots are busy" in shown
+    assert "1,000 units are ready, all of them done in about 100 s" in shown.replace(
+        "2 min", "100 s"
+    )
+
+
+def test_a_unit_that_no_worker_could_run_says_what_would_fit():
+    shown = text(why_unit(unit(needs=Needs(gpu=1, memory_bytes=16_000_000_000))))
+    assert "no worker here could ever run it" in shown
+    assert "it needs 1 CPU, 1 GPU, 16 GB memory" in shown
+    assert "-> floe set edit nugen --task reco --gpu 0 --memory 8000MB" in shown
+
+
+def test_a_waiting_unit_names_what_it_waits_for_and_where_to_look_next():
+    dependencies = [
+        Dependency("sim", "nugen/417/sim", "running"),
+        Dependency("gen/make:*", "", "waiting", 3, 10),
+        Dependency("cal", "nugen/417/cal", "settled", where="desy, 09:14"),
+    ]
+    shown = text(why_unit(unit("waiting", dependencies=dependencies)))
+    assert shown.startswith("waiting: sim and gen/make:* are not settled yet")
+    assert "ok cal settled (desy, 09:14)" in shown
+    assert "wait gen/make:*: 3 of 10 settled" in shown
+    assert "-> floe why nugen/417/sim" in shown
+
+
+def test_a_blocked_unit_leads_to_the_guilty_one():
+    dependencies = [Dependency("sim", "nugen/417/sim", "failed")]
+    shown = text(why_unit(unit("blocked", dependencies=dependencies)))
+    assert "sim cannot settle as things are" in shown
+    assert "block sim is failed" in shown
+    assert "-> floe why nugen/417/sim" in shown
+
+
+def test_a_failed_unit_shows_its_attempts_and_how_to_go_on():
+    tries = [
+        Try(1, "infrastructure", "pilot-lost", host="a17"),
+        Try(2, "payload", "exit", 3, "a18", "boo\nGCD file not found\n"),
+        Try(3, "payload", "exit", 3, "a18"),
+    ]
+    shown = text(why_unit(unit("failed", tries=tries, retry_max=1)))
+    assert "failed: exit 3 after 2 attempts; retry.max = 1 is spent" in shown
+    assert "attempt #1 on a17: pilot lost, cost no retry" in shown
+    assert 'attempt #2 on a18: exit 3, spent a retry: "GCD file not found"' in shown
+    assert "-> floe logs nugen/417/reco#3" in shown
+    assert "-> floe set retry nugen --task reco --jobs 417" in shown
+
+
+@pytest.mark.parametrize(
+    ("error", "option"),
+    [("memory", "--memory 2000MB"), ("disk", "--disk 2000MB"), ("time", "--time 2h")],
+)
+def test_a_unit_that_ran_out_of_something_is_offered_more(error, option):
+    shown = text(why_unit(unit("failed", tries=[Try(1, "resources", error)])))
+    assert f"-> floe set edit nugen --task reco {option}" in shown
+
+
+def test_a_running_unit_says_where_and_since_when():
+    live = {"host": "a17", "started_ms": 1000, "heard_s_ago": 4.2}
+    shown = text(why_unit(unit("ready", live=live, now_ms=61_000)))
+    assert shown.startswith("running: on a17 for 60 s")
+    assert "heard of 4 s ago" in shown
+
+
+def test_a_leased_unit_is_next_in_line():
+    live = {"host": "a17", "started_ms": None, "heard_s_ago": 1}
+    assert "next in line" in text(why_unit(unit(live=live)))
+
+
+def test_a_silent_pilot_is_said():
+    live = {"host": "a17", "started_ms": 0, "heard_s_ago": 100, "lost": True}
+    assert "silent" in text(why_unit(unit(live=live)))
+
+
+@pytest.mark.parametrize("state", ["ready", "waiting"])
+def test_a_paused_dataset_explains_its_units(state):
+    dependency = [Dependency("sim", "nugen/417/sim", "ready")] if state == "waiting" else []
+    shown = text(why_unit(unit(state, paused=True, dependencies=dependency)))
+    assert "paused" in shown
+    assert "-> floe set resume nugen" in shown
+
+
+@pytest.mark.parametrize(
+    ("workers", "words"),
+    [
+        (Workers([SHAPE], trouble="3 pilots ended without a word"), "ended without a word"),
+        (Workers([SHAPE], draining="by ana"), "drained"),
+        (Workers([SHAPE], starting=2), "no pilot is up; 2 starting"),
+    ],
+)
+def test_missing_workers_are_explained(workers, words):
+    assert words in text(why_unit(unit(workers=workers)))
+
+
+def test_a_unit_that_asks_for_too_much_is_told_what_others_needed():
+    shown = text(why_unit(unit(finished=3204, memory_seen_bytes=100_000_000)))
+    assert "3,204 finished ones needed at most 100 MB" in shown
+
+
+def test_a_settled_unit_says_which_attempt_counted():
+    shown = text(why_unit(unit("settled", tries=[Try(1, "success", host="a17", wall_s=12)])))
+    assert "attempt #1 on a17 took 12 s" in shown
+
+
+def counts(**given):
+    names = ("units", "settled", "running", "ready", "waiting", "failed", "blocked", "cancelled")
+    return dict.fromkeys(names, 0) | given
+
+
+def dataset(total, **facts):
+    task = TaskFacts("sim", total, Needs())
+    return text(why_dataset(DatasetFacts("nugen", total, [task], workers=WORKERS, **facts)))
+
+
+def test_a_finished_dataset_says_so():
+    assert "all 5 units are settled" in dataset(counts(units=5, settled=5))
+
+
+def test_a_running_dataset_says_how_long():
+    shown = dataset(counts(units=9, settled=5, running=2, ready=2), eta_s=600)
+    assert "2 units run, 4 left, about 10 min to go" in shown
+
+
+def test_a_dataset_in_which_nothing_can_move_leads_to_its_errors():
+    shown = dataset(counts(units=5, settled=2, failed=1, blocked=2))
+    assert shown.startswith("failed: 1 failed, 2 blocked")
+    assert "-> floe errors nugen" in shown
+
+
+def test_a_paused_dataset_leads_to_resume():
+    assert "-> floe set resume nugen" in dataset(counts(units=5, ready=5), paused=True)
+
+
+def test_a_task_that_no_worker_fits_is_named():
+    total = counts(units=5, ready=5)
+    task = TaskFacts("sim", total, Needs(gpu=8))
+    shown = text(why_dataset(DatasetFacts("nugen", total, [task], workers=WORKERS)))
+    assert "sim needs 1 CPU, 8 GPU" in shown
