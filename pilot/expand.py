@@ -427,9 +427,15 @@ class Template(object):
             if type(part) is not str:
                 part = part(names)
                 if type(part) is not str:
-                    part = text_of(part)
+                    part = self._text_of(part)
             out.append(part)
         return "".join(out)
+
+    def _text_of(self, value: Any) -> str:
+        try:
+            return text_of(value)
+        except ExpandError as error:
+            raise ExpandError('"%s": %s' % (self.text[:60], error.what), error.right) from None
 
 
 def _joined(parts: Sequence[Any]) -> List[Any]:
@@ -453,7 +459,25 @@ def _compiled(expression: str, spec: Optional[str], names: List[str]) -> Evaluat
     parser = _Parser(expression)
     value = parser.whole()
     names.extend(parser.names)
-    return value if spec is None else _formatted(value, spec, body)
+    if spec is not None:
+        value = _formatted(value, spec, body)
+    elif len(parser.tokens) == 1:
+        return value
+    return _placed(value, body)
+
+
+def _placed(value: Evaluate, body: str) -> Evaluate:
+    """`value` with its expression named in errors."""
+
+    def evaluate(names: Names) -> Any:
+        try:
+            return value(names)
+        except UnknownName:
+            raise
+        except ExpandError as error:
+            raise ExpandError("{%s}: %s" % (body, error.what), error.right) from None
+
+    return evaluate
 
 
 def compile(text: str) -> Template:
@@ -481,7 +505,7 @@ class Tree(object):
     def _compile(self, value: Any, depth: int) -> Evaluate:
         if depth > NESTING_MAX:
             raise ExpandError("nested deeper than %d" % NESTING_MAX, "make it flatter")
-        if isinstance(value, str):
+        if isinstance(value, str) and ("{" in value or "}" in value):
             template = Template(value)
             self.templates.append(template)
             return template.value
@@ -498,8 +522,17 @@ class Tree(object):
         return self._build(names)
 
 
+class ParamCircle(ExpandError):
+    """Parameters that use each other; `params` begins and ends with the same one."""
+
+    def __init__(self, params: Sequence[str]) -> None:
+        what = "params use each other in a circle: " + " -> ".join(params)
+        super(ParamCircle, self).__init__(what, "break the circle")
+        self.params = tuple(params)
+
+
 def param_order(trees: Mapping[str, Tree]) -> List[str]:
-    """Parameters so that each follows those it uses. ExpandError for a cycle or a long chain."""
+    """Parameters so that each follows those it uses. ExpandError for a circle or a long chain."""
     order: List[str] = []
     depth: Dict[str, int] = {}
     for name in sorted(trees):
@@ -510,24 +543,17 @@ def param_order(trees: Mapping[str, Tree]) -> List[str]:
 def _visit(
     name: str, trees: Mapping[str, Tree], path: List[str], depth: Dict[str, int], order: List[str]
 ) -> int:
+    """How many steps lie below a parameter, which joins `order` after those it uses."""
     if name in path:
-        cycle = [*path[path.index(name) :], name]
-        raise ExpandError(
-            "params use each other in a circle: " + " -> ".join(cycle), "break the circle"
-        )
+        raise ParamCircle([*path[path.index(name) :], name])
     if name in depth:
         return depth[name]
-    if len(path) > NESTING_MAX:
-        raise ExpandError(
-            "params use each other more than %d deep" % NESTING_MAX, "use fewer steps"
-        )
     used = [other for other in sorted(trees[name].names) if other in trees]
     below = [_visit(other, trees, [*path, name], depth, order) for other in used]
     depth[name] = 1 + max(below) if below else 0
     if depth[name] > NESTING_MAX:
-        raise ExpandError(
-            "params use each other more than %d deep" % NESTING_MAX, "use fewer steps"
-        )
+        what = "params use each other more than %d deep" % NESTING_MAX
+        raise ExpandError(what, "use fewer steps")
     order.append(name)
     return depth[name]
 

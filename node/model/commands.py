@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 from node.model.description import NEEDS, TASK_NAME, UNITS_MAX
 from node.model.kinds import Int, Key, Kind, ListOf, MapOf, Table, Text
-from node.model.problems import Invalid, Report, placed
+from node.model.problems import Enough, Invalid, Report, placed
 from node.model.validate import HEX32, HEX64, canonical, parse_canonical
 
 VERBS: Final = ("pause", "resume", "cancel", "retry", "edit", "extend")
@@ -128,9 +129,10 @@ def read_command(document: bytes) -> Command:
     """Check a signed order. Raises Invalid with all errors."""
     table = parse_canonical(document)
     report = Report()
-    clean = _COMMAND.check(table, (), report)
-    if not report.problems:
-        clean["args"] = _ARGS[clean["verb"]].check(clean["args"], ("args",), report)
+    with suppress(Enough):
+        clean = _COMMAND.check(table, (), report)
+        if not report.problems:
+            clean["args"] = _ARGS[clean["verb"]].check(clean["args"], ("args",), report)
         if not report.problems:
             _check_args(clean["verb"], clean["args"], report)
     if report.problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from node.model.dataset import DatasetSpec
 from node.model.description import DATASET, DEPTH_MAX, TEXT_BYTES_MAX, UNITS_MAX
 from node.model.files import LocalFile
 from node.model.lines import Lines, json_lines, toml_lines
-from node.model.problems import Invalid, Problem, Report, placed
+from node.model.problems import Enough, Invalid, Problem, Report, placed
 from node.model.rows import BadRows, RowTable, scan
 from node.model.rules import Context, Foreign
 from node.model.units import show_size
@@ -140,17 +141,19 @@ class Draft:
         self, resolve: Resolve | None, found: tuple[dict[str, Foreign], Report] | None
     ) -> tuple[Report, Context]:
         report = found[1] if found else Report()
-        self._clean = DATASET.check(self.table, (), report)
-        _check_version(self.table, report)
-        self.files = files.find(self._clean, self.base, report)
-        context = self._context(report, found[0] if found else None)
-        rules.check(self._clean, context, report)
-        files.check_use(self._clean, self.files, self.base, report)
+        context = Context()
+        with suppress(Enough):
+            self._clean = DATASET.check(self.table, (), report)
+            _check_version(self.table, report)
+            self.files = files.find(self._clean, self.base, report)
+            context = self._context(report, found[0] if found else None)
+            rules.check(self._clean, context, report)
+            files.check_use(self._clean, self.files, self.base, report)
         return report, context
 
     def _resolved(self, resolve: Resolve | None) -> tuple[dict[str, Foreign], Report]:
         report, found = Report(), dict[str, Foreign]()
-        self._clean = DATASET.check(self.table, (), Report())
+        self._clean = _without_bad(self.table)
         for name, path in _foreign_paths(self._clean).items():
             try:
                 if resolve is None:
@@ -268,6 +271,14 @@ def _waits(clean: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], Wa
                     yield ("task", index, "after", number), wait
 
 
+def _without_bad(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of a description that may stand; what is wrong is reported elsewhere."""
+    clean: dict[str, Any] = {}
+    with suppress(Enough):
+        clean = DATASET.check(table, (), Report())
+    return clean
+
+
 def _check_version(table: Mapping[str, Any], report: Report) -> None:
     version = table.get("floe")
     if type(version) is int and version > VERSION:
@@ -291,7 +302,7 @@ def load(source: Path | str | Mapping[str, Any], base_dir: Path | None = None) -
     if isinstance(source, str):
         return _from_text(source, "description", base)
     draft = Draft(dict(source), base, "description", dict)
-    draft._clean = DATASET.check(draft.table, (), Report())
+    draft._clean = _without_bad(draft.table)
     return draft
 
 
@@ -338,25 +349,30 @@ def _from_text(text: str, source: str, base: Path) -> Draft:
     draft = Draft(
         _plain(table), base, source, lambda: (json_lines if as_json else toml_lines)(text)
     )
-    draft._clean = DATASET.check(draft.table, (), Report())
+    draft._clean = _without_bad(draft.table)
     return draft
 
 
-def _depth(text: str) -> int:
-    """How deep brackets stand in brackets; strings of TOML and JSON do not count."""
-    import re
+_TOKENS: Final = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}.=\n]',
+    re.DOTALL,
+)
 
-    tokens = re.compile(
-        r'"""(?:[^\\]|\\.)*?"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'|#[^\n]*|[\[\]{}]',
-        re.DOTALL,
-    )
-    depth = deepest = 0
-    for match in tokens.finditer(text):
-        if match[0] in ("[", "{"):
+
+def _depth(text: str) -> int:
+    """How deep brackets and dotted keys nest, without parsing: parsers are slow or fall over."""
+    depth = deepest = dots = 0
+    for match in _TOKENS.finditer(text):
+        sign = match[0]
+        if sign == ".":
+            dots += 1
+        elif sign in ("[", "{"):
             depth += 1
-            deepest = max(deepest, depth)
-        elif match[0] in ("]", "}"):
+        elif sign in ("]", "}"):
             depth = max(depth - 1, 0)
+        elif sign in ("=", "\n"):
+            dots = 0
+        deepest = max(deepest, depth, dots)
     return deepest
 
 
@@ -398,8 +414,6 @@ def _parse_json(text: str, source: str) -> dict[str, Any]:
 
 
 def _parse_toml(text: str, source: str) -> dict[str, Any]:
-    import re
-
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -434,4 +448,4 @@ def content_digest(content: bytes) -> bytes:
 def with_table(draft: Draft, changes: Mapping[str, Any]) -> Draft:
     """The draft with top-level keys replaced (None: removed), as command-line options do."""
     table = {k: v for k, v in (draft.table | dict(changes)).items() if v is not None}
-    return replace(draft, table=table, rows=None, _clean=DATASET.check(table, (), Report()))
+    return replace(draft, table=table, rows=None, _clean=_without_bad(table))

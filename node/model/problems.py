@@ -39,8 +39,12 @@ class Invalid(Exception):
         super().__init__(render(self.errors, source))
 
 
+class Enough(Exception):
+    """A report is full: whoever made it shows what it has."""
+
+
 class Report:
-    """Collects problems and warnings, none of them twice."""
+    """Collects problems and warnings, none of them twice. `add` raises Enough when it is full."""
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
@@ -49,9 +53,12 @@ class Report:
 
     def add(self, path: Path, what: str, right: str = "") -> None:
         """Something that must change."""
-        if (path, what) not in self._seen and len(self.problems) < PROBLEMS_MAX:
-            self._seen.add((path, what))
-            self.problems.append(Problem("", clean(what), clean(right), path=path))
+        if (path, what) in self._seen:
+            return
+        self._seen.add((path, what))
+        self.problems.append(Problem("", clean(what), clean(right), path=path))
+        if len(self.problems) >= PROBLEMS_MAX:
+            raise Enough
 
     def warn(self, path: Path, what: str, right: str = "") -> None:
         """Something that looks like a mistake but may be meant."""

@@ -21,10 +21,11 @@ from node.model.paths import (
     wrong_local,
     wrong_url,
 )
-from node.model.problems import Path, Report, meant
-from pilot.expand import BUILTIN, ExpandError, Template, Tree, param_order
+from node.model.problems import Enough, Path, Report, meant
+from pilot.expand import BUILTIN, ExpandError, ParamCircle, Template, Tree, param_order
 
 SAMPLES_MAX: Final = 32
+TEMPLATES_MAX: Final = 50_000  # bounds what a node spends on one submission
 LOCAL_RIGHT: Final = 'write a path below the scratch folder, like "out/x.npz"'
 _STREAMS: Final = ("stdin", "stdout", "stderr")
 
@@ -64,6 +65,8 @@ class Outcome:
     jobs: int = 1
     uses_jobs: bool = False
     waits: list[list[Wait]] = field(default_factory=list)
+    templates: int = 0  # strings with braces, once for each task that sees them
+    shared: dict[Path, Tree | ExpandError] = field(default_factory=dict)  # compiled once
 
 
 def check(description: Mapping[str, Any], context: Context, report: Report) -> Outcome:
@@ -330,7 +333,6 @@ class _Braces:
         self.task: Mapping[str, Any] = description["task"][index]
         self.index, self.outcome = index, outcome
         self.axes: dict[str, list[Any]] = description.get("matrix", {})
-        self.failed = False
         self.params: dict[str, tuple[Path, Tree]] = {}
         self.strings: list[tuple[Path, Template]] = []
         self.trees: list[tuple[Path, Tree]] = []
@@ -344,19 +346,20 @@ class _Braces:
             tree = self._tree(path, value)
             if tree is not None:
                 self.params[name] = (path, tree)
+        whole = len(self.params) == len(params)
         for path, text in texts(self.description, self.index):
             template = self._template(path, text)
             if template is not None:
                 self.strings.append((path, template))
         for path, name, folder in _local_names(self.task, self.index):
-            template = None if self.failed or "{" not in name else Template(name)
+            template = self._template(path, name)
             if template is not None:
                 self.locals.append((path, template, folder))
         for path, value in values(self.description, self.index):
             tree = self._tree(path, value)
             if tree is not None:
                 self.trees.append((path, tree))
-        if not self.failed:
+        if whole:
             self._try_jobs()
 
     def _template(self, path: Path, text: str) -> Template | None:
@@ -370,15 +373,25 @@ class _Braces:
         return template if self._fits(path, template) else None
 
     def _tree(self, path: Path, value: Any) -> Tree | None:
-        try:
-            tree = Tree(value)
-        except ExpandError as error:
-            self._wrong(path, error)
+        shared = self.outcome.shared
+        if path not in shared:
+            try:
+                shared[path] = Tree(value)
+            except ExpandError as error:
+                shared[path] = error
+        tree = shared[path]
+        if isinstance(tree, ExpandError):
+            self._wrong(path, tree)
             return None
         fits = [self._fits(path, template) for template in tree.templates]
         return tree if all(fits) else None
 
     def _fits(self, path: Path, template: Template) -> bool:
+        self.outcome.templates += 1
+        if self.outcome.templates > TEMPLATES_MAX:
+            what = f"more than {TEMPLATES_MAX:,} strings with braces, counted for each task"
+            self.report.add((), what, "use fewer, or compute them in the program")
+            raise Enough
         if "jobs" in template.names:
             self.outcome.uses_jobs = True
         mistakes = template.mistakes(self.known)
@@ -387,7 +400,6 @@ class _Braces:
         return not mistakes
 
     def _wrong(self, path: Path, error: ExpandError) -> None:
-        self.failed = True
         right = error.right
         name = getattr(error, "name", "")
         if name:
@@ -402,7 +414,9 @@ class _Braces:
         try:
             order = param_order({name: tree for name, (_, tree) in self.params.items()})
         except ExpandError as error:
-            self.report.add(("params",), error.what, error.right)
+            first = error.params[0] if isinstance(error, ParamCircle) else ""
+            path = self.params[first][0] if first else ("params",)
+            self.report.add(path, error.what, error.right)
             return
         for job in self._samples():
             names = self._names(job)
@@ -433,7 +447,10 @@ class _Braces:
                 self.report.add(path, _for_job(error, job, tree.constant), error.right)
                 good = False
         for path, template, folder in self.locals:
-            name = template.expand(names)
+            try:
+                name = template.expand(names)
+            except ExpandError:
+                continue  # reported above
             wrong = wrong_local(name, folder=folder)
             if wrong:
                 self.report.add(path, f'job {job}: "{name}" {wrong}', LOCAL_RIGHT)

@@ -11,6 +11,7 @@ import json
 import re
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from node.model import rules
@@ -29,7 +30,7 @@ from node.model.description import (
 )
 from node.model.kinds import Int, Key, ListOf, MapOf, Table, Text
 from node.model.paths import wrong_local
-from node.model.problems import Invalid, Report, placed
+from node.model.problems import Enough, Invalid, Report, placed
 from node.model.units import parse_size, parse_time
 
 HEX32: Final = Text(32, "[0-9a-f]{32}", "is no nonce", "write 32 hex digits")
@@ -131,16 +132,26 @@ def read_submission(document: bytes) -> DatasetSpec:
     """Check a signed document whole and compile it. Raises Invalid with all errors."""
     table = parse_canonical(document)
     report = Report()
+    spec = None
+    with suppress(Enough):
+        spec = _read(document, table, report)
+    if spec is None:
+        names = task_names(table.get("description"))
+        raise Invalid(placed(report.problems, names, {}), "document")
+    return spec
+
+
+def _read(document: bytes, table: dict[str, Any], report: Report) -> DatasetSpec | None:
+    """None if something was reported."""
     envelope = _envelope(table, report)
     if report.problems:
-        raise Invalid(placed(report.problems, {}, {}), "document")
-    description = _as_written(envelope["description"], report)
-    clean = DATASET.check(description, (), report)
+        return None
+    clean = DATASET.check(_as_written(envelope["description"], report), (), report)
     context = context_of(envelope, clean, report)
     outcome = rules.check(clean, context, report)
     _check_foreign(envelope, outcome, report)
     if report.problems:
-        raise Invalid(placed(report.problems, task_names(description), {}), clean.get("name", ""))
+        return None
     return _compiled(dataset_id(document), clean, table, outcome, context)
 
 
@@ -252,9 +263,9 @@ def _check_foreign(envelope: Mapping[str, Any], outcome: rules.Outcome, report: 
         report.add(("foreign", name), "nothing waits for it", "leave it out")
 
 
-def task_names(description: Mapping[str, Any]) -> dict[int, str]:
+def task_names(description: Any) -> dict[int, str]:
     """Index to name, for places in messages, of a description that may be wrong anywhere."""
-    tasks = description.get("task")
+    tasks = description.get("task") if isinstance(description, dict) else None
     if not isinstance(tasks, list):
         return {}
     return {
