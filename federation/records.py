@@ -471,13 +471,13 @@ def _check(cls: type[Any], values: list[Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Sequences as lists, arrays and tuples included, in every depth; all else as it is."""
+    """Sequences as lists, arrays and tuples included; all else as it is."""
     if isinstance(value, array):
         return value.tolist()
     if isinstance(value, list | tuple | range):
-        # Columns of plain items are passed on whole: only tails hold sequences of sequences.
-        nested = any(kind in (list, tuple) for kind in set(map(type, value)))
-        return [_plain(item) for item in value] if nested else list(value)
+        if value and isinstance(value[0], list | tuple):  # tails: the only lists of lists
+            return [list(item) if isinstance(item, tuple) else item for item in value]
+        return value if isinstance(value, list) else list(value)
     return int(value) if isinstance(value, IntEnum) else value
 
 

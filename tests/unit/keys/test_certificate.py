@@ -71,6 +71,7 @@ def test_noise_is_no_certificate(noise: bytes) -> None:
         site_of(noise)
 
 
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @example(208, 1)  # an algorithm that its key does not have
 @given(st.integers(0, 250), st.integers(1, 255))
 def test_a_damaged_certificate_is_bad_or_another(at: int, change: int) -> None:

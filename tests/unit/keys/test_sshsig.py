@@ -69,6 +69,8 @@ def handmade(
     hash_name: bytes = b"sha512",
     kind: bytes = b"ssh-ed25519",
     version: int = 1,
+    key_tail: bytes = b"",
+    signature_tail: bytes = b"",
 ) -> bytes:
     """A signature blob made here, wherever wanted in a wrong way but properly signed."""
 
@@ -80,8 +82,8 @@ def handmade(
     inner = string(namespace) + string(reserved) + string(hash_name)
     signature = signing.sign_raw(secret, b"SSHSIG" + inner + string(hashed))
     blob = b"SSHSIG" + struct.pack(">I", version)
-    blob += string(string(kind) + string(public)) + inner
-    return blob + string(string(kind) + string(signature))
+    blob += string(string(kind) + string(public) + key_tail) + inner
+    return blob + string(string(kind) + string(signature) + signature_tail)
 
 
 @needs_openssh
@@ -226,6 +228,8 @@ WRONG: list[tuple[dict[str, object], str]] = [
     ({"hash_name": b"md5"}, "none of sha256, sha512"),
     ({"kind": b"sk-ssh-ed25519@openssh.com"}, "sk-ssh-ed25519"),
     ({"version": 2}, "version 1"),
+    ({"key_tail": b"x"}, "more in it"),
+    ({"signature_tail": b"x"}, "within"),
     ({"message": b"other"}, "does not fit"),
 ]
 
