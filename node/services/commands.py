@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from federation import limits
 from federation.ids import ShardID, UserKey
 from federation.records import Command
 from keys.signing import Purpose, digest
@@ -68,6 +69,12 @@ class Commands:
                 f"{target.name} belongs to {self._name_of(target.person)}; "
                 f"{asking.name} may not {order.verb} it",
                 f"ask {self._name_of(target.person)} or an admin",
+            )
+        if len(document) > limits.COMMAND_DOC_BYTES_MAX:
+            raise Refusal(
+                "too-large",
+                f"the order has {len(document):,} bytes; at most {limits.COMMAND_DOC_BYTES_MAX:,}",
+                "give the same order for fewer ranges of jobs at a time",
             )
         if self._ports.seen(digest(Purpose.COMMAND, document)):
             raise Refusal(

@@ -348,3 +348,10 @@ def test_an_order_that_makes_no_sense_is_refused_with_its_place(orders):
     document = document.replace(b'"args":{}', b'"args":{"jobs":1}')
     error = refused("invalid", orders.service.order(document, BEN.sign(document), BEN.person))
     assert error.fields["problems"]
+
+
+def test_an_order_that_no_record_holds_is_refused_before_it_is_written(orders, journal):
+    ranges = [edge for low in range(10_000_000, 10_010_000, 3) for edge in (low, low + 1)]
+    document = command_document(b"d" * 32, "retry", {"select": {"jobs": ranges}}, [], bytes(16))
+    refused("too-large", orders.service.order(document, BEN.sign(document), BEN.person))
+    assert journal.records == []
