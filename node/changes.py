@@ -71,6 +71,12 @@ class UserChanged:
 
 
 Change = (
-    DatasetAdded | DatasetChanged | UnitsGranted | UnitsReleased | UnitsSettled | UnitsFaulted
-    | UnitsFailed | UserChanged
+    DatasetAdded
+    | DatasetChanged
+    | UnitsGranted
+    | UnitsReleased
+    | UnitsSettled
+    | UnitsFaulted
+    | UnitsFailed
+    | UserChanged
 )

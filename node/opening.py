@@ -1,0 +1,120 @@
+"""Opening a home: its keys, its store, and in which generation the site may write."""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from federation.ids import ShardID, SiteID, UserKey
+from federation.records import Found, Record, Site, UserAdd
+from keys.certificate import ApiCertificate, load_api_certificate
+from keys.identity import SiteKey
+from keys.signing import Purpose, digest
+from node.config import Config
+from node.home import Home, HomeError
+from node.model.person import BadPerson, read_person
+from node.store.database import Database
+from node.store.feeds import Feeds
+from node.store.highwater import Heads, HighWater, Standing
+
+log = Logger()
+
+SHARD_NONCE_BYTES = 16
+LEAP_MAX = 1 << 16
+_PR_SET_DUMPABLE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A home that this process alone holds."""
+
+    key: SiteKey
+    certificate: ApiCertificate
+    database: Database
+    highwater: HighWater
+    generation: int
+    standing: Standing
+    why: str  # how the high-water file and the database agree, for people
+
+
+def make_undumpable() -> None:
+    """No core file and no debugger of the same account may read our keys."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        log.warn("this process could not be made undumpable: other programs may read its memory")
+
+
+def open_home(home: Home, config: Config) -> Opened:
+    """Take the home. Raises HomeError, KeyFileError, StoreError."""
+    if not home.exists():
+        raise HomeError(f"there is no site in {home.path}; make one: floe init --name NAME")
+    home.create()
+    key = SiteKey.load(home.site_key)
+    certificate = load_api_certificate(home.api_certificate)
+    database = Database.open(home.path, network_home=config.store.network_home)
+    try:
+        return _opened(home, key, certificate, database)
+    except BaseException:
+        database.close()
+        raise
+
+
+def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Database) -> Opened:
+    feeds, site = Feeds(database.writer), SiteID(key.site)
+    heads = feeds.own_heads(site)
+    highwater = HighWater(home.highwater, home.database)
+    check = highwater.check(heads, before=feeds.own_heads_before(site))
+    generation = check.generation
+    if check.standing is Standing.RESTORED:
+        log.warn(
+            "the database is an older copy ({why}): going on under generation {generation}",
+            why=check.why,
+            generation=generation,
+        )
+    elif check.standing is Standing.UNBOUND:
+        # In a mesh of one there is no other voter to ask. A new generation cannot fork the old
+        # one; it leaps, because the same copy may be started in two places.
+        generation = max(heads.generation, generation) + 1 + secrets.randbelow(LEAP_MAX)
+        log.warn(
+            "nobody can tell whether this database is the newest copy ({why}): "
+            "going on under generation {generation}",
+            why=check.why,
+            generation=generation,
+        )
+    highwater.begin(heads if heads.generation == generation else Heads(generation))
+    return Opened(key, certificate, database, highwater, generation, check.standing, check.why)
+
+
+def first_records(
+    home: Home, site: SiteID, name: str, version: str, random: Callable[[int], bytes]
+) -> list[Record]:
+    """What a site writes before anything else: its name, its first shard, its first admin.
+
+    Raises HomeError when the enrolment that `floe init` left is not as it should be.
+    """
+    nonce = random(SHARD_NONCE_BYTES)
+    shard = ShardID(digest(Purpose.SHARD, site + nonce))
+    records: list[Record] = [Site(name, version), Found(shard, nonce, [site])]
+    if home.enrol.exists():
+        records.append(read_enrolment(home.enrol))
+    return records
+
+
+def read_enrolment(path: Path) -> UserAdd:
+    """The first admin, as `floe init` signed it. Raises HomeError."""
+    try:
+        kept = json.loads(path.read_bytes())
+        document = base64.b64decode(kept["document"], validate=True)
+        signature = base64.b64decode(kept["signature"], validate=True)
+        order = read_person(document)
+    except (OSError, ValueError, KeyError, TypeError, BadPerson) as error:
+        raise HomeError(f"{path} enrols nobody: {error}; run floe init in a new home") from None
+    key = UserKey(order.key.raw)
+    return UserAdd(key, order.name, order.groups, order.roles, document, signature, key)
