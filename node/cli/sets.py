@@ -21,7 +21,9 @@ from node.client import Json, path_of
 
 @verb("sets", examples=["floe sets", "floe sets --mine --limit 20", "floe sets --json"])
 @click.option("--mine", is_flag=True, help="Only yours.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most N."
+)
 @click.option("--before", metavar="CURSOR", help='Go on from the "next" of an earlier listing.')
 @json_option
 @pass_floe
@@ -183,8 +185,8 @@ def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int]
 )
 @click.argument("dataset", type=DATASET)
 @click.option("--task", "tasks", multiple=True, metavar="TASK", help="Whose needs. Default: all.")
-@click.option("--cpu", type=click.IntRange(1))
-@click.option("--gpu", type=click.IntRange(0))
+@click.option("--cpu", type=click.IntRange(1), help="CPUs of a unit.")
+@click.option("--gpu", type=click.IntRange(0), help="GPUs of a unit.")
 @click.option("--memory", metavar="SIZE", help="As 2GB or 2GiB.")
 @click.option("--disk", metavar="SIZE", help="Scratch, inputs included.")
 @click.option("--time", metavar="TIME", help="Wall time, as 90s, 30m, 4h or 2d.")

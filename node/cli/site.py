@@ -62,7 +62,12 @@ def _fact(name: str, value: object) -> str:
 
 @site_verb.command("test", examples=["floe site test"])
 @click.option(
-    "--timeout", default=120, show_default=True, type=click.IntRange(5, 3600), metavar="S"
+    "--timeout",
+    default=120,
+    show_default=True,
+    type=click.IntRange(5, 3600),
+    metavar="S",
+    help="Give up after S seconds.",
 )
 @json_option
 @pass_floe

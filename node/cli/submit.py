@@ -145,7 +145,9 @@ def plan_verb(ctx: click.Context, /, file: str | None, job: int | None, **option
 )
 @click.argument("file", required=False, metavar="FILE")
 @one_liner_options
-@click.option("--job", type=click.IntRange(0), default=0, show_default=True, metavar="K")
+@click.option(
+    "--job", type=click.IntRange(0), default=0, show_default=True, metavar="K", help="Which job."
+)
 @click.option(
     "--to",
     metavar="DIR",

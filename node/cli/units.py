@@ -99,7 +99,7 @@ def _show_unit(floe: Floe, client: Client, name: Name) -> None:
     live = reply.get("live")
     if isinstance(live, dict):
         heading.append(f"  on {harmless(live.get('host', '?'))}")
-        heading.append(f" since {moment(live.get('since_ms') or live.get('start_ms'))}")
+        heading.append(f" since {moment(live.get('started_ms'))}")
     console().print(heading, soft_wrap=True)
     if attempts:
         table(
@@ -150,7 +150,9 @@ def _attempt_details(attempt: Mapping[str, Any]) -> None:
 @click.option("--state", "wanted", type=click.Choice(STATES), help="Only units in this state.")
 @click.option("--task", metavar="TASK", help="Only units of this task.")
 @click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 0-99:10, 5,8.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000))
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000), help="At most N."
+)
 @json_option
 @pass_floe
 def jobs_verb(
@@ -295,7 +297,11 @@ class _LogPrinter:
 )
 @click.argument("name", type=NAME)
 @click.option(
-    "--to", required=True, metavar="DIR", type=click.Path(file_okay=False, path_type=Path)
+    "--to",
+    required=True,
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where to; it is made if need be.",
 )
 @click.option("--task", metavar="TASK", help="Only outputs of this task.")
 @click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8.")

@@ -34,7 +34,13 @@ def verify_verb(floe: Floe) -> int:
 
 
 @verb("backup", examples=["floe backup --to /backup/floe-monday", "floe backup --to b --keys"])
-@click.option("--to", required=True, metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A folder that does not exist yet.",
+)
 @click.option(
     "--keys", is_flag=True, help="The site's secret keys too: keep that copy locked away."
 )
@@ -52,7 +58,7 @@ def backup_verb(floe: Floe, to: Path, keys: bool) -> None:
 
 
 @verb("restore", examples=["floe --home ~/.floe-new restore /backup/floe-monday"])
-@click.argument("backup", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("backup", type=click.Path(path_type=Path))
 @json_option
 @pass_floe
 def restore_verb(floe: Floe, backup: Path) -> None:
