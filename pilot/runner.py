@@ -296,7 +296,7 @@ class Runner:
         for entry in declared:
             url = str(entry["from"])
             if "://" in url:
-                path = staging.inside(self._scratch, entry["to"])
+                path = staging.inside(self._scratch, entry["local"])
                 try:
                     staging.fetch(url, path, self._tick)
                 except staging.Failed as fault:
