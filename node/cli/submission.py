@@ -246,13 +246,17 @@ def plan(floe: Floe, draft: Draft, job: int | None) -> None:
 
 def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
     """Run one job here; the exit status."""
-    import json
     import shutil
 
+    from node.model.plan import rehearsal
+    from node.model.problems import Invalid
     from pilot.offline import run_job
 
     made = rehearsed(draft)
-    document = json.loads(made.document)
+    try:
+        tasks = rehearsal(draft, made.spec, job)
+    except Invalid as error:
+        raise problems(error) from None
     out = to or Path(tempfile.mkdtemp(prefix="floe-test-"))
     files = Path(tempfile.mkdtemp(prefix="floe-files-"))
     events: list[dict[str, Any]] = []
@@ -266,7 +270,7 @@ def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
         for digest, blob in made.blobs.items():
             content = blob if isinstance(blob, bytes) else blob.read_bytes()
             (files / digest.hex()).write_bytes(content)
-        status = run_job(document, job, str(files), str(out), on_event)
+        status = run_job(tasks, job, str(files), str(out), on_event)
     finally:
         shutil.rmtree(files, ignore_errors=True)
     ok = status == 0

@@ -43,6 +43,13 @@ def plan_json(draft: Draft, job: int | None = None) -> dict[str, Any]:
     }
 
 
+def rehearsal(draft: Draft, spec: DatasetSpec, job: int) -> dict[str, Any]:
+    """What `pilot.offline.run_job` needs to run one job here. Raises Invalid."""
+    _jobs(spec, job)
+    tasks = [task_spec(spec, index) for index in task_order(spec)]
+    return {"tasks": tasks, "row": _row(draft, spec, job)}
+
+
 def task_order(spec: DatasetSpec) -> list[int]:
     """Indices of the tasks, parents first."""
     return dag.order([[a.task for a in task.after if a.dataset is None] for task in spec.tasks])
