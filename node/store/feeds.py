@@ -63,6 +63,16 @@ class Feeds:
         )
         return self._heads(site, earlier)
 
+    def holds(self, site: SiteID, heads: Heads) -> bool:
+        """True if the entries that these heads name are here."""
+        lanes = ((Lane.CONTROL, heads.control), (Lane.RESULTS, heads.results))
+        refs = [
+            EntryRef(FeedID(site, heads.generation, lane), head.seq, EntryID(head.id))
+            for lane, head in lanes
+            if head.seq
+        ]
+        return all(self.number(ref) is not None for ref in refs)
+
     def _heads(self, site: SiteID, columns: str) -> Heads:
         rows: list[tuple[Any, ...]] = self._db.execute(
             f"SELECT generation, lane, {columns} FROM feed WHERE site = ?1 AND generation ="

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import socket
 from dataclasses import dataclass
 from enum import Enum
@@ -27,6 +28,7 @@ from node.store.database import sync_folder
 SLOT_BYTES = 4096  # a block of its own, so that writing one slot cannot tear the other
 SLOTS = 2
 FIRST_GENERATION = 1
+LEAP_MAX = 1 << 16
 _MAGIC = "icefloe highwater 1"
 _CHECK_BYTES = 16
 
@@ -151,6 +153,15 @@ def host_identity() -> str:
         if text:
             return text
     return socket.gethostname()
+
+
+def leap_generations() -> int:
+    """How many generations to skip after an old copy came without its high-water file.
+
+    Random: one copy may be put back twice, and of the two sites that come of it the second cannot
+    know of the first. They must not both write entry 1 of one feed.
+    """
+    return secrets.randbelow(LEAP_MAX)
 
 
 class HighWater:

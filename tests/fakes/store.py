@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,32 @@ def outcome(deferred: Deferred[None]) -> list[Any]:
     seen: list[Any] = []
     deferred.addCallbacks(seen.append, lambda failure: seen.append(failure.value))
     return seen
+
+
+class ListFold:
+    """A small true fold: the sites that the log names, with a running root."""
+
+    def apply(
+        self,
+        conn: apsw.Connection,
+        ref: EntryRef,
+        entry_no: int,
+        records: Sequence[Record | Refused],
+    ) -> list[Change]:
+        for record in records:
+            if isinstance(record, Site):
+                conn.execute(
+                    "INSERT INTO site (key, name) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET"
+                    " name = excluded.name, version = version || 'x'",
+                    (record.name[:4].encode(), record.name),
+                )
+        return []
+
+    def digest(self, conn: apsw.Connection) -> bytes:
+        rows = conn.execute("SELECT * FROM site ORDER BY no").fetchall()
+        return blake2b(repr(rows).encode()).digest()
+
+    def state_root(self, conn: apsw.Connection) -> str:
+        """Of the names alone, so that a table may differ under an equal root."""
+        rows = conn.execute("SELECT name FROM site ORDER BY no").fetchall()
+        return blake2b(repr(rows).encode()).hexdigest()
