@@ -104,7 +104,7 @@ def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Ite
         environment.pop("LD_PRELOAD", None)
         yield here
     finally:
-        here.run("down", check=False)
+        here.run("down", "--pilots", check=False)
         until = time.monotonic() + 15
         while here.pilots() and time.monotonic() < until:
             time.sleep(0.1)

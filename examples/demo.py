@@ -32,7 +32,7 @@ def clean() -> None:
     """Take down and remove what an earlier demo left."""
     if (BASE / "home").exists():
         subprocess.run(
-            [FLOE, "down"], env=ENVIRONMENT, capture_output=True, check=False, timeout=60
+            [FLOE, "down", "--pilots"], env=ENVIRONMENT, capture_output=True, check=False, timeout=60
         )
     shutil.rmtree(BASE, ignore_errors=True)
     BASE.mkdir(parents=True)
@@ -57,7 +57,7 @@ def main() -> None:
         floe("fetch", "spectra", "--to", os.path.relpath(BASE / "spectra", ROOT))
         floe("verify")
     finally:
-        floe("down")
+        floe("down", "--pilots")
     picture = BASE / "spectra" / "0" / "merge" / "spectra.png"
     print(f"\nDone in {time.monotonic() - began:.0f} s. The picture: {picture}")
 
