@@ -140,9 +140,9 @@ def _read_seed(path: Path) -> bytes:
     content = read_secret_file(path, _FILE_BYTES_MAX)
     damaged = f"{path} is damaged or no site key; restore it from a backup"
     try:
-        title, site_line, seed_line = content.decode("ascii").splitlines()
-        seed = _unbase32(seed_line.removeprefix("seed "))
-        fits = _file_text(SiteKey(seed)).splitlines() == [title, site_line, seed_line]
+        text = content.decode("ascii")
+        seed = _unbase32(text.rstrip().rpartition(" ")[2])
+        fits = text == _file_text(SiteKey(seed))
     except (ValueError, BadKey):
         raise KeyFileError(damaged) from None
     if not fits:

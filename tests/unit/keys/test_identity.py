@@ -74,6 +74,14 @@ def test_a_damaged_file_is_never_another_identity(
         SiteKey.load(path)
 
 
+def test_another_line_end_is_damage_too(tmp_path: Path) -> None:
+    path = tmp_path / "site.key"
+    SiteKey.create(path)
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\r"))
+    with pytest.raises(KeyFileError, match="damaged"):
+        SiteKey.load(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 5000, b"\xff\xfe\n\n\n", b"icefloe site key 1\n"])
 def test_what_is_no_key_file_is_said_so(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "site.key"
