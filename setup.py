@@ -20,6 +20,7 @@ setup(
         "node.services",
         "node.store",
         "node.store.schema",
+        "node.work",
         "pilot",
         "schedulers",
     ],

@@ -35,6 +35,8 @@ class Room:
         """How many such units fit side by side."""
         if self.time_left_s is not None and needs.time_s > self.time_left_s:
             return 0
+        if self.cpu < needs.cpu or self.memory_bytes < 0 or self.disk_bytes < 0:
+            return 0
         fit = self.cpu // max(needs.cpu, 1)
         if needs.gpu:
             fit = min(fit, self.gpu // needs.gpu)

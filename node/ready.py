@@ -368,6 +368,13 @@ class Ready:
                 can = []
         return can
 
+    def met(self, wait: Wait, job: int) -> bool:
+        """Whether what a unit waits for is done."""
+        source = self.tasks.get(wait.task)
+        if source is None:
+            return False
+        return _holds_all(source.done, wait.whole) if wait.whole else job in source.done
+
     def _queue_boosted(self, task: TaskState, can: list[int]) -> list[int]:
         """Put units that ask for more than their task into queues of their own."""
         members = JobRanges(can)

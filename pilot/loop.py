@@ -132,6 +132,7 @@ class Loop:
         self._walls_s: Dict[str, float] = {}  # mean wall time, by spec
         self._careful: Set[str] = set()  # specs that ended a runner: one at a time
         self._next_chunk = 1
+        self.seen = 0  # the newest lease that arrived; the node repeats what came after it
         self.draining = False
 
     # --- what we hold -------------------------------------------------------------------------
@@ -142,6 +143,9 @@ class Loop:
         wanted: OrderedDict[str, None] = OrderedDict()
         for message in work:
             batch = Batch(message, self._specs[message["spec"]])
+            if batch.lease <= self.seen:
+                continue  # told twice
+            self.seen = batch.lease
             self._batches.append(batch)
             for job in batch.jobs:
                 for digest in batch.blobs(job):

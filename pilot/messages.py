@@ -7,7 +7,8 @@ SESSION` but for announce; errors are `{"error": {"code", "message"}}`):
     "memory_bytes", "disk_bytes", "time_left_s"}, "isolation": "full" | "group",
     "session": old | null, "holding": [[lease, [job, ...]], ...]}
     -> {"session", "heartbeat_s", "poll_s", "site"}
-`/pilot/v1/poll`  {"free": {...as resources}, "idle_slots", "queued", "units_max"}
+`/pilot/v1/poll`  {"free": {...as resources}, "idle_slots", "queued", "units_max", "seen": newest
+    lease that arrived; the node tells again of those after it}
     -> {"work": [{"lease", "spec", "jobs": [lo, hi, ...], "attempts"?, "needs"?, "inputs"?,
     "rows"?}], "specs": {id: task}, "orders": [{"order": "stop", "lease", "jobs", "why"} |
     {"order": "drain"} | {"order": "exit"}]}

@@ -278,6 +278,7 @@ class Pilot:
             "idle_slots": self._loop.idle_slots(),
             "queued": self._loop.queued(),
             "units_max": wanted,
+            "seen": self._loop.seen,
         })  # fmt: skip
 
     def _on_polled(self, answer: Dict[str, Any]) -> None:

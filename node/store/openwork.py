@@ -1,0 +1,166 @@
+"""SQL over the folded tables for dispatch and the leader: what is open, owned, done, shut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import apsw
+
+from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
+
+Flat = Sequence[int]
+
+
+class DatasetRow(NamedTuple):
+    id: DatasetID
+    shard: ShardID
+    person: bytes
+    group: str
+    priority: int
+    jobs: int
+    position: int  # in its shard's log
+    paused: bool
+    led: bool  # this site writes that log
+
+
+def led_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[ShardID]:
+    """Shards whose log this generation of a site writes, the newest last."""
+    rows = conn.execute(
+        "SELECT id FROM shard WHERE founder = ? AND generation = ? ORDER BY no",
+        (site, generation),
+    )
+    return [ShardID(id) for (id,) in rows]
+
+
+def unaccepted(conn: apsw.Connection, shard: bytes) -> list[EntryRef]:
+    """The newest entry of each results feed that the shard's log has not accepted up to there."""
+    rows = conn.execute(
+        "SELECT feed.site, feed.generation, feed.seq, feed.id FROM feed "
+        "LEFT JOIN site ON site.key = feed.site "
+        "LEFT JOIN position ON position.site = site.no AND position.generation = feed.generation "
+        "AND position.shard = (SELECT no FROM shard WHERE id = ?) "
+        "WHERE feed.lane = ? AND feed.seq > coalesce(position.through, 0)",
+        (shard, int(Lane.RESULTS)),
+    )
+    return [
+        EntryRef(FeedID(SiteID(site), generation, Lane.RESULTS), seq, EntryID(id))
+        for site, generation, seq, id in rows
+    ]
+
+
+def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[int]:
+    """Datasets of led shards with units that are neither settled nor cancelled, oldest first."""
+    rows = conn.execute(
+        "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN "
+        "(SELECT no FROM shard WHERE founder = ? AND generation = ?) AND EXISTS "
+        "(SELECT 1 FROM task WHERE task.dataset = dataset.no "
+        "AND task.settled + task.cancelled < task.jobs) ORDER BY no",
+        (site, generation),
+    )
+    return [no for (no,) in rows]
+
+
+def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> DatasetRow | None:
+    """One dataset; None if there is none of that number, or its folding is quarantined."""
+    row = conn.execute(
+        "SELECT dataset.id, shard.id, person, grp, priority, jobs, dataset.pos, paused, "
+        "founder = ? AND generation = ? FROM dataset JOIN shard ON shard.no = dataset.shard "
+        "WHERE dataset.no = ? AND quarantined IS NULL",
+        (site, generation, no),
+    ).fetchone()
+    if row is None:
+        return None
+    return DatasetRow._make([*row[:7], bool(row[7]), bool(row[8])])
+
+
+def number(conn: apsw.Connection, dataset_id: bytes) -> int | None:
+    row = conn.execute("SELECT no FROM dataset WHERE id = ?", (dataset_id,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+def dataset_id(conn: apsw.Connection, no: int) -> bytes | None:
+    row = conn.execute("SELECT id FROM dataset WHERE no = ?", (no,)).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def tasks(conn: apsw.Connection, no: int) -> list[tuple[int, int, int, Mapping[str, Any]]]:
+    """(task, index, settled, overrides of its needs) of a dataset's tasks."""
+    rows = conn.execute(
+        "SELECT no, idx, settled, needs FROM task WHERE dataset = ? ORDER BY idx", (no,)
+    )
+    return [
+        (task, idx, settled, json.loads(needs) if needs else {})
+        for task, idx, settled, needs in rows
+    ]
+
+
+def foreign(conn: apsw.Connection, task: int) -> list[tuple[int | None, bytes, int, int]]:
+    """(parent task or None, its dataset's id, its index, n of "all n jobs" or 0) of a task."""
+    return list(
+        conn.execute(
+            "SELECT parent, parent_id, parent_idx, jobs FROM dependency WHERE child = ?", (task,)
+        )
+    )
+
+
+def owned(conn: apsw.Connection, task: int, site: bytes) -> list[int]:
+    """Ranges of a task that a site owns."""
+    rows = conn.execute(
+        "SELECT lo, hi FROM owner WHERE task = ? "
+        "AND site = (SELECT no FROM site WHERE key = ?) ORDER BY lo",
+        (task, site),
+    )
+    return _flat(rows)
+
+
+def owned_by_anyone(conn: apsw.Connection, task: int) -> list[int]:
+    return _flat(conn.execute("SELECT lo, hi FROM owner WHERE task = ? ORDER BY lo", (task,)))
+
+
+def settled(conn: apsw.Connection, task: int) -> list[int]:
+    """Ranges of settled jobs. Slow for millions: read it once, at start."""
+    rows = conn.execute(
+        "SELECT min(job), max(job) + 1 FROM (SELECT job, job - row_number() OVER (ORDER BY job) "
+        "AS run FROM settled WHERE task = ?) GROUP BY run ORDER BY 1",
+        (task,),
+    )
+    return _flat(rows)
+
+
+def shut(conn: apsw.Connection, task: int) -> list[int]:
+    """Ranges of jobs that are cancelled or failed."""
+    flat = _flat(conn.execute("SELECT lo, hi FROM cancelled WHERE task = ?", (task,)))
+    for (job,) in conn.execute("SELECT job FROM troubled WHERE task = ? AND failed", (task,)):
+        flat += (job, job + 1)
+    return flat
+
+
+def faults(conn: apsw.Connection, task: int) -> Iterable[tuple[int, int, str]]:
+    """(job, outcome, error class) of every failed attempt of units that are not settled."""
+    return conn.execute(
+        "SELECT job, outcome, error FROM fault WHERE task = ?1 AND NOT EXISTS "
+        "(SELECT 1 FROM settled WHERE settled.task = ?1 AND settled.job = fault.job)",
+        (task,),
+    )
+
+
+def entries_of(conn: apsw.Connection, task: int, lo: int, hi: int) -> Iterable[tuple[int, int]]:
+    """(entry, job) of settled jobs in lo..hi - 1, in order of the entries."""
+    return conn.execute(
+        "SELECT entry, job FROM settled WHERE task = ? AND job >= ? AND job < ? ORDER BY entry",
+        (task, lo, hi),
+    )
+
+
+def body(conn: apsw.Connection, entry: int) -> bytes | None:
+    row = conn.execute("SELECT body FROM entry WHERE no = ?", (entry,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _flat(rows: Iterable[tuple[int, int]]) -> list[int]:
+    flat: list[int] = []
+    for lo, hi in rows:
+        flat += (lo, hi)
+    return flat

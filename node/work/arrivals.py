@@ -1,0 +1,227 @@
+"""Pilots that are expected, come up, come back, fall silent and end."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from node.dispatch import Room
+from node.ranges import JobRanges, ranges_of
+from node.store import pilots as store
+from node.store.pilots import PilotRow
+from node.work.board import Board, watch
+from node.work.intake import Intake
+from node.work.refusals import Refusal
+from node.work.reports import held_jobs
+from node.work.sessions import Lease, Session, secret_hash
+
+_log = Logger()
+
+HEARTBEAT_S = 30
+POLL_S = 25
+FORGET_S = 7 * 86_400.0  # a lost pilot that does not come back is forgotten
+
+
+@dataclass(slots=True, eq=False)
+class Arrivals:
+    """Who may announce itself, and what follows when a pilot comes or goes."""
+
+    board: Board
+    intake: Intake
+    lease_s: float  # a pilot that is silent for so long loses its units
+    expected: dict[bytes, PilotRow] = field(default_factory=dict)  # by the hash of their token
+    next_pilot: int = 1
+
+    async def expect(self, tag: str, token: str, announcements: int, scheduler: str) -> PilotRow:
+        """Write down a pilot that is about to be submitted; it may announce itself with `token`."""
+        no = self.next_pilot
+        self.next_pilot += 1
+        row = PilotRow(
+            no, tag, scheduler, "", secret_hash(token), announcements, None, "", 0, "",
+            submitted_ms=self.board.wall_ms(),
+        )  # fmt: skip
+        await self.board.journal.local(partial(store.add_pilot, row=row))
+        self.expected[row.token] = row
+        return row
+
+    async def announce(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """A pilot came up, or comes back with what it holds. Raises Refusal."""
+        holding = held_jobs(body.get("holding"))
+        resources = body.get("resources")
+        if not isinstance(resources, dict):
+            raise Refusal(400, "resources is missing", "announce cpu, memory_bytes, disk_bytes")
+        whole = room(resources)
+        secret = _text(body, "session")
+        session = self.board.sessions.find(secret)
+        announcements = 0
+        if session is None:
+            secret = secrets.token_urlsafe(32)
+            session, announcements = self._first(_text(body, "token"), secret)
+        session.host = _text(body, "host")[:255] or "unknown"
+        session.pid = body["pid"] if type(body.get("pid")) is int else 0
+        session.isolation = _text(body, "isolation")[:32]
+        session.resources, session.whole = resources, whole
+        session.seen_s = self.board.now_s()
+        session.specs.clear()
+        await self.board.journal.local(
+            partial(store.announced, row=self._row(session, announcements))
+        )
+        self._reconcile(session, holding)
+        session.stale = session.lost = False
+        _log.info("pilot {tag} on {host} is up", tag=session.tag, host=session.host)
+        return {
+            "session": secret,
+            "heartbeat_s": HEARTBEAT_S,
+            "poll_s": POLL_S,
+            "site": self.board.site_name,
+            "batch": session.batch,
+        }
+
+    def _first(self, token: str, secret: str) -> tuple[Session, int]:
+        """A new session for a submitted pilot; and how often its token may serve again."""
+        row = self.expected.pop(secret_hash(token), None) if token else None
+        if row is None:
+            raise Refusal(
+                401, "this token is unknown or used up", "a pilot's token serves once", "token"
+            )
+        left = row.announcements - 1
+        if left > 0:
+            self.expected[row.token] = replace(row, announcements=left)
+        session = Session(row.no, row.tag, secret_hash(secret), self.board.now_s())
+        self.board.sessions.add(session)
+        return session, left
+
+    def _row(self, session: Session, announcements: int) -> PilotRow:
+        return PilotRow(
+            session.pilot, session.tag, "", "", b"", announcements, session.secret, session.host,
+            session.pid, session.isolation, session.resources, announced_ms=self.board.wall_ms(),
+        )  # fmt: skip
+
+    def _reconcile(self, session: Session, holding: dict[int, set[int]]) -> None:
+        """Bring leases into line with what the pilot says that it has."""
+        leases = self.board.leases
+        on_the_way = set(session.unseen)  # its next poll says whether those arrived
+        for lease in list(session.leases.values()):
+            if lease.no not in on_the_way:
+                leases.give_back(lease, lease.left - holding.get(lease.no, set()))
+        for no, jobs in holding.items():
+            leases.next_no = max(leases.next_no, no + 1)
+            known = session.leases.get(no)
+            if known is None and no in session.expired:
+                known = self._revive(session, session.expired[no], jobs)
+            strange = jobs if known is None else jobs - known.left
+            if strange:
+                leases.stop_at(session, no, strange, "not yours any more")
+        session.expired.clear()
+        leases.kick()
+
+    def _revive(self, session: Session, lease: Lease, jobs: set[int]) -> Lease | None:
+        """A pilot that was given up is back: it keeps the units that nobody else has begun."""
+        task = lease.task
+        if task.dataset is None:
+            return None
+        ready = JobRanges()
+        for queue in task.queues.values():
+            ready.add_all(queue.flat)
+        lease.left = {job for job in jobs if job in ready}
+        if not lease.left:
+            return None
+        flat = ranges_of(lease.left)
+        self.board.dispatch.ready.lease(task, flat)
+        self.board.dispatch.shares.start(task.dataset.account, lease.cost_s * len(lease.left))
+        session.leases[lease.no] = lease
+        rows = [store.LeaseRow(lease.no, session.pilot, task.no, flat)]
+        watch(self.board.journal.local(partial(store.add_leases, rows=rows)), "reviving a lease")
+        return lease
+
+    async def end(self, session: Session, why: str) -> None:
+        """The pilot is known to have ended: its units are free, and it will not come back."""
+        self.lose(session, why)
+        await self._ended(session, why)
+
+    async def left(self, session: Session) -> None:
+        """The pilot took its leave: what it still holds was never begun."""
+        for lease in list(session.leases.values()):
+            self.board.leases.give_back(lease, set(lease.left))
+        await self._ended(session, "left")
+
+    async def _ended(self, session: Session, why: str) -> None:
+        self.board.sessions.remove(session)
+        self.board.leases.unpark(session)
+        _log.info("pilot {tag} has ended: {why}", tag=session.tag, why=why)
+        await self._write_end(session.pilot, why)
+
+    async def never_came(self, row: PilotRow, why: str) -> None:
+        """A submitted pilot ended without a word."""
+        self.expected.pop(row.token, None)
+        await self._write_end(row.no, why)
+
+    async def _write_end(self, pilot: int, why: str) -> None:
+        await self.board.journal.local(
+            partial(store.ended, pilot=pilot, ended_ms=self.board.wall_ms(), why=why[:200])
+        )
+
+    def lose(self, session: Session, why: str) -> None:
+        """Requeue all that is out at a pilot; what may have begun counts as a lost attempt."""
+        suspects = _suspects(session)
+        if session.leases:
+            _log.warn("pilot {tag}: {why}; its units run again", tag=session.tag, why=why)
+        for lease in list(session.leases.values()):
+            begun = sorted(lease.left & suspects.get(lease.no, set()))
+            session.expired[lease.no] = replace(lease, left=set())
+            if begun:
+                self.intake.record_loss(session, lease, begun, why)
+            self.board.leases.give_back(lease, set(lease.left))
+        session.lost = session.stale = True
+        session.running.clear()
+        self.board.leases.unpark(session)
+
+    def tick(self) -> None:
+        """Once in a while: pilots that are silent for too long lose their units."""
+        now_s = self.board.now_s()
+        for session in self.board.sessions:
+            silent_s = now_s - session.seen_s
+            if not session.lost and silent_s > self.lease_s:
+                self.lose(session, f"not heard of for {silent_s:.0f} s")
+            elif session.lost and silent_s > FORGET_S:
+                ended = Deferred.fromCoroutine(self._ended(session, "never came back"))
+                watch(ended, "forgetting a pilot")
+
+
+def _suspects(session: Session) -> dict[int, set[int]]:
+    """Units that the pilot said it runs, and the first in line, as many as it has room for."""
+    found: dict[int, set[int]] = {}
+    for lease_no, job in session.running:
+        found.setdefault(lease_no, set()).add(job)
+    room_left = max(1, session.whole.cpu)
+    for lease in session.leases.values():
+        for job in sorted(lease.left)[:room_left]:
+            found.setdefault(lease.no, set()).add(job)
+            room_left -= 1
+        if room_left <= 0:
+            break
+    return found
+
+
+def room(resources: Mapping[str, Any]) -> Room:
+    """Resources as a pilot writes them. Raises Refusal."""
+    values = [resources.get(name, 0) for name in ("cpu", "gpu", "memory_bytes", "disk_bytes")]
+    left_s = resources.get("time_left_s")
+    if any(type(value) is not int or value < 0 for value in values):
+        raise Refusal(400, "resources are whole numbers", "cpu, gpu, memory_bytes, disk_bytes")
+    if left_s is not None and type(left_s) not in (int, float):
+        raise Refusal(400, "time_left_s is no number", "seconds, or null")
+    # Steps of a minute, so that equal pilots make equal offers.
+    cpu, gpu, memory, disk = values
+    return Room(cpu, gpu, memory, disk, None if left_s is None else left_s // 60 * 60)
+
+
+def _text(body: Mapping[str, Any], name: str) -> str:
+    value = body.get(name)
+    return value if isinstance(value, str) else ""

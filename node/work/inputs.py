@@ -1,0 +1,258 @@
+"""Which files a unit gets from other units, and its row of a foreach file. Reads run in threads."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from federation.records import DigestColumn, Results, decode, digest_cells
+from node.model.pilotspec import row_of, task_spec
+from node.model.rows import RowFile
+from node.ready import TaskState
+from node.store import openwork
+from node.work.ports import Input, Known, Resolved
+from pilot.expand import ExpandError, JobNames, Tree
+
+RECENT_MAX = 200_000  # output digests of units that succeeded lately, over all tasks
+LISTS_MAX = 20_000  # parsed output lists
+ROW_FILES_MAX = 64
+BODIES_MAX = 16
+Listing = Mapping[str, Sequence[Any]]  # path: [digest (hex), size, mode]
+
+
+class Blobs(Protocol):
+    """The part of the blob store that is read here; see node/store/blobs.py."""
+
+    def get(self, digest: bytes) -> bytes: ...
+
+    def path_of(self, digest: bytes) -> Path: ...
+
+
+class Reader(Protocol):
+    """Runs a function with a reading connection in another thread."""
+
+    def __call__(self, fn: Callable[[apsw.Connection], Resolved]) -> Deferred[Resolved]: ...
+
+
+class MissingInput(Exception):
+    """An input file that should be there is not; the message names it."""
+
+
+class Inputs:
+    """Implements `work.ports.Resolver`."""
+
+    def __init__(self, blobs: Blobs, read: Reader, folder: Path) -> None:
+        """folder: for small foreach tables, which need a file to be read from."""
+        self._blobs = blobs
+        self._read = read
+        self._folder = folder
+        self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._lists: OrderedDict[bytes, Listing] = OrderedDict()
+        self._row_files: OrderedDict[bytes, RowFile] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def note(self, task: TaskState, jobs: Sequence[int], outputs: DigestColumn) -> None:
+        """Keep what these units put out, for those that wait for them."""
+        if not task.children or outputs == b"":
+            return
+        recent = self._recent
+        with self._guard:
+            for job, digest in zip(jobs, digest_cells(outputs, len(jobs)), strict=True):
+                recent[task.no, job] = digest
+            while len(recent) > RECENT_MAX:
+                recent.popitem(last=False)
+
+    async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
+        waits = [wait.task for wait in task.waits]
+        spec = task_spec(known.spec, task.index)
+        return await self._read(lambda conn: self._resolve(conn, known, spec, waits, jobs))
+
+    # -- in a thread
+
+    def _resolve(
+        self,
+        conn: apsw.Connection,
+        known: Known,
+        spec: Mapping[str, Any],
+        waits: Sequence[int],
+        jobs: Sequence[int],
+    ) -> Resolved:
+        rows = self._rows(known, jobs)
+        made = [entry for entry in spec["inputs"] if "task" in entry]
+        if not made:
+            return Resolved(rows=rows)
+        finder = _Finder(self, conn, known, waits)
+        names = JobNames(spec)
+        trees = [(entry, Tree(entry["local"]), Tree(entry["path"])) for entry in made]
+        finder.prepare(made, jobs)
+        inputs: dict[int, list[Input]] = {}
+        missing: dict[int, str] = {}
+        for job in jobs:
+            values = names(job, rows.get(job))
+            got: list[Input] = []
+            try:
+                for entry, local, path in trees:
+                    got += finder.files(
+                        entry, job, str(local.value(values)), str(path.value(values))
+                    )
+            except (MissingInput, ExpandError) as error:
+                missing[job] = str(error)
+            else:
+                inputs[job] = got
+        return Resolved(inputs, rows, missing)
+
+    def _rows(self, known: Known, jobs: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
+        if known.spec.foreach is None:
+            return {}
+        table = self._row_file(known)
+        return {job: table.row(row_of(known.spec, job)) for job in jobs}
+
+    def _row_file(self, known: Known) -> RowFile:
+        assert known.spec.foreach is not None
+        digest = known.spec.foreach.digest
+        with self._guard:
+            found = self._row_files.get(digest)
+        if found is not None:
+            return found
+        path = self._blobs.path_of(digest)
+        if not path.exists():
+            path = self._spool(digest)
+        table = known.spec.document["foreach"]
+        made = RowFile(path, table["format"], table["columns"])
+        with self._guard:
+            self._row_files[digest] = made
+            while len(self._row_files) > ROW_FILES_MAX:
+                self._row_files.popitem(last=False)
+        return made
+
+    def _spool(self, digest: bytes) -> Path:
+        """A small blob as a file."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / digest.hex()
+        handle, name = tempfile.mkstemp(dir=self._folder)
+        with os.fdopen(handle, "wb") as file:
+            file.write(self._blobs.get(digest))
+        os.replace(name, path)
+        return path
+
+    def recent(self, task: int, job: int) -> bytes | None:
+        with self._guard:
+            return self._recent.get((task, job))
+
+    def listing(self, digest: bytes) -> Listing:
+        """A unit's output list, by path."""
+        with self._guard:
+            found = self._lists.get(digest)
+        if found is not None:
+            return found
+        listing = {
+            entry["path"]: [entry["digest"], entry["size"], entry["mode"]]
+            for entry in json.loads(self._blobs.get(digest))
+        }
+        with self._guard:
+            self._lists[digest] = listing
+            while len(self._lists) > LISTS_MAX:
+                self._lists.popitem(last=False)
+        return listing
+
+
+class _Finder:
+    """Looks outputs up for one request: recent ones in memory, others in the results entries."""
+
+    def __init__(
+        self, inputs: Inputs, conn: apsw.Connection, known: Known, waits: Sequence[int]
+    ) -> None:
+        self._inputs = inputs
+        self._conn = conn
+        self._known = known
+        self._waits = waits
+        self._found: dict[tuple[int, int], bytes] = {}
+        self._parents: dict[int, tuple[int, int]] = {}  # id(entry): task, jobs of "all"
+
+    def prepare(self, made: Iterable[Mapping[str, Any]], jobs: Sequence[int]) -> None:
+        """Look up in one go what all these jobs need."""
+        for entry in made:
+            task, count = self._parent(entry)
+            self._parents[id(entry)] = task, count
+            wanted = range(count) if entry["all_jobs"] else jobs
+            lacking = {job for job in wanted if self._look(task, job) is None}
+            if lacking:
+                self._from_entries(task, lacking)
+
+    def files(self, entry: Mapping[str, Any], job: int, local: str, path: str) -> list[Input]:
+        """[local, digest, size, mode] of what one input entry means for a job."""
+        task, count = self._parents[id(entry)]
+        if not entry["all_jobs"]:
+            return self._file(entry, task, job, local, path)
+        found: list[Input] = []
+        for each in range(count):
+            found += self._file(entry, task, each, f"{local.rstrip('/')}/{each}/{path}", path)
+        return found
+
+    def _file(
+        self, entry: Mapping[str, Any], task: int, job: int, local: str, path: str
+    ) -> list[Input]:
+        digest = self._look(task, job)
+        listing = self._inputs.listing(digest) if digest else {}
+        got = listing.get(path)
+        if got is not None:
+            return [[local, *got]]
+        if entry["optional"]:
+            return []
+        where = f"{entry['task_name']} of job {job}"
+        raise MissingInput(f"{where} has no output {path!r}"[:400])
+
+    def _look(self, task: int, job: int) -> bytes | None:
+        found = self._found.get((task, job))
+        return found if found is not None else self._inputs.recent(task, job)
+
+    def _parent(self, entry: Mapping[str, Any]) -> tuple[int, int]:
+        """Local number of the task that makes an input, and how many jobs "all" are."""
+        if entry["dataset"] is None:
+            return self._known.no * 64 + entry["task"], 0
+        dataset_id = bytes.fromhex(entry["dataset"])
+        no = openwork.number(self._conn, dataset_id)
+        if no is None:
+            raise MissingInput("a dataset that is not known here")
+        count = next(
+            after.jobs
+            for task in self._known.spec.tasks
+            for after in task.after
+            if after.dataset == dataset_id and after.task == entry["task"]
+        )
+        return no * 64 + entry["task"], count
+
+    def _from_entries(self, task: int, jobs: set[int]) -> None:
+        """Read the digests of settled units out of the entries that settled them."""
+        dataset, index = divmod(task, 64)
+        row = openwork.dataset_id(self._conn, dataset)
+        entries = sorted(
+            {
+                entry
+                for entry, job in openwork.entries_of(self._conn, task, min(jobs), max(jobs) + 1)
+                if job in jobs
+            }
+        )
+        for no in entries:
+            body = openwork.body(self._conn, no)
+            for record in decode(body) if body else ():
+                if isinstance(record, Results) and record.dataset == row and record.task == index:
+                    self._keep(task, record, jobs)
+
+    def _keep(self, task: int, record: Results, jobs: set[int]) -> None:
+        rows = len(record.jobs)
+        outcomes = [record.outcome] * rows if isinstance(record.outcome, int) else record.outcome
+        digests = digest_cells(record.outputs, rows)
+        for job, outcome, digest in zip(record.jobs, outcomes, digests, strict=True):
+            # The first success is the one that counts.
+            if outcome == 0 and job in jobs:
+                self._found.setdefault((task, job), digest)

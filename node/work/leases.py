@@ -1,0 +1,185 @@
+"""Giving units out to pilots that ask, waking those that wait, taking units back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import apsw
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from node.dispatch import Dispatch, Offer, Pick
+from node.ranges import jobs_of, ranges_of
+from node.ready import TaskState
+from node.store import pilots as store
+from node.work.ports import Journal
+from node.work.sessions import Lease, Parked, Session, Sessions, Stop
+
+_log = Logger()
+
+
+@dataclass(slots=True, eq=False)
+class Leases:
+    """All leases of the site, and the polls that wait for one."""
+
+    reactor: IReactorTime
+    dispatch: Dispatch
+    sessions: Sessions
+    journal: Journal
+    next_no: int = 1
+    draining: bool = False  # nothing new goes out
+    on_ready: Callable[[], None] | None = None  # told when units wait and no pilot does
+    _parked: dict[Session, Parked] = field(default_factory=dict)
+    _gone: list[int] = field(default_factory=list)  # rows to delete with the next write
+    _wake: IDelayedCall | None = None
+
+    # -- out
+
+    def take(self, session: Session, offer: Offer) -> list[Lease]:
+        """Lease what suits; not durable before `write`."""
+        if self.draining or session.draining or session.leaving:
+            return []
+        return [
+            self._lease(session, pick) for pick in self.dispatch.take(_as_of_now(session, offer))
+        ]
+
+    def _lease(self, session: Session, pick: Pick) -> Lease:
+        no = self.next_no
+        self.next_no += 1
+        left = set(jobs_of(pick.flat))
+        lease = Lease(no, session.pilot, pick.task, left, pick.needs, pick.cost_s)
+        session.leases[no] = lease
+        session.unseen.append(no)
+        return lease
+
+    async def write(self, leases: list[Lease]) -> None:
+        """Make new leases durable; if that fails their units are ready again."""
+        rows = [
+            store.LeaseRow(each.no, each.pilot, each.task.no, ranges_of(each.left))
+            for each in leases
+        ]
+        gone = self.take_gone()
+        try:
+            await self.journal.local(partial(_write, rows, gone))
+        except Exception:
+            self._gone += gone
+            for lease in leases:
+                self.give_back(lease, set(lease.left))
+            raise
+
+    def take_gone(self) -> list[int]:
+        """Numbers of leases whose rows should go with the next write."""
+        gone, self._gone = self._gone, []
+        return gone
+
+    def drop(self, numbers: list[int]) -> None:
+        """Let these rows go with the next write."""
+        self._gone += numbers
+
+    # -- waiting polls
+
+    def park(self, session: Session, offer: Offer) -> Parked:
+        """Let a poll wait; `answer` fires when it should look again."""
+        self.unpark(session)
+        parked = Parked(offer)
+        session.parked = self._parked[session] = parked
+        if self.dispatch.ready.active and self.on_ready is not None:
+            self.on_ready()
+        return parked
+
+    def unpark(self, session: Session) -> None:
+        """Answer a waiting poll with what there is."""
+        parked = self._parked.pop(session, None)
+        session.parked = None
+        if parked is not None and not parked.answer.called:
+            parked.answer.callback(None)
+
+    def kick(self) -> None:
+        """Something may have become ready: look once this turn is over."""
+        if not self.dispatch.ready.active:
+            return
+        if self._wake is None:
+            self._wake = self.reactor.callLater(0, self._serve)
+
+    def _serve(self) -> None:
+        self._wake = None
+        if self.on_ready is not None:
+            self.on_ready()
+        hopeless: set[Offer] = set()
+        for session in list(self._parked):
+            if not self.dispatch.ready.active:
+                break
+            parked = self._parked.get(session)
+            if parked is None:
+                continue
+            offer = _as_of_now(session, parked.offer)
+            if offer in hopeless:
+                continue
+            if self.take(session, offer):
+                # The poll finds its new leases in `unseen`.
+                self.unpark(session)
+            else:
+                hopeless.add(offer)
+
+    def stop(self) -> None:
+        """Answer everybody who waits."""
+        if self._wake is not None and self._wake.active():
+            self._wake.cancel()
+        self._wake = None
+        for session in list(self._parked):
+            self.unpark(session)
+
+    # -- back
+
+    def give_back(self, lease: Lease, jobs: set[int]) -> None:
+        """Units of a lease came back untried."""
+        back = jobs & lease.left
+        lease.left -= back
+        if back:
+            self.dispatch.give_back(lease.task, ranges_of(back), lease.cost_s)
+        self.settle(lease)
+        self.kick()
+
+    def settle(self, lease: Lease) -> None:
+        """Forget a lease of which nothing is out any more."""
+        if lease.left:
+            return
+        session = self.sessions.by_pilot.get(lease.pilot)
+        if session is not None and session.leases.pop(lease.no, None) is not None:
+            self._gone.append(lease.no)
+
+    def void(self, lease: Lease) -> None:
+        """Forget a lease without touching its units; they were dealt with."""
+        lease.left = set()
+        self.settle(lease)
+
+    # -- orders
+
+    def order_stop(self, task: TaskState, jobs: set[int], why: str) -> None:
+        """Stop units wherever they are out."""
+        for session, lease in self.sessions.leases_of(task):
+            if not lease.left.isdisjoint(jobs):
+                self.stop_at(session, lease.no, lease.left & jobs, why)
+
+    def stop_at(self, session: Session, lease: int, jobs: Iterable[int], why: str) -> None:
+        """Stop units at one pilot, at once if it waits at the door."""
+        session.stops.append(Stop(lease, set(jobs), why))
+        self.unpark(session)
+
+
+def _as_of_now(session: Session, offer: Offer) -> Offer:
+    """The offer with what became free since the poll came, as far as reports tell."""
+    free = session.whole
+    for lease in session.leases.values():
+        free = free.less(lease.needs, len(lease.left))
+    if free.cpu <= 0:
+        return offer  # units wait there: only the pilot knows what runs
+    return Offer(replace(free, time_left_s=offer.free.time_left_s), offer.whole, offer.units_max)
+
+
+def _write(rows: list[store.LeaseRow], gone: list[int], conn: apsw.Connection) -> None:
+    store.add_leases(conn, rows)
+    if gone:
+        store.drop_leases(conn, gone)

@@ -1,0 +1,163 @@
+"""Pilots that announced themselves, and what is out at each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from node.dispatch import Offer, Room
+from node.model.dataset import Needs
+from node.ready import TaskState
+from node.store.pilots import WHOLE
+
+ORDER_AGAIN_S = 10.0  # an order whose effect does not show is sent again
+HOLD_LEASES_MAX = 10_000  # of one pilot
+ZERO = Room(0, 0, 0, 0, None)
+
+
+def secret_hash(token: str) -> bytes:
+    """What the site keeps of a token: enough to know it again, useless to a thief."""
+    return blake2b(
+        token.encode("utf-8", "replace"), digest_size=32, person=b"icefloe pilot"
+    ).digest()
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """Units of one task that are out at one pilot; `left` are those not reported yet."""
+
+    no: int
+    pilot: int
+    task: TaskState
+    left: set[int]
+    needs: Needs
+    cost_s: float  # charged for each unit
+    blobs: frozenset[bytes] = frozenset()  # inputs that the pilot may fetch for it
+
+
+@dataclass(slots=True)
+class Stop:
+    """An order that stands until its jobs are reported."""
+
+    lease: int
+    jobs: set[int]
+    why: str
+    sent_s: float = float("-inf")
+
+
+@dataclass(slots=True, eq=False)
+class Parked:
+    """A poll that waits for work or orders."""
+
+    offer: Offer
+    answer: Deferred[None] = field(default_factory=Deferred)
+
+
+@dataclass(slots=True, eq=False)
+class Session:
+    """One pilot, as long as it may come back."""
+
+    pilot: int
+    tag: str
+    secret: bytes  # hash
+    seen_s: float  # monotonic
+    host: str = ""
+    pid: int = 0
+    isolation: str = ""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    whole: Room = ZERO
+    batch: int = 0
+    part: int = WHOLE
+    stale: bool = False  # must announce itself again before anything else
+    lost: bool = False  # silent for too long: its units went to others
+    draining: bool = False
+    leaving: bool = False
+    order_sent_s: float = float("-inf")  # drain or exit
+    idle_slots: int = 0
+    idle_since_s: float | None = None
+    reported: bool = False  # has ever returned a result
+    leases: dict[int, Lease] = field(default_factory=dict)
+    expired: dict[int, Lease] = field(default_factory=dict)  # of a pilot that was given up
+    unseen: list[int] = field(default_factory=list)  # leases of an answer it may not have read
+    unread: bool = False  # that answer is known not to have arrived
+    stops: list[Stop] = field(default_factory=list)
+    specs: set[str] = field(default_factory=set)  # task descriptions that it has
+    files: set[bytes] = field(default_factory=set)  # blobs that those name
+    running: dict[tuple[int, int], int] = field(default_factory=dict)  # (lease, job): started_ms
+    flight: dict[int, list[Deferred[None]]] = field(default_factory=dict)  # batches being stored
+    parked: Parked | None = None
+
+    @property
+    def state(self) -> str:
+        """One word for people."""
+        if self.lost:
+            return "lost"
+        if self.stale:
+            return "expected"
+        if self.draining or self.leaving:
+            return "draining"
+        return "running" if self.leases else "idle"
+
+    def may_read(self, digest: bytes) -> bool:
+        """Whether this pilot has a use for that blob."""
+        return digest in self.files or any(digest in each.blobs for each in self.leases.values())
+
+    def due_orders(self, now_s: float) -> list[dict[str, Any]]:
+        """Orders to send now; those whose effect shows are dropped, the others come again."""
+        orders: list[dict[str, Any]] = []
+        standing = []
+        for stop in self.stops:
+            lease = self.leases.get(stop.lease)
+            if lease is not None:
+                stop.jobs &= lease.left
+            elif stop.sent_s > float("-inf"):
+                continue  # of a lease that is not known here: said once
+            if not stop.jobs:
+                continue
+            standing.append(stop)
+            if now_s - stop.sent_s >= ORDER_AGAIN_S:
+                stop.sent_s = now_s
+                jobs = sorted(stop.jobs)
+                orders.append({"order": "stop", "lease": stop.lease, "jobs": jobs, "why": stop.why})
+        self.stops = standing
+        if (self.draining or self.leaving) and now_s - self.order_sent_s >= ORDER_AGAIN_S:
+            self.order_sent_s = now_s
+            orders.append({"order": "exit" if self.leaving else "drain"})
+        return orders
+
+
+class Sessions:
+    """All sessions, by the hash of their token and by the number of their pilot."""
+
+    def __init__(self) -> None:
+        self._by_secret: dict[bytes, Session] = {}
+        self.by_pilot: dict[int, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self.by_pilot)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self.by_pilot.values()))
+
+    def add(self, session: Session) -> None:
+        self._by_secret[session.secret] = session
+        self.by_pilot[session.pilot] = session
+
+    def remove(self, session: Session) -> None:
+        self._by_secret.pop(session.secret, None)
+        self.by_pilot.pop(session.pilot, None)
+
+    def find(self, token: str) -> Session | None:
+        """The session of a bearer token."""
+        return self._by_secret.get(secret_hash(token)) if token else None
+
+    def leases_of(self, task: TaskState) -> Iterable[tuple[Session, Lease]]:
+        """Who has units of a task."""
+        for session in self.by_pilot.values():
+            for lease in session.leases.values():
+                if lease.task is task:
+                    yield session, lease

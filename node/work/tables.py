@@ -1,0 +1,114 @@
+"""The folded tables as the work service and the leader read them. Short queries, reactor thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import apsw
+
+from federation.ids import EntryRef, ShardID
+from node.lead import Ungranted
+from node.model.dataset import DatasetSpec
+from node.model.validate import needs_of
+from node.ranges import JobRanges
+from node.ready import DatasetFacts, TaskFacts, Tries, Wait
+from node.store import openwork
+from node.work.ports import Known
+
+TASKS_A_DATASET = 64
+Spec = Callable[[apsw.Connection, int], DatasetSpec]
+
+
+class FoldedTables:
+    """Implements `work.ports.Tables` and `lead.LeadTables` over one reading connection."""
+
+    def __init__(self, conn: apsw.Connection, site: bytes, generation: int, spec: Spec) -> None:
+        """spec: the parsed description of a dataset, by local number."""
+        self._conn = conn
+        self._site = site
+        self._generation = generation
+        self._spec = spec
+
+    def shards(self) -> Sequence[ShardID]:
+        """Shards that this site leads, the newest last."""
+        return openwork.led_shards(self._conn, self._site, self._generation)
+
+    def open_datasets(self) -> Iterable[int]:
+        return openwork.open_datasets(self._conn, self._site, self._generation)
+
+    def number(self, dataset_id: bytes) -> int | None:
+        return openwork.number(self._conn, dataset_id)
+
+    def known(self, dataset: int) -> Known:
+        row = openwork.dataset(self._conn, dataset, self._site, self._generation)
+        spec = self._spec(self._conn, dataset)
+        return Known(dataset, spec, spec.jobs if row is None else row.jobs)
+
+    def unaccepted(self) -> Iterable[EntryRef]:
+        found = {ref for shard in self.shards() for ref in openwork.unaccepted(self._conn, shard)}
+        return sorted(found, key=lambda ref: (ref.feed.site, ref.feed.generation))
+
+    def ungranted(self, dataset: int) -> Sequence[Ungranted]:
+        row = openwork.dataset(self._conn, dataset, self._site, self._generation)
+        if row is None or not row.led:
+            return []
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for task, index, _settled, _needs in openwork.tasks(self._conn, dataset):
+            owned = JobRanges(openwork.owned_by_anyone(self._conn, task))
+            if free := owned.lacking([0, row.jobs]):
+                alike.setdefault(tuple(free), []).append(index)
+        return [Ungranted(dataset, row.id, row.shard, tasks, flat) for flat, tasks in alike.items()]
+
+    def facts(self, dataset: int, *, with_done: bool) -> DatasetFacts | None:
+        row = openwork.dataset(self._conn, dataset, self._site, self._generation)
+        if row is None or not row.led:
+            return None
+        spec = self._spec(self._conn, dataset)
+        tasks, sources = [], {}
+        for task, index, settled, overrides in openwork.tasks(self._conn, dataset):
+            waits = [
+                Wait(dataset * TASKS_A_DATASET + after.task)
+                for after in spec.tasks[index].after
+                if after.dataset is None
+            ]
+            for at, (parent, _id, _index, whole) in enumerate(openwork.foreign(self._conn, task)):
+                # A dataset of another log, not imported: a task that is never done.
+                source = -(task * TASKS_A_DATASET + at + 1) if parent is None else parent
+                waits.append(Wait(source, whole))
+                if parent is not None and with_done:
+                    sources[parent] = openwork.settled(self._conn, parent)
+            done = self._done(task, settled, row.jobs) if with_done else None
+            tasks.append(
+                TaskFacts(
+                    task=task,
+                    index=index,
+                    needs=needs_of(overrides, spec.tasks[index].needs),
+                    waits=tuple(waits),
+                    owned=openwork.owned(self._conn, task, self._site),
+                    done=done,
+                    shut=openwork.shut(self._conn, task),
+                    tries=self._tries(task),
+                )
+            )
+        return DatasetFacts(
+            dataset=dataset,
+            person=row.person,
+            group=row.group,
+            priority=row.priority,
+            age=row.position,
+            jobs=row.jobs,
+            paused=row.paused,
+            tasks=tuple(tasks),
+            sources=sources,
+        )
+
+    def _done(self, task: int, settled: int, jobs: int) -> Sequence[int]:
+        if not settled:
+            return ()
+        return [0, jobs] if settled >= jobs else openwork.settled(self._conn, task)
+
+    def _tries(self, task: int) -> dict[int, Tries]:
+        tries: dict[int, Tries] = {}
+        for job, outcome, error in openwork.faults(self._conn, task):
+            tries.setdefault(job, Tries()).add(outcome, error)
+        return tries
