@@ -69,16 +69,14 @@ class Board:
 
 def failure_of(done: Deferred[None]) -> BaseException | None:
     """The error of a Deferred that failed at once; it counts as handled."""
-    found: list[BaseException] = []
-    if done.called and isinstance(getattr(done, "result", None), Failure):
-        done.addErrback(lambda failure: found.append(failure.value))
-    return found[0] if found else None
+    result = getattr(done, "result", None)
+    if not done.called or not isinstance(result, Failure):
+        return None
+    done.addErrback(lambda _: None)
+    error: BaseException = result.value
+    return error
 
 
 def watch(done: Deferred[None], what: str) -> None:
     """Log what fails with nobody waiting for it."""
-
-    def tell(failure: Failure) -> None:
-        _log.failure("work: {what} failed", failure, what=what)
-
-    done.addErrback(tell)
+    done.addErrback(lambda failure: _log.failure("work: {what} failed", failure, what=what))
