@@ -1,1 +1,1 @@
-"""Batch systems: pure builders and parsers, and one runner for commands. Imports nothing of ours."""
+"""Batch systems: pure builders and parsers, one runner for commands. Imports nothing of ours."""
