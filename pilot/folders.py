@@ -1,5 +1,6 @@
 """A unit's scratch folder: measured and emptied, whatever the payload left in it."""
 
+import glob
 import os
 import stat
 from typing import Callable, List, Optional
@@ -149,8 +150,6 @@ def files_matching(folder: str, pattern: str, most: int) -> List[str]:
 
     `*` and `?` match no slash and no leading dot, `**/` matches any depth.
     """
-    import glob
-
     base = os.path.join(glob.escape(folder), "")
     found: List[str] = []
     for path in glob.iglob(base + pattern, recursive=True):
