@@ -15,6 +15,7 @@ setup(
         "keys",
         "node",
         "node.cli",
+        "node.fold",
         "node.http",
         "node.model",
         "node.services",

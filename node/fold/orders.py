@@ -1,0 +1,134 @@
+"""Users' orders about a dataset: what changes at once, and what waits its turn among results.
+
+Pause, resume, edit and extend are the ownership cursor's. Cancel and retry are the results
+cursor's: a success before a cancel stands, a retry forgives only what precedes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import apsw
+
+from node.fold import keeping
+from node.fold.counts import NOTHING, Units
+from node.fold.sets import Jobs
+from node.fold.shape import Member, Refusal, read_tasks, select
+
+JOBS_MAX = 10**9  # units of a dataset, as in its description
+
+
+class Order(Protocol):
+    """A checked order; see node/model/commands.py."""
+
+    @property
+    def dataset(self) -> bytes: ...
+    @property
+    def verb(self) -> str: ...
+    @property
+    def args(self) -> Mapping[str, Any]: ...
+    @property
+    def follows(self) -> Sequence[bytes]: ...
+
+
+IN_TURN = frozenset({"cancel", "retry"})
+
+
+def obey(conn: apsw.Connection, member: Member, order: Order) -> None:
+    """The part of an order that the ownership cursor takes. Raises Refusal; nothing changed then.
+
+    Names of tasks are checked here for all verbs, so that both cursors refuse alike.
+    """
+    if order.verb in ("pause", "resume"):
+        paused = int(order.verb == "pause")
+        conn.execute("UPDATE dataset SET paused = ? WHERE no = ?", (paused, member.no))
+    elif order.verb == "edit":
+        _edit(conn, member, order.args)
+    elif order.verb == "extend":
+        _extend(conn, member, order.args["jobs"])
+    elif order.verb in IN_TURN:
+        _chosen_tasks(conn, member, order.args)
+    else:
+        raise Refusal(f"unknown order {order.verb!r}")
+
+
+def _names(conn: apsw.Connection, member: Member) -> dict[str, int]:
+    sql = "SELECT name, no FROM task WHERE dataset = ? ORDER BY no"
+    return {name: no for name, no in select(conn, sql, (member.no,))}
+
+
+def _edit(conn: apsw.Connection, member: Member, args: Mapping[str, Any]) -> None:
+    names = _names(conn, member)
+    wanted: Mapping[str, Mapping[str, Any]] = args.get("needs", {})
+    for name in wanted:
+        if name not in names:
+            raise Refusal(f"the dataset has no task {name!r}")
+    for name, needs in sorted(wanted.items()):
+        conn.execute(
+            "UPDATE task SET needs = json_patch(coalesce(needs, '{}'), ?) WHERE no = ?",
+            (json.dumps(dict(needs), sort_keys=True), names[name]),
+        )
+    if "priority" in args:
+        conn.execute("UPDATE dataset SET priority = ? WHERE no = ?", (args["priority"], member.no))
+
+
+def _extend(conn: apsw.Connection, member: Member, more: int) -> None:
+    """Append `more` jobs a cell; those already there keep their numbers."""
+    if not member.extend:
+        raise Refusal("the dataset may not be extended")
+    added = more * member.cells
+    tasks = read_tasks(conn, member.no)
+    if (member.jobs + added) * len(tasks) > JOBS_MAX:
+        raise Refusal(f"extended by {more}, the dataset would have more than {JOBS_MAX} units")
+    conn.execute("UPDATE dataset SET jobs = jobs + ? WHERE no = ?", (added, member.no))
+    conn.execute("UPDATE task SET jobs = jobs + ? WHERE dataset = ?", (added, member.no))
+    keeping.recount(conn, tasks)
+
+
+def _chosen_tasks(conn: apsw.Connection, member: Member, args: Mapping[str, Any]) -> list[int]:
+    names = _names(conn, member)
+    wanted = args.get("select", {}).get("tasks")
+    if wanted is None:
+        return list(names.values())
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise Refusal(f"the dataset has no task {unknown[0]!r}")
+    return sorted(names[name] for name in set(wanted))
+
+
+def obey_in_turn(conn: apsw.Connection, member: Member, order: Order) -> list[list[int]]:
+    """Cancel or retry: [task, lo, hi, lo, hi, ...] of the units that it changed."""
+    tasks = _chosen_tasks(conn, member, order.args)
+    flat = order.args.get("select", {}).get("jobs")
+    chosen = None if flat is None else Jobs(flat)
+    act = _cancel if order.verb == "cancel" else _retry
+    changed = [[task, *act(conn, task, chosen).flat] for task in tasks]
+    keeping.recount(conn, tasks)
+    return [each for each in changed if len(each) > 1]
+
+
+def _cancel(conn: apsw.Connection, task: int, chosen: Jobs | None) -> Jobs:
+    """End the chosen units that are not settled; they never will be."""
+    units = Units(conn, chosen)
+    ended = units.universe(task) - units.settled(task) - units.cancelled(task)
+    for lo, hi in zip(ended.flat[::2], ended.flat[1::2], strict=True):
+        sql = "DELETE FROM cancelled WHERE task = ? AND lo <= ? AND hi >= ? RETURNING lo, hi"
+        for start, end in select(conn, sql, (task, hi, lo)):
+            lo, hi = min(lo, start), max(hi, end)
+        conn.execute("INSERT INTO cancelled VALUES (?, ?, ?)", (task, lo, hi))
+        conn.execute("DELETE FROM troubled WHERE task = ? AND job >= ? AND job < ?", (task, lo, hi))
+    return ended
+
+
+def _retry(conn: apsw.Connection, task: int, chosen: Jobs | None) -> Jobs:
+    """Forget the faults of the chosen units; the failed ones among them may run again."""
+    units = Units(conn, chosen)
+    again = units.failed(task)
+    universe = units.universe(task) if chosen is not None else NOTHING
+    if chosen is None:
+        conn.execute("DELETE FROM troubled WHERE task = ?", (task,))
+    for lo, hi in zip(universe.flat[::2], universe.flat[1::2], strict=True):
+        conn.execute("DELETE FROM troubled WHERE task = ? AND job >= ? AND job < ?", (task, lo, hi))
+    return again

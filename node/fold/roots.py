@@ -1,0 +1,107 @@
+"""Running roots and digests: how two nodes, or a node and its own past, compare their tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+from typing import Any, Final
+
+import apsw
+
+from federation.codec import pack
+from node.fold.shape import select
+
+VERSION: Final = 1  # of the meaning of the log; stands beside every root
+EMPTY: Final = bytes(32)
+
+DERIVED: Final = (
+    "fold_state", "site", "shard", "pending", "position", "accepted", "person", "person_order",
+    "dataset", "task", "dependency", "owner", "granted", "settled", "fault", "surplus", "troubled",
+    "cancelled", "command", "refused", "usage",
+)  # fmt: skip
+
+
+def extend(root: bytes, kind: bytes, *parts: object) -> bytes:
+    """The root after one more effect; parts: what msgpack can write, in a fixed order."""
+    return blake2b(root + kind + pack(list(parts)), digest_size=32).digest()
+
+
+def clear(conn: apsw.Connection) -> None:
+    """Empty every derived table: the log can be folded again from its first entry."""
+    for table in DERIVED:
+        conn.execute(f"DELETE FROM {table}")
+
+
+def state_root(conn: apsw.Connection) -> str:
+    """One hash over the roots and positions of all shards, in hex; equal logs give equal ones."""
+    sum_ = blake2b(VERSION.to_bytes(4, "big"), digest_size=32)
+    sql = "SELECT id, own_pos, results_pos, own_root, results_root FROM shard ORDER BY id"
+    for row in select(conn, sql):
+        sum_.update(pack(list(row)))
+    return sum_.hexdigest()
+
+
+_TASK: Final = "d.id, t.idx"
+_ENTRY: Final = (
+    "(SELECT e.id FROM entry e WHERE e.no = x.entry)"  # local numbers differ between nodes
+)
+_OF_TASK: Final = "JOIN task t ON t.no = x.task JOIN dataset d ON d.no = t.dataset"
+_SITE: Final = "(SELECT key FROM site s WHERE s.no = x.site)"
+_SHARD: Final = "(SELECT id FROM shard s WHERE s.no = x.shard)"
+
+# Every shared fact by names that all nodes agree on, in an order that all agree on.
+_FACTS: Final = (
+    "SELECT key, name, version FROM site ORDER BY key",
+    "SELECT id, founder, generation, council, own_pos, results_pos, own_root, results_root"
+    " FROM shard ORDER BY id",
+    f"SELECT {_SHARD}, pos, {_ENTRY}, idx FROM pending x ORDER BY 1, 2",
+    f"SELECT {_SHARD}, {_SITE}, generation, through FROM position x ORDER BY 1, 2, 3",
+    f"SELECT {_ENTRY}, {_SHARD}, pos FROM accepted x ORDER BY 1, 2",
+    f"SELECT {_SITE}, key, name, groups, roles, active FROM person x ORDER BY 1, 2",
+    "SELECT id FROM person_order ORDER BY id",
+    f"SELECT id, {_SHARD}, pos, {_ENTRY}, idx, name, person, grp, priority, jobs, cells, extend,"
+    " hlc, paused, quarantined FROM dataset x ORDER BY id",
+    "SELECT d.id, t.idx, t.name, t.jobs, t.parents, t.retry_max, t.needs, t.settled, t.failed,"
+    " t.blocked, t.cancelled, t.ready, t.early, t.duplicates, t.payload, t.resources,"
+    " t.infrastructure, t.stopped, t.cpu_ms, t.wall_ms, t.gpu_ms, t.memory_kib_max,"
+    " t.disk_kib_max, t.wall_ms_max, t.lost_cpu_ms, t.lost_wall_ms, t.duplicate_cpu_ms,"
+    " t.duplicate_wall_ms FROM task t JOIN dataset d ON d.no = t.dataset ORDER BY 1, 2",
+    f"SELECT {_TASK}, x.parent_id, x.parent_idx, x.jobs, x.parent IS NULL, x.remaining, x.dead"
+    " FROM dependency x JOIN task t ON t.no = x.child JOIN dataset d ON d.no = t.dataset"
+    " ORDER BY 1, 2, 3, 4, 5",
+    f"SELECT {_TASK}, x.lo, x.hi, {_SITE} FROM owner x {_OF_TASK} ORDER BY 1, 2, 3",
+    f"SELECT {_TASK}, {_SITE}, x.lo, x.hi FROM granted x {_OF_TASK} ORDER BY 1, 2, 3, 4",
+    f"SELECT {_TASK}, x.job, x.payload, x.boosts, x.losses, x.hosts, x.failed FROM troubled x"
+    f" {_OF_TASK} ORDER BY 1, 2, 3",
+    f"SELECT {_TASK}, x.lo, x.hi FROM cancelled x {_OF_TASK} ORDER BY 1, 2, 3",
+    f"SELECT {_TASK}, x.job, {_ENTRY}, x.row, x.outcome, x.error, x.exit FROM fault x {_OF_TASK}"
+    " ORDER BY 1, 2, 3, 4, 5",
+    f"SELECT {_TASK}, x.job, {_ENTRY}, x.row, x.why FROM surplus x {_OF_TASK}"
+    " ORDER BY 1, 2, 3, 4, 5",
+    f"SELECT x.id, (SELECT id FROM dataset d WHERE d.no = x.dataset), pos, {_ENTRY}, idx, verb,"
+    " person, follows, hlc FROM command x ORDER BY 1",
+    f"SELECT {_ENTRY}, idx, why FROM refused x ORDER BY 1, 2",
+    "SELECT person, grp, day, cpu_us, gpu_us FROM usage ORDER BY 1, 2, 3",
+)
+# The only table with a row a unit: one pass a task, in the order of its key.
+_SETTLED: Final = "SELECT s.job, e.id FROM settled s JOIN entry e ON e.no = s.entry WHERE task = ?"
+_TASKS: Final = (
+    "SELECT d.id, t.idx, t.no FROM task t JOIN dataset d ON d.no = t.dataset ORDER BY 1, 2"
+)
+
+
+def digest(conn: apsw.Connection) -> bytes:
+    """A hash over every shared table, free of local numbers: equal logs give equal ones."""
+    sum_ = blake2b(digest_size=32)
+    for sql in _FACTS:
+        _add(sum_, conn.execute(sql))
+    for dataset, index, task in select(conn, _TASKS):
+        sum_.update(pack([dataset, index]))
+        _add(sum_, conn.execute(_SETTLED + " ORDER BY s.job", (task,)))
+    return sum_.digest()
+
+
+def _add(sum_: Any, rows: Iterable[Any]) -> None:
+    sum_.update(b"\xc1")  # never written by msgpack: where a table ends
+    for row in rows:
+        sum_.update(pack(list(row)))

@@ -1,0 +1,143 @@
+"""Small values that the parts of the fold share, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import apsw
+
+TASKS_PER_DATASET: Final = 64
+
+
+class Refusal(Exception):
+    """A record of the log that everyone skips alike; the message says why."""
+
+
+# What goes wrong with the disk or the process is no property of a dataset.
+ENVIRONMENT_ERRORS: Final = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.NoMemError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.InterruptError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.ReadOnlyError,
+    MemoryError,
+)
+
+
+@dataclass(slots=True)
+class Shard:
+    """A row of the shard table, as a transaction sees it."""
+
+    no: int
+    id: bytes
+    founder: bytes
+    generation: int
+    own_pos: int
+    results_pos: int
+    own_root: bytes
+    results_root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What the fold needs to know of a dataset of the log."""
+
+    no: int
+    id: bytes
+    shard: int
+    person: bytes
+    group: str
+    jobs: int
+    cells: int
+    extend: bool
+    quarantined: bool
+
+    @property
+    def base(self) -> int:
+        """Number of its first task."""
+        return self.no * TASKS_PER_DATASET
+
+
+@dataclass(slots=True)
+class TaskRow:
+    """A task: what it waits for within its dataset, and its counters. All tasks by number."""
+
+    no: int
+    jobs: int
+    parents: tuple[int, ...]
+    retry_max: int
+    settled: int
+    failed: int
+    blocked: int
+    cancelled: int
+    ready: int
+    early: int
+    duplicates: int
+
+    @property
+    def dead(self) -> bool:
+        """Whether any unit of it will not be settled as things are."""
+        return bool(self.failed or self.blocked or self.cancelled)
+
+
+_MEMBER = (
+    "SELECT no, id, shard, person, grp, jobs, cells, extend, quarantined IS NOT NULL FROM dataset"
+)
+_TASK = (
+    "SELECT no, jobs, parents, retry_max, settled, failed, blocked, cancelled, ready, early,"
+    " duplicates FROM task"
+)
+_NO_PARENTS: Final = "[]"
+
+
+def select(conn: apsw.Connection, sql: str, bindings: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """All rows of a statement; the schema is strict about their types."""
+    return conn.execute(sql, bindings).fetchall()
+
+
+def dataset_of(task: int) -> int:
+    """Number of the dataset of a task."""
+    return task // TASKS_PER_DATASET
+
+
+def member_by_id(conn: apsw.Connection, dataset: bytes) -> Member | None:
+    for row in select(conn, _MEMBER + " WHERE id = ?", (dataset,)):
+        return _member(row)
+    return None
+
+
+def member_by_no(conn: apsw.Connection, dataset: int) -> Member | None:
+    for row in select(conn, _MEMBER + " WHERE no = ?", (dataset,)):
+        return _member(row)
+    return None
+
+
+def _member(row: Sequence[Any]) -> Member:
+    no, id_, shard, person, group, jobs, cells, extend, quarantined = row
+    return Member(no, id_, shard, person, group, jobs, cells, bool(extend), bool(quarantined))
+
+
+def read_tasks(conn: apsw.Connection, dataset: int) -> dict[int, TaskRow]:
+    """Every task of a dataset, by number, in order."""
+    first = dataset * TASKS_PER_DATASET
+    bounds = (first, first + TASKS_PER_DATASET - 1)
+    return {
+        row[0]: _task(row)
+        for row in select(conn, _TASK + " WHERE no BETWEEN ? AND ? ORDER BY no", bounds)
+    }
+
+
+def _task(row: Sequence[Any]) -> TaskRow:
+    no, jobs, text, *others = row
+    parents: tuple[int, ...] = ()
+    if text != _NO_PARENTS:
+        first = no - no % TASKS_PER_DATASET
+        parents = tuple(first + index for index in json.loads(text))
+    return TaskRow(no, jobs, parents, *others)
