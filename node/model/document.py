@@ -170,7 +170,9 @@ class Draft:
         if foreach is None:
             return Context(local, foreign=foreign)
         if ("file" in foreach) == ("rows" in foreach):
-            report.add(("foreach",), "has not exactly one of file and rows", "write one of them")
+            if not report.below(("foreach",)):
+                right = "write exactly one of file and rows"
+                report.add(("foreach",), f"has {'both' if foreach else 'neither'}", right)
             return Context(local, foreign=foreign)
         if "rows" in foreach:
             validate.check_rows(foreach["rows"], report)

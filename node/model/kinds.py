@@ -108,27 +108,27 @@ class Text:
         if not isinstance(value, str):
             report.add(path, f"{named(value)} is no text", self.right or "put it in quotes")
             return BAD
-        wrong = self.wrong(value)
-        if wrong:
-            report.add(path, wrong, self.right)
+        what, right = self.fault(value)
+        if what:
+            report.add(path, what, right)
             return BAD
         return value
 
-    def wrong(self, value: str) -> str:
-        """What is wrong with a string, or ""."""
+    def fault(self, value: str) -> tuple[str, str]:
+        """(what is wrong with a string, what would be right), or two empty strings."""
         if "\0" in value:
-            return "text with a NUL character"
+            return "text with a NUL character", "take it out"
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
-            return "text that is no valid Unicode"
+            return "text that is no valid Unicode", "take the lone surrogates out"
         if size > self.bytes_max:
-            return f"{size:,} bytes are too many, at most {self.bytes_max:,}"
+            return f"{size:,} bytes are too many", f"at most {self.bytes_max:,}"
         if not value and not self.empty:
-            return "is empty"
+            return "is empty", self.right or "write something"
         if self.pattern and not re.fullmatch(self.pattern, value):
-            return f"{named(value)} {self.what}"
-        return ""
+            return f"{named(value)} {self.what}", self.right or "choose another"
+        return "", ""
 
     def schema(self) -> dict[str, Any]:
         schema: dict[str, Any] = {"type": "string", "maxLength": self.bytes_max}
@@ -211,9 +211,9 @@ class MapOf:
             return BAD
         result = {}
         for key, item in value.items():
-            wrong = self.key.wrong(key)
-            if wrong:
-                report.add((*path, key), wrong, self.key.right)
+            what, right = self.key.fault(key)
+            if what:
+                report.add((*path, key), what, right)
                 continue
             checked = self.value.check(item, (*path, key), report)
             if checked is not BAD:

@@ -60,6 +60,10 @@ class Report:
         if len(self.problems) >= PROBLEMS_MAX:
             raise Enough
 
+    def below(self, path: Path) -> bool:
+        """Whether something at or below `path` is wrong already, so that more would be noise."""
+        return any(problem.path[: len(path)] == path for problem in self.problems)
+
     def warn(self, path: Path, what: str, right: str = "") -> None:
         """Something that looks like a mistake but may be meant."""
         if (path, what) not in self._seen and len(self.warnings) < PROBLEMS_MAX:

@@ -124,7 +124,7 @@ def typed(cell: str) -> str | int:
 
 def _checked_columns(columns: Sequence[str], number: int) -> list[str]:
     for column in columns:
-        if IDENTIFIER.wrong(column):
+        if IDENTIFIER.fault(column)[0]:
             what = f'line {number}: column "{column[:40]}" cannot be used in braces'
             raise BadRows(what, "name columns with letters, digits and '_'")
     if len(set(columns)) < len(columns):
@@ -155,7 +155,7 @@ def _json_row(text: str, number: int) -> dict[str, Any]:
     report = Report()
     for key, value in row.items():
         nested = isinstance(value, list | dict)
-        if (Value() if nested else SCALAR).check(value, (key,), report) is BAD or KEY.wrong(key):
+        if (Value() if nested else SCALAR).check(value, (key,), report) is BAD or KEY.fault(key)[0]:
             what = report.problems[0].what if report.problems else "a bad key"
             raise BadRows(f"line {number}: {key[:40]} {what}", "use text, numbers, true, false")
     return row

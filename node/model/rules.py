@@ -123,7 +123,7 @@ def _check_size(
 ) -> None:
     matrix = 1
     for axis, values in description.get("matrix", {}).items():
-        matrix *= len(values)
+        matrix *= max(len(values), 1)
         if len({(type(value), value) for value in values}) < len(values):
             report.warn(("matrix", axis), "has a value twice", "each becomes cells of its own")
     if matrix > CELLS_MAX:
@@ -221,7 +221,7 @@ def _check_modules(index: int, task: Mapping[str, Any], report: Report) -> None:
         if name in seen:
             report.add((*path, "name"), f'"{name}" is the name of another module', "rename one")
         seen.add(name)
-        if ("run" in module) == ("script" in module):
+        if ("run" in module) == ("script" in module) and not report.below(path):
             what = "has both run and script" if "run" in module else "has neither run nor script"
             report.add(path, what, "write exactly one of them")
         if module.get("run") and module["run"][0] == "":
@@ -244,6 +244,8 @@ def _check_inputs(
     for local, value in tasks[index].get("inputs", {}).items():
         path = ("task", index, "inputs", local)
         origin = value if isinstance(value, str) else value.get("from", "")
+        if report.below(path):
+            continue
         if local in context.files:
             report.add(path, f'"{local}" is also in files', "rename one of them")
         found = None if scheme(origin) else source(origin, waits)
