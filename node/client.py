@@ -73,22 +73,31 @@ class Signer:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._line = ""
 
     def public_line(self) -> str:
         """The key as OpenSSH writes it, "ssh-ed25519 AAAA… comment".
 
         Raises ClientError when there is no such key.
         """
+        if not self._line:
+            self._line = self._read_line()
+        return self._line
+
+    def _read_line(self) -> str:
         name = str(self.path)
         public = Path(name if name.endswith(".pub") else name + ".pub")
         try:
             return public.read_text("utf-8").strip()
         except (OSError, UnicodeDecodeError):
+            line = _line_of_private(self.path)
+        if not line:
             raise ClientError(
-                f"no public key in {public}",
-                'name your SSH key with --key, or write key = "…" in client.toml',
+                f"no SSH key in {public}",
+                'name yours with --key, or write key = "…" in client.toml',
                 "no_key",
-            ) from None
+            )
+        return line
 
     def sign(self, message: bytes) -> bytes:
         """The raw OpenSSH signature blob over `message`, namespace icefloe."""
@@ -98,6 +107,20 @@ class Signer:
             return sign_with_agent_or_key(self.path, message)
         except SigningFailed as error:
             raise ClientError(str(error), code="signing") from None
+
+
+def _line_of_private(path: Path) -> str:
+    """The public half of a private key that has no .pub file; "" where it cannot be had."""
+    import subprocess
+
+    if not path.is_file():
+        return ""
+    argv = ["ssh-keygen", "-y", "-P", "", "-f", str(path)]
+    try:
+        done = subprocess.run(argv, capture_output=True, stdin=subprocess.DEVNULL, check=False)
+    except OSError:
+        return ""
+    return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else ""
 
 
 def login_message(site: str, challenge: str) -> bytes:

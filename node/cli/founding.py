@@ -93,7 +93,7 @@ After=network-online.target
 
 [Service]
 Type=exec
-Environment=FLOE_HOME={_systemd_quoted(str(home.path))}
+Environment={_systemd_quoted(f"FLOE_HOME={home.path}")}
 ExecStart={unit_program()} up
 Restart=on-failure
 RestartSec=5

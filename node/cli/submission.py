@@ -254,7 +254,7 @@ def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
 
     made = rehearsed(draft)
     try:
-        tasks = rehearsal(draft, made.spec, job)
+        told = rehearsal(draft, made.spec, job)
     except Invalid as error:
         raise problems(error) from None
     out = to or Path(tempfile.mkdtemp(prefix="floe-test-"))
@@ -270,18 +270,31 @@ def test(floe: Floe, draft: Draft, job: int, to: Path | None) -> int:
         for digest, blob in made.blobs.items():
             content = blob if isinstance(blob, bytes) else blob.read_bytes()
             (files / digest.hex()).write_bytes(content)
-        status = run_job(tasks, job, str(files), str(out), on_event)
+        status = run_job(told, job, str(files), str(out), on_event)
+    except OSError as error:
+        raise Failed(f"job {job} cannot be run here: {error}") from None
     finally:
         shutil.rmtree(files, ignore_errors=True)
-    ok = status == 0
     if floe.as_json:
-        print_json({"ok": ok, "job": job, "to": str(out), "events": events})
+        print_json({"ok": status == 0, "job": job, "to": str(out), "events": events})
     else:
-        say(f"job {job} {'ran to its end' if ok else 'failed'}; outputs and logs: {out}")
-    return OK if ok else WORK_FAILED
+        _print_results(out / str(job), job, status == 0)
+    return OK if status == 0 else WORK_FAILED
+
+
+def _print_results(folder: Path, job: int, ok: bool) -> None:
+    say(f"job {job} {'ran to its end' if ok else 'failed'}: {folder}")
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        say(f"  {harmless(path.relative_to(folder))}  {size(path.stat().st_size)}")
 
 
 def _print_event(event: Mapping[str, Any]) -> None:
-    line = styled(f"  {event.get('task', ''):<16} ", "bold")
-    line.append(harmless(event.get("text") or event.get("event") or ""))
+    if event.get("event") == "started":
+        return
+    line = styled(f"  {event.get('task', ''):<12} ", "bold")
+    failed = bool(event.get("error")) or event.get("event") == "skipped"
+    line.append(harmless(event.get("text") or ""), style="red" if failed else "green")
+    if "cpu_ms" in event:
+        memory = size(1024 * int(event.get("memory_kib") or 0))
+        line.append(f"   CPU {duration(event['cpu_ms'] / 1000)}, {memory}", style="dim")
     console().print(line, soft_wrap=True)

@@ -101,9 +101,11 @@ def submit_verb(
     floe = ctx.find_object(Floe)
     assert floe is not None
     if schema:
+        import json
+
         from node.model.schema import json_schema
 
-        print_json(json_schema())
+        say(json.dumps(json_schema(), indent=2))
         return
     source = submission.Source(file, ctx.meta.get("argv"), options)
     if print_only:

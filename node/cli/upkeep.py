@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb, verb_group
 from node.cli.failures import ERROR, OK, Failed
-from node.cli.output import print_json, say, size
+from node.cli.output import harmless, note, plural, print_json, say, size
 from node.cli.site import fact_lines
+
+BACKUP_S_MAX = 24 * 3600.0  # a node answers once the whole copy is durable
 
 
 @verb("verify", examples=["floe verify", "floe verify --json"])
@@ -27,10 +30,22 @@ def verify_verb(floe: Floe) -> int:
     if floe.as_json:
         print_json(result)
     else:
-        for line in fact_lines({key: value for key, value in result.items() if key != "ok"}):
-            say(line)
-        say("all of it holds" if result["ok"] else "this store is damaged: floe restore, or ask")
+        _print_report(result)
+        say("all of it holds" if result["ok"] else "this store is damaged: floe store rebuild")
     return OK if result["ok"] else ERROR
+
+
+def _print_report(result: dict[str, Any]) -> None:
+    counted = [("feed", "feeds"), ("entry", "entries"), ("record", "records")]
+    words = [plural(int(result.get(many) or 0), one, many) for one, many in counted]
+    say("  ".join(words))
+    say(f"state root  {result.get('root') or 'none'}")
+    if result.get("root_again") != result.get("root"):
+        say(f"folded now  {result.get('root_again')}")
+    if result.get("pruned"):
+        say(f"{result['pruned']:,} bodies are no longer kept")
+    for problem in result.get("problems") or []:
+        say(f"! {harmless(problem)}")
 
 
 @verb("backup", examples=["floe backup --to /backup/floe-monday", "floe backup --to b --keys"])
@@ -47,21 +62,32 @@ def verify_verb(floe: Floe) -> int:
 @json_option
 @pass_floe
 def backup_verb(floe: Floe, to: Path, keys: bool) -> None:
-    """Copy records, tables and blobs to DIR, whole as of one moment; the node may run."""
+    """Copy records, tables and blobs to DIR, whole as of one moment; the node may run.
+
+    DIR is on the node's machine.
+    """
+    from node import daemon
     from node.cli import storework
 
-    result = storework.backup(floe.home, to.absolute(), keys)
+    if daemon.running(floe.home) is None and floe.home.exists():
+        result = storework.backup(floe.home, to.absolute(), keys, floe.as_json)
+    else:
+        asked = {"to": str(to.absolute()), "keys": keys}
+        result = floe.client().post("/v1/admin/backup", asked, within_s=BACKUP_S_MAX)
     if floe.as_json:
         print_json(result)
-    else:
-        say(f"{size(result.get('bytes'))} in {to}")
+        return
+    say(f"{plural(int(result.get('files') or 0), 'file')}, {size(result.get('bytes'))}, in {to}")
+    for blob in result.get("damaged") or []:
+        note(f"! blob {harmless(blob)} is damaged in the store and was left out")
 
 
 @verb("restore", examples=["floe --home ~/.floe-new restore /backup/floe-monday"])
 @click.argument("backup", type=click.Path(path_type=Path))
+@click.option("--network-home", is_flag=True, help="Allow a home on a network file system.")
 @json_option
 @pass_floe
-def restore_verb(floe: Floe, backup: Path) -> None:
+def restore_verb(floe: Floe, backup: Path, network_home: bool) -> None:
     """Put BACKUP into an empty home.
 
     The node will notice that it runs on a copy and go on under a new generation, so that nothing
@@ -69,11 +95,14 @@ def restore_verb(floe: Floe, backup: Path) -> None:
     """
     from node.cli import storework
 
-    result = storework.restore(floe.home, backup.absolute())
+    result = storework.restore(floe.home, backup.absolute(), network_home, floe.as_json)
     if floe.as_json:
         print_json(result)
-    else:
-        say(f"restored to {floe.home.path}; start it: floe up --detach")
+        return
+    say(f"restored to {floe.home.path}, generation {result['generation']}")
+    if not result["keys"]:
+        say(f"the backup has no keys: put site.key and api.pem into {floe.home.keys}")
+    say("start it  floe up --detach")
 
 
 @verb_group("store", examples=["floe store show", "floe down && floe store rebuild"])
@@ -112,7 +141,6 @@ def store_rebuild(floe: Floe) -> int:
     if floe.as_json:
         print_json(result)
     else:
-        for line in fact_lines({key: value for key, value in result.items() if key != "ok"}):
-            say(line)
-        say("the same root" if result["ok"] else "another root than before: floe verify")
+        _print_report(result)
+        say("the same root came out" if result["ok"] else "it is not as it was: floe verify")
     return OK if result["ok"] else ERROR
