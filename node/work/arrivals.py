@@ -36,6 +36,7 @@ class Arrivals:
     intake: Intake
     lease_s: float  # a pilot that is silent for so long loses its units
     expected: dict[bytes, PilotRow] = field(default_factory=dict)  # by the hash of their token
+    left_well: set[int] = field(default_factory=set)  # pilots that took their leave
     next_pilot: int = 1
 
     async def expect(self, tag: str, token: str, announcements: int, scheduler: str) -> PilotRow:
@@ -149,6 +150,7 @@ class Arrivals:
         """The pilot took its leave: what it still holds was never begun."""
         for lease in list(session.leases.values()):
             self.board.leases.give_back(lease, set(lease.left))
+        self.left_well.add(session.pilot)
         await self._ended(session, "left")
 
     async def _ended(self, session: Session, why: str) -> None:

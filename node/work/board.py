@@ -73,8 +73,7 @@ def failure_of(done: Deferred[None]) -> BaseException | None:
     if not done.called or not isinstance(result, Failure):
         return None
     done.addErrback(lambda _: None)
-    error: BaseException = result.value
-    return error
+    return result.value
 
 
 def watch(done: Deferred[None], what: str) -> None:

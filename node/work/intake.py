@@ -73,6 +73,7 @@ class Intake:
         return batch
 
     async def _take_batch(self, session: Session, batch: int, groups: list[Group]) -> None:
+        session.reported = True
         if batch in session.flight:
             again: Deferred[None] = Deferred()
             session.flight[batch].append(again)

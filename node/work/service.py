@@ -20,7 +20,7 @@ from node.work.board import Board, watch
 from node.work.fromlog import FromLog
 from node.work.intake import Intake
 from node.work.leases import Leases
-from node.work.ports import Journal, Resolver, Tables
+from node.work.ports import Journal, Resolver, Statement, Tables
 from node.work.refusals import Refusal
 from node.work.sessions import Lease, Session, Sessions
 
@@ -188,6 +188,10 @@ class Work:
     def knows(self, token: str) -> bool:
         """Whether this bearer token is a pilot's."""
         return self.sessions.find(token) is not None
+
+    async def write(self, statement: Statement) -> None:
+        """Run a statement on the site-local tables."""
+        await self._board.journal.local(statement)
 
     # -- people
 
