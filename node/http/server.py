@@ -361,7 +361,7 @@ class Factory(server.Site):
     def __init__(
         self, root: resource.IResource, gate: Gate, clock: IReactorTime, spool_folder: Path
     ) -> None:
-        super().__init__(root, reactor=clock)
+        super().__init__(root, reactor=clock, parsePOSTFormSubmission=False)
         self.gate = gate
         self.door = Door(clock)
         self._spool_folder = spool_folder

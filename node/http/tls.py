@@ -6,7 +6,10 @@ from typing import Any
 
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
-from twisted.internet.interfaces import IListeningPort, IReactorSSL
+from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITransport
+from twisted.internet.protocol import Protocol
+from twisted.protocols.policies import ProtocolWrapper
+from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 
 from keys.certificate import ApiCertificate
 from node.http.server import Factory
@@ -45,9 +48,30 @@ def _certificates(pem: bytes) -> list[crypto.X509]:
     return [crypto.load_certificate(crypto.FILETYPE_PEM, part) for part in parts]
 
 
+class _Transport(BufferingTLSTransport):
+    """Twisted's, less the interfaces that it declares one by one for every connection.
+
+    They are declared together right after, by ProtocolWrapper; the loop costs 0.1 ms of the 1.5
+    that a new connection takes.
+    """
+
+    def makeConnection(self, transport: ITransport) -> None:
+        self._tlsConnection = self.factory._creatorCallable(self)
+        self._appSendBuffer: list[bytes] = []
+        Protocol.makeConnection(self, transport)
+        self.factory.registerProtocol(self)
+        ProtocolWrapper.makeConnection(self, transport)
+        self._checkHandshakeStatus()
+
+
+class _Wrapping(TLSMemoryBIOFactory):
+    protocol = _Transport
+
+
 def listen(
-    reactor: IReactorSSL, host: str, port: int, certificate: ApiCertificate, factory: Factory
+    reactor: IReactorTCP, host: str, port: int, certificate: ApiCertificate, factory: Factory
 ) -> IListeningPort:
     """Listen for HTTPS. Raises CannotListenError."""
     context: Any = _Context(certificate)
-    return reactor.listenSSL(port, factory, context, backlog=BACKLOG, interface=host)
+    wrapped: Any = _Wrapping(context, False, factory)
+    return reactor.listenTCP(port, wrapped, backlog=BACKLOG, interface=host)
