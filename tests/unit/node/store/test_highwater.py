@@ -111,6 +111,21 @@ def test_torn_write_leaves_the_slot_before(file, torn_bytes):
     assert check(file, heads(2, 2), before=heads(1, 1)) is Standing.BETWEEN
 
 
+def test_every_write_reaches_the_disk_before_it_returns(file, monkeypatch):
+    synced = []
+
+    def sync(descriptor):
+        synced.append(file._path.read_bytes() if file._path.exists() else b"")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "fdatasync", sync)
+    file.begin(Heads(1))
+    assert len(synced) == 2  # the new file, before it takes its name; then the folder
+    file.write(heads(1, 1))
+    assert len(synced) == 3
+    assert synced[-1] == file._path.read_bytes()
+
+
 def test_another_host_asks(file):
     file.begin(heads(3, 5))
     there = HighWater(file._path, file._database, host="there")

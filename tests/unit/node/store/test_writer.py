@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 
 import apsw
 import pytest
@@ -318,6 +319,7 @@ def test_full_disk_refuses_intake_and_keeps_work(disk_store, disk):
 
 def test_a_results_entry_keeps_its_id_over_retries(disk_store, disk):
     store = disk_store
+    store.journal._wall_ms = itertools.count(1_700_000_000_000).__next__
     named = []
 
     def leader(refs):
