@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,17 +18,19 @@ from tests import cli_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")])
-FENCE = re.compile(r"^(```|~~~)")
+FENCE = re.compile(r"^(?:```|~~~)(\w*)")
+SHELL = {"", "console", "sh", "bash"}
 STOPS = {"&&", "||", "|", ";", "&", "\\"}
 
 
 def code_lines(page: Path) -> Iterator[str]:
-    """Lines of code blocks, fenced or indented."""
-    fenced = False
+    """Lines of what a shell is shown to get: blocks fenced as such, or indented."""
+    fence = None
     for line in page.read_text("utf-8").splitlines():
-        if FENCE.match(line.strip()):
-            fenced = not fenced
-        elif fenced or line.startswith("    "):
+        found = FENCE.match(line.strip())
+        if found:
+            fence = found[1] if fence is None else None
+        elif fence in SHELL or (fence is None and line.startswith("    ")):
             yield line.strip()
 
 
@@ -115,6 +120,41 @@ def test_commands_in_the_documentation_can_be_typed(page: Path) -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+EXITS = re.compile(r"#.*exits with (\d+)")
+
+
+def session(page: Path) -> Iterator[tuple[str, str]]:
+    """A page as a session: ("file name", text) or ("", shell command), in order."""
+    for kind, file, text in BLOCK.findall(page.read_text("utf-8")):
+        if file:
+            yield file, text
+        elif kind == "console":
+            for line in text.splitlines():
+                if line.startswith("$ "):
+                    yield "", line[2:]
+
+
+def test_the_first_steps_can_be_walked(tmp_path: Path) -> None:
+    """Each command of docs/user.md in its order, in an account of its own, with a real node."""
+    floe = Path(sys.executable).parent
+    environment = {**os.environ, "HOME": str(tmp_path), "PATH": f"{floe}:{os.environ['PATH']}"}
+    environment.pop("FLOE_HOME", None)
+    try:
+        for file, text in session(ROOT / "docs" / "user.md"):
+            if file:
+                (tmp_path / file).write_text(text)
+                continue
+            done = subprocess.run(
+                text, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True,
+                timeout=180, check=False,
+            )  # fmt: skip
+            due = int(found[1]) if (found := EXITS.search(text)) else 0
+            assert done.returncode == due, f"$ {text}\n{done.stdout}{done.stderr}"
+    finally:
+        subprocess.run(["floe", "down"], env=environment, capture_output=True, check=False)
 
 
 def test_a_wrong_command_would_be_noticed() -> None:
