@@ -38,6 +38,9 @@ class Ports(Protocol):
     def seen(self, order: bytes) -> bool:
         """Whether the log has this order (its digest) already."""
 
+    def check(self, target: Target, order: Order) -> None:
+        """Raises Refusal for an order that names what the dataset does not have."""
+
     def counts(self, dataset: int) -> dict[str, int]: ...
 
 
@@ -76,6 +79,7 @@ class Commands:
                 f"the order has {len(document):,} bytes; at most {limits.COMMAND_DOC_BYTES_MAX:,}",
                 "give the same order for fewer ranges of jobs at a time",
             )
+        self._ports.check(target, order)
         if self._ports.seen(digest(Purpose.COMMAND, document)):
             raise Refusal(
                 "replayed",

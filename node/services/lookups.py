@@ -1,0 +1,104 @@
+"""What submissions and orders ask of the tables, in the reactor's thread: short questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from federation.ids import ShardID
+from node.model.commands import Command as Order
+from node.model.commands import read_command
+from node.model.dataset import DatasetSpec
+from node.model.validate import read_submission
+from node.services.blobs import BlobService
+from node.services.commands import Target
+from node.services.people import Person
+from node.services.refusal import Refusal
+from node.services.submit import Known, Shape
+from node.store import orders
+
+Counts = Callable[[int], dict[str, int]]
+Spec = Callable[[int], DatasetSpec]
+
+
+class PeopleTable:
+    """Everybody enrolled at a site. conn: a reading connection of the reactor's thread."""
+
+    def __init__(self, conn: apsw.Connection, site: bytes) -> None:
+        self._conn = conn
+        self._site = site
+
+    def read(self) -> list[Person]:
+        return [
+            Person(row.key, row.name, row.groups, row.roles)
+            for row in orders.enrolled(self._conn, self._site)
+        ]
+
+    def seen(self, document: bytes) -> bool:
+        """Whether the log has a document of this digest."""
+        return orders.person_order_seen(self._conn, document)
+
+
+class SubmitLookups:
+    """Implements `submit.Ports`. shapes: the workers that this site may offer."""
+
+    def __init__(
+        self, conn: apsw.Connection, blobs: BlobService, shapes: Callable[[], Iterable[Shape]]
+    ) -> None:
+        self._conn = conn
+        self._blobs = blobs
+        self._shapes = shapes
+
+    def known(self, dataset: bytes) -> Known | None:
+        row = orders.dataset_by_id(self._conn, dataset)
+        return None if row is None else Known(row.id, row.name, row.jobs, row.tasks)
+
+    def read(self, document: bytes) -> DatasetSpec:
+        return read_submission(document)
+
+    def missing(self, digests: Sequence[bytes]) -> Deferred[list[bytes]]:
+        return self._blobs.missing(digests)
+
+    def shapes(self) -> Iterable[Shape]:
+        return self._shapes()
+
+
+class OrderLookups:
+    """Implements `commands.Ports`. counts, spec: of a dataset, by its local number."""
+
+    def __init__(self, conn: apsw.Connection, counts: Counts, spec: Spec) -> None:
+        self._conn = conn
+        self._counts = counts
+        self._spec = spec
+
+    def read(self, document: bytes) -> Order:
+        return read_command(document)
+
+    def target(self, dataset: bytes) -> Target | None:
+        row = orders.dataset_by_id(self._conn, dataset)
+        return None if row is None else Target(row.no, row.name, row.person, ShardID(row.shard))
+
+    def seen(self, order: bytes) -> bool:
+        return orders.command_seen(self._conn, order)
+
+    def counts(self, dataset: int) -> dict[str, int]:
+        return self._counts(dataset)
+
+    def check(self, target: Target, order: Order) -> None:
+        """Raise Refusal for an order that names what the dataset does not have."""
+        spec = self._spec(target.no)
+        names = [task.name for task in spec.tasks]
+        select = order.args.get("select") or {}
+        for name in [*select.get("tasks", ()), *(order.args.get("needs") or {})]:
+            if name not in names:
+                raise Refusal(
+                    "invalid", f"{target.name} has no task {name!r}", f"tasks: {', '.join(names)}"
+                )
+        if order.verb == "extend" and not spec.extend:
+            raise Refusal(
+                "conflict",
+                f"{target.name} cannot be extended: its units use {{jobs}}",
+                "submit a new dataset",
+            )
