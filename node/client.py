@@ -27,6 +27,8 @@ REPLY_S_MAX = 120.0
 REPLY_BYTES_MAX = 256 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
 BUSY_RETRIES_MAX = 4  # of a request that the node answered with 429
+ANSWER_LOST_TRIES_MAX = 40  # when a node goes away amid a submission
+ANSWER_LOST_PAUSE_S = 0.5
 TOKEN_MARGIN_S = 60  # a token that ends sooner is not used any more
 
 Json = dict[str, Any]
@@ -43,10 +45,14 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No node answers there, or something else does."""
+    """No node answers there, or something else does.
 
-    def __init__(self, message: str, right: str = "") -> None:
+    sent: the request may have reached the node, and its answer was lost.
+    """
+
+    def __init__(self, message: str, right: str = "", *, sent: bool = False) -> None:
         super().__init__(message, right, "unreachable")
+        self.sent = sent
 
 
 class Refused(ClientError):
@@ -175,6 +181,7 @@ class Client:
         self._connection: _PinnedConnection | None = None
         self._endpoint: Endpoint | None = None
         self._token = ""
+        self._unanswered = False  # a request that changes something may have been taken
 
     # --- requests
 
@@ -186,6 +193,25 @@ class Client:
 
     def post(self, path: str, body: Json, *, within_s: float = 0) -> Json:
         return self._json("POST", path, None, body, within_s=within_s)
+
+    def post_once(self, path: str, body: Json) -> Json:
+        """Post what the node takes once however often it comes (it knows it by its hash).
+
+        When the answer is lost, because the node went away, it is asked again until it is back.
+        """
+        for left in reversed(range(ANSWER_LOST_TRIES_MAX)):
+            try:
+                return self.post(path, body)
+            except Unreachable as error:
+                self._unanswered = self._unanswered or error.sent
+                if not self._unanswered or not left:
+                    raise
+                self._sleep(ANSWER_LOST_PAUSE_S)
+            except Refused as error:
+                if not (self._unanswered and error.code == "replayed"):
+                    raise
+                return {}
+        raise AssertionError("the last try returns or raises")
 
     def ping(self) -> Json:
         """What the node says of itself to anybody."""
@@ -360,8 +386,10 @@ class Client:
         """Send and read the status line. A kept connection that died meanwhile is opened anew."""
         for again in (False, True):
             kept = self._connection is not None
+            sent = False
             try:
                 connection = self._connected()
+                sent = True
                 assert connection.sock is not None
                 connection.sock.settimeout(REPLY_S_MAX + within_s)
                 content = body() if callable(body) else body
@@ -374,8 +402,9 @@ class Client:
             except (OSError, http.client.HTTPException) as error:
                 self.close()
                 if kept and not again and not isinstance(error, TimeoutError):
+                    self._unanswered = self._unanswered or sent
                     continue
-                raise self._unreachable(error) from None
+                raise self._unreachable(error, sent) from None
         raise AssertionError("the second turn returns or raises")
 
     def _connected(self) -> _PinnedConnection:
@@ -387,21 +416,21 @@ class Client:
             self._connection = connection
         return self._connection
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def _unreachable(self, error: Exception, sent: bool = False) -> Unreachable:
         where = self._endpoint.url if self._endpoint else "the node"
         if isinstance(error, TimeoutError | socket.timeout):
-            return Unreachable(f"{where} does not answer (timed out)", "floe doctor")
+            return Unreachable(f"{where} does not answer (timed out)", "floe doctor", sent=sent)
         if isinstance(error, ConnectionRefusedError):
             return Unreachable(f"nothing listens on {where}", "start the node: floe up --detach")
         what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return Unreachable(f"cannot talk to {where}: {what}", "floe doctor")
+        return Unreachable(f"cannot talk to {where}: {what}", "floe doctor", sent=sent)
 
     def _read_whole(self, response: http.client.HTTPResponse) -> bytes:
         try:
             content = response.read(REPLY_BYTES_MAX + 1)
         except (OSError, http.client.HTTPException) as error:
             self.close()
-            raise self._unreachable(error) from None
+            raise self._unreachable(error, sent=True) from None
         if len(content) > REPLY_BYTES_MAX:
             self.close()
             raise ClientError("the node's reply is too large to be one")

@@ -35,7 +35,18 @@ class DaemonError(Exception):
 def running(home: Home) -> NodeAddress | None:
     """The node that runs on this home, if its process lives."""
     address = home.address()
-    return address if address is not None and alive(address.pid) else None
+    if address is None or not alive(address.pid) or not _looks_like_a_node(address.pid):
+        return None
+    return address
+
+
+def _looks_like_a_node(pid: int) -> bool:
+    """False where a killed node's number went to another program, which nobody may end for it."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return True
+    return any(b"floe" in word or word in (b"node.daemon", b"node.cli") for word in words)
 
 
 def alive(pid: int) -> bool:

@@ -53,6 +53,7 @@ def found(home: Home, settings: Settings) -> Founded:
     for group in settings.groups:
         _check("group", group, GROUP)
     home.create()
+    _check_file_system(home, settings)
     key_path, made_key = _user_key(home, settings)
     with _removed_on_failure(home.site_key, home.api_certificate, home.config, home.enrol):
         try:
@@ -114,6 +115,17 @@ def _check(what: str, text: str, pattern: re.Pattern[str]) -> None:
         raise Failed(
             f"{text!r} is no {what}",
             "write lower case letters, digits and -, beginning with a letter, up to 32",
+        )
+
+
+def _check_file_system(home: Home, settings: Settings) -> None:
+    from node.store.database import network_file_system
+
+    kind = network_file_system(home.path)
+    if kind is not None and not settings.network_home:
+        raise Failed(
+            f"{home.path} is on a network file system ({kind})",
+            "name a home on a local disk with FLOE_HOME, or allow it: floe init --network-home",
         )
 
 

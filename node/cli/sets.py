@@ -252,7 +252,7 @@ def _order(floe: Floe, dataset: Name, order: str, args: Mapping[str, Any], told:
     except Invalid as error:
         raise problems(error) from None
     signature = floe.signer().sign(document)
-    reply = client.post(
+    reply = client.post_once(
         "/v1/commands",
         {
             "document": base64.b64encode(document).decode(),

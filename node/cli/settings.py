@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from node.cli.command import Floe, json_option, pass_floe, verb_group
 from node.cli.failures import ERROR, Failed
 from node.cli.output import print_json, say
-from node.config import Config, ConfigError, as_tables, load
+from node.config import API, LOCAL, STORE, Config, ConfigError, load
+from node.model.units import show_size, show_time
 
 
 @verb_group("config", examples=["floe config show", "floe config check"])
@@ -17,20 +22,43 @@ def config_verb() -> None:
 @json_option
 @pass_floe
 def config_show(floe: Floe) -> None:
-    """Show every setting with the value in use; defaults are marked."""
-    found, defaults = as_tables(_load(floe)), as_tables(Config())
+    """Show every setting with the value in use, as config.toml writes it; defaults are marked."""
+    found, defaults = written(_load(floe)), written(Config())
     if floe.as_json:
         print_json({"file": str(floe.home.config), "settings": found})
         return
     say(f"# {floe.home.config}")
+    say(f"name = {json.dumps(found['name'])}")
     for section, values in found.items():
         if not isinstance(values, dict):
-            say(f"{section} = {_toml(values)}")
             continue
         say(f"\n[{section}]")
         for name, value in values.items():
             mark = "  # default" if value == defaults[section][name] else ""
-            say(f"{name} = {_toml(value)}{mark}")
+            say(f"{name} = {json.dumps(value)}{mark}")
+
+
+def written(config: Config) -> dict[str, Any]:
+    """Every setting under its key in the file, in the file's own way of writing it."""
+    settings: dict[str, Any] = {"name": config.name}
+    sections: dict[str, tuple[object, Mapping[str, tuple[str, Any]]]] = {
+        "api": (config.api, API),
+        "store": (config.store, STORE),
+        "site.local": (config.local, LOCAL),
+    }
+    for section, (values, known) in sections.items():
+        settings[section] = {
+            key: _value(field, getattr(values, field)) for key, (field, _) in known.items()
+        }
+    return settings
+
+
+def _value(field: str, value: Any) -> Any:
+    if "_bytes" in field:
+        return show_size(value).replace(" ", "")
+    if field.endswith("_s"):
+        return show_time(value).replace(" ", "")
+    return list(value) if isinstance(value, tuple) else value
 
 
 @config_verb.command("check", examples=["floe config check && floe up --detach"])
@@ -58,11 +86,3 @@ def _load(floe: Floe) -> Config:
         return load(floe.home.config)
     except ConfigError as error:
         raise Failed(str(error), "floe config check") from None
-
-
-def _toml(value: object) -> str:
-    import json
-
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    return json.dumps(value)

@@ -141,7 +141,7 @@ def submit_built(floe: Floe, made: Submission) -> tuple[Json, int]:
         "document": base64.b64encode(made.document).decode(),
         "signature": base64.b64encode(signature).decode(),
     }
-    return client.post("/v1/datasets", signed), sent
+    return client.post_once("/v1/datasets", signed), sent
 
 
 def submitted_lines(reply: Mapping[str, Any], key_line: str, sent: int, took_s: float) -> list[str]:

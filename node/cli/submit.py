@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from node.cli.command import Floe, Verb, json_option, verb
-from node.cli.output import print_json, say
+from node.cli.output import say
 
 ONE_LINER = "floe submit --jobs 1000 -- ./sim.py --seed '{job}'"
 DEFAULT_JOBS = 1

@@ -45,7 +45,7 @@ class Refuse(Exception):
     def __init__(self, status: int, message: str, right: str = "", **fields: Any) -> None:
         super().__init__(message)
         self.status = status
-        self.error = {"code": "test", "message": message, "right": right, **fields}
+        self.error = {"code": "test", **fields, "message": message, "right": right}
 
 
 @dataclass
@@ -77,6 +77,7 @@ class FakeNode:
     requests: list[Request] = field(default_factory=list)
     logins: int = 0
     busy: int = 0  # so many of the next requests get 429
+    cut: int = 0  # so many of the next answers are lost, with their connection
 
     def answer(self, request: Request) -> Json | bytes:
         self.requests.append(request)
@@ -219,6 +220,10 @@ def _handler(node: FakeNode) -> type[BaseHTTPRequestHandler]:
                 found = node.answer(request)
             except Refuse as refused:
                 self._send(refused.status, json.dumps({"error": refused.error}).encode())
+                return
+            if node.cut:
+                node.cut -= 1
+                self.close_connection = True
                 return
             if isinstance(found, bytes):
                 self._send_range(found, headers.get("range", ""))

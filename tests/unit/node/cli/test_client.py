@@ -134,3 +134,50 @@ def test_a_file_is_sent_whole(home: Home, key: Path, node: FakeNode, tmp_path: P
 def test_paths_quote_what_comes_from_outside() -> None:
     assert path_of("datasets", "../x?y#z") == "/v1/datasets/..%2Fx%3Fy%23z"
     assert path_of("datasets", "ana@desy:nugen", 3) == "/v1/datasets/ana@desy:nugen/3"
+
+
+def test_a_submission_whose_answer_is_lost_is_sent_again(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    """The node takes it once: the answer to the second sending is that to the first."""
+    node.replies["/v1/status"] = {}
+    slept: list[float] = []
+    client = Client(lambda: find_endpoint(home), Signer(key), home.tokens, sleep=slept.append)
+    client.get("/v1/status")
+    node.cut = 2  # so many answers are lost
+    node.replies["/v1/datasets"] = {"dataset": {"name": "a"}}
+    assert client.post_once("/v1/datasets", {"document": ""})["dataset"]["name"] == "a"
+    posts = [request for request in node.requests if request.path == "/v1/datasets"]
+    assert len(posts) == 3
+
+
+def test_an_order_that_came_through_the_first_time_is_no_error(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    answers: list[dict[str, object]] = []
+
+    def order(_request: object) -> dict[str, object]:
+        answers.append({})
+        if len(answers) > 1:
+            raise Refuse(409, "it was taken before", code="replayed")
+        return {}
+
+    node.replies["/v1/commands"] = order
+    node.replies["/v1/status"] = {}
+    client = client_of(home, key)
+    client.get("/v1/status")
+    node.cut = 1
+    assert client.post_once("/v1/commands", {}) == {}
+    assert len(answers) == 2
+    with pytest.raises(Refused, match="taken before"):
+        client_of(home, key).post_once("/v1/commands", {})
+
+
+def test_a_node_that_is_down_is_not_waited_for(home: Home, key: Path) -> None:
+    slept: list[float] = []
+    client = Client(
+        lambda: Endpoint("https://127.0.0.1:9", "00" * 32), Signer(key), sleep=slept.append
+    )
+    with pytest.raises(Unreachable):
+        client.post_once("/v1/datasets", {})
+    assert slept == []
