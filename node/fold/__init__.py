@@ -1,6 +1,6 @@
 """What the log means: records become rows of the shared tables. A function of the log alone."""
 
 from node.fold.log import Fold
-from node.fold.roots import VERSION, clear, digest, state_root
+from node.fold.roots import VERSION, digest, state_root
 
-__all__ = ["VERSION", "Fold", "clear", "digest", "state_root"]
+__all__ = ["VERSION", "Fold", "digest", "state_root"]

@@ -28,6 +28,7 @@ BOOSTS_MAX = 3  # resources failures that are answered with more resources; late
 LOSSES_MAX = 10  # infrastructure losses on any hosts that make a unit poison,
 LOSS_HOSTS_MAX = 5  # and on different ones
 POISON = "poison"
+FINAL = "exit-final"  # an error class: the user said that no retry will mend this exit status
 DAY_MS = 86_400_000
 
 
@@ -438,7 +439,8 @@ class _Odd:
             trouble = troubles.setdefault(job, Trouble())
             was_failed = trouble.failed
             host = record.hosts[value(record.host, row)]
-            outcome, poison = trouble.add(outcome, host, self._task.retry_max)
+            retry_max = 0 if error == FINAL else self._task.retry_max
+            outcome, poison = trouble.add(outcome, host, retry_max)
             error = POISON if poison else error
             self._effect.open_faults.append((job, outcome))
             if trouble.failed and not was_failed:

@@ -107,6 +107,14 @@ class Fold:
             return _Step(self, conn, ref, entry_no).catch_up()
         return _Step(self, conn, ref, entry_no).control(records)
 
+    def state_root(self, conn: apsw.Connection) -> str:
+        """One hash over the roots and positions of all shards, in hex."""
+        return roots.state_root(conn)
+
+    def digest(self, conn: apsw.Connection) -> bytes:
+        """A hash over all shared tables, free of local numbers."""
+        return roots.digest(conn)
+
     def _remember(self, entry: bytes, records: Sequence[Record | Refused]) -> None:
         self._decoded[entry] = records
         while len(self._decoded) > ENTRIES_CACHED:
@@ -221,8 +229,16 @@ class _Step:
         root = roots.extend(roots.EMPTY, b"found", record.shard, list(record.council))
         self._conn.execute(
             "INSERT OR IGNORE INTO shard (id, founder, generation, council, own_root,"
-            " results_root) VALUES (?, ?, ?, ?, ?, ?)",
-            (record.shard, feed.site, feed.generation, b"".join(record.council), root, root),
+            " results_root, version) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                record.shard,
+                feed.site,
+                feed.generation,
+                b"".join(record.council),
+                root,
+                root,
+                roots.VERSION,
+            ),
         )
 
     # Records of a shard's log

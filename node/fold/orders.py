@@ -56,7 +56,7 @@ def obey(conn: apsw.Connection, member: Member, order: Order) -> None:
 
 def _names(conn: apsw.Connection, member: Member) -> dict[str, int]:
     sql = "SELECT name, no FROM task WHERE dataset = ? ORDER BY no"
-    return {name: no for name, no in select(conn, sql, (member.no,))}
+    return {str(name): int(no) for name, no in select(conn, sql, (member.no,))}
 
 
 def _edit(conn: apsw.Connection, member: Member, args: Mapping[str, Any]) -> None:

@@ -14,22 +14,10 @@ from node.fold.shape import select
 VERSION: Final = 1  # of the meaning of the log; stands beside every root
 EMPTY: Final = bytes(32)
 
-DERIVED: Final = (
-    "fold_state", "site", "shard", "pending", "position", "accepted", "person", "person_order",
-    "dataset", "task", "dependency", "owner", "granted", "settled", "fault", "surplus", "troubled",
-    "cancelled", "command", "refused", "usage",
-)  # fmt: skip
-
 
 def extend(root: bytes, kind: bytes, *parts: object) -> bytes:
     """The root after one more effect; parts: what msgpack can write, in a fixed order."""
     return blake2b(root + kind + pack(list(parts)), digest_size=32).digest()
-
-
-def clear(conn: apsw.Connection) -> None:
-    """Empty every derived table: the log can be folded again from its first entry."""
-    for table in DERIVED:
-        conn.execute(f"DELETE FROM {table}")
 
 
 def state_root(conn: apsw.Connection) -> str:

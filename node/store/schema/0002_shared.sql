@@ -2,11 +2,6 @@
 -- A task's number is its dataset's number * 64 + its index. Units have rows only once something
 -- happened to them; what people count is kept as counters.
 
--- One row: which version of the fold made these tables.
-CREATE TABLE fold_state (
-    version INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE site (
     no INTEGER PRIMARY KEY,
     key BLOB NOT NULL UNIQUE,
@@ -23,7 +18,8 @@ CREATE TABLE shard (
     own_pos INTEGER NOT NULL DEFAULT 0, -- log records that the ownership cursor has passed
     results_pos INTEGER NOT NULL DEFAULT 0, -- the same of the results cursor; never ahead
     own_root BLOB NOT NULL,
-    results_root BLOB NOT NULL
+    results_root BLOB NOT NULL,
+    version INTEGER NOT NULL -- of the fold that made the roots
 ) STRICT;
 
 -- Log records that wait for the results cursor, because a results entry is not here yet.
