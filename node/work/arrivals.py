@@ -118,7 +118,7 @@ class Arrivals:
                 known = self._revive(session, session.expired[no], jobs)
             strange = jobs if known is None else jobs - known.left
             if strange:
-                leases.stop_at(session, no, strange, "not yours any more")
+                leases.stop_at(session, no, strange, "not yours any more", strange=True)
         session.expired.clear()
         leases.kick()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -163,9 +163,11 @@ class Leases:
             if not lease.left.isdisjoint(jobs):
                 self.stop_at(session, lease.no, lease.left & jobs, why)
 
-    def stop_at(self, session: Session, lease: int, jobs: Iterable[int], why: str) -> None:
+    def stop_at(
+        self, session: Session, lease: int, jobs: set[int], why: str, *, strange: bool = False
+    ) -> None:
         """Stop units at one pilot, at once if it waits at the door."""
-        session.stops.append(Stop(lease, set(jobs), why))
+        session.stops.append(Stop(lease, set(jobs), why, strange))
         self.unpark(session)
 
 

@@ -46,6 +46,7 @@ class Stop:
     lease: int
     jobs: set[int]
     why: str
+    strange: bool = False  # units that are not leased to this pilot: said once
     sent_s: float = float("-inf")
 
 
@@ -112,13 +113,12 @@ class Session:
         standing = []
         for stop in self.stops:
             lease = self.leases.get(stop.lease)
-            if lease is not None:
-                stop.jobs &= lease.left
-            elif stop.sent_s > float("-inf"):
-                continue  # of a lease that is not known here: said once
+            if not stop.strange:
+                stop.jobs &= lease.left if lease is not None else set()
             if not stop.jobs:
                 continue
-            standing.append(stop)
+            if not stop.strange:
+                standing.append(stop)
             if now_s - stop.sent_s >= ORDER_AGAIN_S:
                 stop.sent_s = now_s
                 jobs = sorted(stop.jobs)

@@ -1,0 +1,511 @@
+"""Pilots, leases, reports: who has a unit, and when it runs again."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from federation.records import Outcome
+from node.changes import DatasetChanged
+from node.store import pilots as store
+from node.work.refusals import Refusal
+from tests.unit.node.work.house import Described, House, Pending, columns, result_of
+
+T = 64  # the first task of dataset 1
+
+
+def settled(house: House, task: int = T) -> set[int]:
+    return house.disk.settled(task)
+
+
+def test_units_travel_out_and_results_back() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    answer = pilot.poll(4)
+    assert [item["jobs"] for item in answer["work"]] == [[0, 4]]
+    assert list(answer["specs"]) == [answer["work"][0]["spec"]]
+    assert house.work.running(T) == 4
+    assert pilot.finish()["acked"] == 1
+    assert settled(house) == {0, 1, 2, 3}
+    assert house.work.running(T) == 0
+    assert [lease.no for lease in store.leases(house.disk.conn)] == [1]
+    pilot.poll(1)
+    assert [lease.no for lease in store.leases(house.disk.conn)] == [2]
+
+
+def test_a_description_is_sent_once() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    assert len(pilot.poll(1)["specs"]) == 1
+    pilot.finish()
+    assert pilot.poll(1)["specs"] == {}
+
+
+def test_a_lease_is_on_disk_before_the_pilot_hears_of_it() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    waiting = pilot.poll_later(3)
+    house.clock.advance(0)
+    with pytest.raises(Pending):
+        result_of(waiting)
+    house.settle()
+    assert [list(lease.flat) for lease in store.leases(house.disk.conn)] == [[0, 3]]
+
+
+def test_a_report_is_acked_when_it_is_durable_and_not_before() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    pilot.poll(2)
+    from twisted.internet.defer import Deferred
+
+    body = pilot.results(*pilot.units())
+    waiting = Deferred.fromCoroutine(house.work.report(pilot.session, body))
+    again = Deferred.fromCoroutine(house.work.report(pilot.session, body))
+    house.clock.advance(0)
+    assert not waiting.called
+    assert not again.called
+    house.settle()
+    assert result_of(waiting)["acked"] == result_of(again)["acked"] == 1
+    assert len(house.disk.attempts) == 2
+
+
+def test_a_batch_that_comes_again_counts_once() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    pilot.poll(2)
+    body = pilot.results(*pilot.units(), outcome=Outcome.PAYLOAD, error="exit")
+    pilot.report(body)
+    pilot.report(body)
+    assert Counter(job for _, job, _, _ in house.disk.attempts) == {0: 1, 1: 1}
+
+
+def test_a_batch_in_several_records_goes_on_where_a_crash_cut_it() -> None:
+    house = House(Described(1, 10), Described(2, 10))
+    pilot = house.pilot()
+    pilot.poll(4)
+    pilot.holding[99] = {5}
+    pilot.spec[99] = (b"\2" * 32).hex() + "/0/1"
+    body = pilot.results(*pilot.units())
+    from twisted.internet.defer import Deferred
+
+    Deferred.fromCoroutine(house.work.report(pilot.session, body))
+    del house.journal._waiting[1:]  # the disk took the first record only
+    house.settle()
+    house.kill()
+    house.start()
+    pilot.announce()
+    pilot.report(body)
+    assert Counter((task, job) for task, job, _, _ in house.disk.attempts) == Counter(
+        [(T, 0), (T, 1), (T, 2), (T, 3), (128, 5)]
+    )
+
+
+def test_a_waiting_poll_is_answered_when_a_parent_is_reported() -> None:
+    house = House(Described(1, 1, after=[[], [0]]))
+    first, second = house.pilot("a"), house.pilot("b")
+    first.poll(1)
+    waiting = second.poll_later()
+    house.settle()
+    with pytest.raises(Pending):
+        result_of(waiting)
+    first.finish()
+    waiting = second.poll_later()
+    house.settle()
+    assert [item["spec"].split("/")[1] for item in result_of(waiting)["work"]] == ["1"]
+
+
+def test_a_long_poll_ends_empty_in_time() -> None:
+    house = House()
+    waiting = house.pilot().poll_later()
+    house.clock.advance(24.9)
+    assert not waiting.called
+    house.clock.advance(0.2)
+    assert result_of(waiting) == {"work": [], "specs": {}, "orders": []}
+
+
+def test_an_answer_that_did_not_arrive_is_given_again() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    lost = house.ask(house.work.poll(pilot.session, pilot.offer(2)))
+    again = pilot.poll(0)
+    assert again["work"] == lost["work"]
+    assert again["specs"] == lost["specs"]
+    assert pilot.poll(1)["work"][0]["jobs"] == [2, 3]
+
+
+def test_what_a_pilot_gives_back_is_ready_at_once_and_costs_nothing() -> None:
+    house = House(Described(1, 3))
+    first, second = house.pilot("a"), house.pilot("b")
+    first.poll(3)
+    waiting = second.poll_later()
+    body = {**first.results(), "returned": [[1, [1, 2]]]}
+    first.report(body)
+    assert result_of(waiting)["work"][0]["jobs"] == [1, 3]
+    assert house.disk.attempts == []
+
+
+def test_a_silent_pilot_loses_its_units_after_the_time_of_a_lease() -> None:
+    house = House(Described(1, 8))
+    pilot = house.pilot()
+    pilot.poll(4)
+    house.clock.advance(179)
+    house.work.tick()
+    assert house.work.running(T) == 4
+    house.clock.advance(2)
+    house.work.tick()
+    house.settle()
+    assert house.work.running(T) == 0
+    assert {(job, error) for _, job, _, error in house.disk.attempts} == {
+        (job, "pilot-lost") for job in range(4)
+    }
+    assert house.pilot("b").poll(8)["work"][0]["jobs"] == [0, 4]
+
+
+def test_units_of_a_lost_pilot_that_had_not_begun_are_no_attempts() -> None:
+    house = House(Described(1, 100))
+    pilot = house.pilot()
+    pilot.poll(1)
+    pilot.finish()
+    pilot.poll(60)
+    house.ask(house.work.arrivals.end(pilot.session, "its process ended"))
+    assert len([row for row in house.disk.attempts if row[3] == "pilot-lost"]) == 4  # its slots
+    assert house.work.running(T) == 0
+    assert house.state(T).ready == 99
+
+
+def test_a_lost_pilot_costs_no_retry_but_counts_as_an_attempt() -> None:
+    house = House(Described(1, 1))
+    for n in range(6):
+        pilot = house.pilot(str(n))
+        work = pilot.poll(1)["work"][0]
+        assert work.get("attempts") == ({"0": n + 1} if n else None)
+        house.ask(house.work.arrivals.end(pilot.session, "gone"))
+    pilot = house.pilot("last")
+    pilot.poll(1)
+    pilot.finish()
+    assert settled(house) == {0}
+
+
+def test_a_pilot_that_comes_back_keeps_what_nobody_else_began() -> None:
+    house = House(Described(1, 8))
+    pilot = house.pilot()
+    pilot.poll(4)
+    house.clock.advance(200)
+    house.work.tick()
+    house.settle()
+    other = house.pilot("b")
+    other.poll(2)  # jobs 0 and 1
+    with pytest.raises(Refusal) as refusal:
+        pilot.poll(1)
+    assert refusal.value.code == "announce"
+    pilot.announce()
+    assert house.work.running(T) == 4
+    orders = pilot.poll(0)["orders"]
+    assert [(order["order"], order["jobs"]) for order in orders] == [("stop", [0, 1])]
+    pilot.finish((1, 2), (1, 3))
+    assert settled(house) == {2, 3}
+
+
+def test_a_late_result_of_a_unit_that_runs_elsewhere_counts_and_stops_the_other() -> None:
+    house = House(Described(1, 1))
+    slow = house.pilot("slow")
+    slow.poll(1)
+    house.clock.advance(200)
+    house.work.tick()
+    house.settle()
+    quick = house.pilot("quick")
+    quick.poll(1)
+    slow.announce()
+    slow.finish()
+    assert settled(house) == {0}
+    assert quick.poll(0)["orders"][0]["jobs"] == [0]
+
+
+def test_a_pilot_that_leaves_frees_what_it_holds() -> None:
+    house = House(Described(1, 5))
+    pilot = house.pilot()
+    pilot.poll(4)
+    pilot.report({**pilot.results((1, 0)), "leaving": True})
+    assert house.work.running(T) == 0
+    assert len(house.disk.attempts) == 1
+    assert store.live(house.disk.conn) == []
+    assert house.work.session(pilot.secret) is None
+
+
+def test_a_token_serves_once_and_an_unknown_one_never() -> None:
+    house = House()
+    pilot = house.pilot()
+    for token in (pilot.token, "guess", ""):
+        with pytest.raises(Refusal) as refusal:
+            house.ask(house.work.announce({**pilot.hello(), "session": None, "token": token}))
+        assert refusal.value.status == 401
+
+
+def test_a_cancelled_unit_is_stopped_at_its_pilot_within_the_poll() -> None:
+    described = Described(1, 4)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(4)
+    waiting = pilot.poll_later(1)
+    house.settle()
+    described.cancelled = {1, 2}
+    house.work.changed([DatasetChanged(1, "cancel")])
+    house.settle()
+    order = result_of(waiting)["orders"][0]
+    assert (order["order"], order["jobs"]) == ("stop", [1, 2])
+    pilot.finish((1, 1), (1, 2), outcome=Outcome.STOPPED, error="cancelled")
+    assert house.work.running(T) == 2
+    pilot.finish()
+    waiting = pilot.poll_later()
+    house.settle()
+    with pytest.raises(Pending):
+        result_of(waiting)
+
+
+def test_a_stop_that_shows_no_effect_is_sent_again() -> None:
+    described = Described(1, 4)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(4)
+    described.cancelled = {1}
+    house.work.changed([DatasetChanged(1, "cancel")])
+    assert len(pilot.poll(0)["orders"]) == 1
+    waiting = pilot.poll_later(0)
+    house.settle()
+    assert not waiting.called
+    house.clock.advance(26)
+    assert len(result_of(waiting)["orders"]) == 1
+
+
+def test_a_paused_dataset_gives_nothing_out_until_it_is_resumed() -> None:
+    described = Described(1, 8)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(2)
+    described.paused = True
+    house.work.changed([DatasetChanged(1, "pause")])
+    pilot.finish()
+    waiting = pilot.poll_later()
+    house.settle()
+    assert not waiting.called
+    described.paused = False
+    house.work.changed([DatasetChanged(1, "resume")])
+    house.settle()
+    assert result_of(waiting)["work"][0]["jobs"] == [2, 6]
+
+
+def test_an_extended_dataset_runs_its_new_jobs() -> None:
+    described = Described(1, 2)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(2)
+    pilot.finish()
+    assert not house.dispatch.ready.datasets  # over, and forgotten
+    described.jobs = 4
+    house.work.changed([DatasetChanged(1, "extend")])
+    assert pilot.poll(4)["work"][0]["jobs"] == [2, 4]
+
+
+def test_nothing_goes_out_while_the_site_drains() -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot()
+    house.work.drain()
+    waiting = pilot.poll_later()
+    house.settle()
+    assert not waiting.called
+    house.work.drain(False)
+    house.settle()
+    assert result_of(waiting)["work"]
+
+
+def test_where_a_unit_runs_can_be_asked() -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot("p7")
+    pilot.poll(1)
+    pilot.report({**pilot.results(), "running": [[1, 0, 1234]]})
+    live = house.work.live(T, 0)
+    assert live is not None
+    assert (live["pilot"], live["host"], live["started_ms"]) == ("p7", "h1", 1234)
+    assert house.work.live(T, 1) is None
+    assert house.work.explain(T, 1)["ready"]
+    assert [each["state"] for each in house.work.pilots()] == ["running"]
+
+
+# Restart
+
+
+def test_pilots_carry_on_over_a_restart() -> None:
+    house = House(Described(1, 8))
+    pilot = house.pilot()
+    pilot.poll(4)
+    house.kill()
+    house.start()
+    assert house.work.running(T) == 4  # nothing is requeued for a restart
+    with pytest.raises(Refusal):
+        pilot.poll(1)
+    secret = pilot.secret
+    assert pilot.announce()["session"] == secret
+    pilot.finish()
+    assert settled(house) == {0, 1, 2, 3}
+    assert len(house.disk.attempts) == 4
+
+
+def test_a_restart_before_the_lease_was_stored_leaves_the_units_ready() -> None:
+    house = House(Described(1, 8))
+    pilot = house.pilot()
+    pilot.poll_later(4)
+    house.kill()
+    house.start()
+    assert house.state(T).ready == 8
+
+
+def test_units_whose_lease_never_arrived_are_free_when_the_pilot_comes_back() -> None:
+    house = House(Described(1, 8))
+    pilot = house.pilot()
+    house.ask(house.work.poll(pilot.session, pilot.offer(4)))  # the answer is lost
+    house.kill()
+    house.start()
+    assert house.work.running(T) == 4
+    pilot.announce()
+    assert house.work.running(T) == 0
+    assert pilot.poll(8)["work"][0]["jobs"] == [0, 4]
+    assert house.disk.attempts == []
+
+
+@pytest.mark.parametrize(("outcome", "error"), [(0, ""), (Outcome.PAYLOAD, "exit")])
+def test_a_stored_batch_whose_ack_was_lost_counts_once(outcome: int, error: str) -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot()
+    pilot.poll(2)
+    body = pilot.results(*pilot.units(), outcome=outcome, error=error)
+    house.ask(house.work.report(pilot.session, body))  # the ack is lost
+    house.kill()
+    house.start()
+    pilot.announce()
+    pilot.report(body)
+    assert len(house.disk.attempts) == 2
+    assert house.work.running(T) == 0
+    assert house.state(T).ready == (2 if outcome else 0)
+
+
+def test_a_batch_that_was_not_stored_counts_when_it_comes_again() -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot()
+    pilot.poll(2)
+    body = pilot.results(*pilot.units())
+    from twisted.internet.defer import Deferred
+
+    Deferred.fromCoroutine(house.work.report(pilot.session, body))
+    house.kill()
+    house.start()
+    pilot.announce()
+    pilot.report(body)
+    assert settled(house) == {0, 1}
+    assert len(house.disk.attempts) == 2
+
+
+def test_a_pilot_that_does_not_return_after_a_restart_loses_its_units() -> None:
+    house = House(Described(1, 2))
+    house.pilot().poll(2)
+    house.kill()
+    house.start()
+    house.clock.advance(181)
+    house.work.tick()
+    house.settle()
+    assert house.state(T).ready == 2
+    assert {error for _, _, _, error in house.disk.attempts} == {"pilot-lost"}
+
+
+def test_a_unit_that_stands_in_two_leases_belongs_to_the_later_one() -> None:
+    house = House(Described(1, 2))
+    first, second = house.pilot("a"), house.pilot("b")
+    first.poll(2)
+    house.clock.advance(181)
+    second.report({**second.results()})
+    house.work.tick()
+    house.journal.commit()  # the loss is stored, and its units go out again
+    house.clock.advance(0)
+    second.poll(2)
+    house.kill()
+    house.start()
+    second.announce()
+    assert house.work.running(T) == 2
+    first.announce()
+    assert house.work.running(T) == 2
+    assert first.poll(0)["orders"][0]["jobs"] == [0, 1]
+    second.finish()
+    assert settled(house) == {0, 1}
+
+
+# What pilots may send
+
+
+def test_results_that_no_record_can_hold_are_refused_and_their_units_run_again() -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot()
+    pilot.poll(2)
+    body = pilot.results(*pilot.units())
+    body["results"][0]["wall_ms"] = -5
+    assert pilot.report(body)["acked"] == 1
+    assert house.disk.attempts == []
+    assert house.state(T).ready == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"jobs": [10**9]},
+        {"jobs": [-1]},
+        {"jobs": ["1"]},
+        {"spec": "ff/0/1"},
+        {"spec": (b"\1" * 32).hex() + "/7/1"},
+        {"spec": "zz"},
+        {"outcome": [0]},
+        {"outputs": "xyz"},
+        {"error": 9},
+        {"tails": [[5, "x"]]},
+        {"tails": None},
+    ],
+)
+def test_nonsense_is_acked_and_dropped(change: dict[str, Any]) -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot()
+    pilot.poll(2)
+    body = pilot.results()
+    body["results"] = [{**columns(1, pilot.spec[1], [0, 1], 0, ""), **change}]
+    answer = house.ask(house.work.report(pilot.session, body))
+    assert answer["acked"] == 1
+    assert house.disk.attempts == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"batch": "1"},
+        {"batch": -1},
+        {"batch": 1, "returned": 5},
+        {"batch": 1, "returned": [["a", "b"]]},
+    ],
+)
+def test_a_report_that_is_none_is_refused(body: dict[str, Any]) -> None:
+    house = House(Described(1, 2))
+    with pytest.raises(Refusal) as refusal:
+        house.ask(house.work.report(house.pilot().session, body))
+    assert refusal.value.status == 400
+
+
+def test_long_reports_become_several_records() -> None:
+    house = House(Described(1, 5000))
+    pilot = house.pilot()
+    pilot.poll(1)
+    pilot.finish()
+    house.dispatch.learn_wall(house.state(T), 0.0)
+    pilot.poll(4000)
+    held = len(pilot.units())
+    assert held > 1500
+    body = pilot.results(*pilot.units())
+    body["results"][0]["log"] = ["ab" * 32] * held
+    body["results"][0]["tails"] = [[row, "x" * 600] for row in range(0, held, 2)]
+    pilot.report(body)
+    assert len(settled(house)) == held + 1
