@@ -59,6 +59,12 @@ def problems_of(error: ClientError) -> list[dict[str, Any]]:
     return []
 
 
+def choices_of(error: ClientError) -> list[str]:
+    """Names that could have been meant."""
+    listed = error.detail.get("choices") if isinstance(error, Refused) else None
+    return [str(choice) for choice in listed] if isinstance(listed, list) else []
+
+
 def report(error: ClientError, as_json: bool) -> int:
     """Tell `error` to standard error, as JSON to standard output if asked; gives the status."""
     problems = problems_of(error)
@@ -68,10 +74,14 @@ def report(error: ClientError, as_json: bool) -> int:
         told: dict[str, Any] = {"code": error.code, "message": message, "right": error.right}
         if problems:
             told["problems"] = problems
+        if choices := choices_of(error):
+            told["choices"] = choices
         print(json.dumps({"schema": SCHEMA, "error": told}, indent=2), flush=True)
     print(f"floe: {harmless(message, lines=True)}", file=sys.stderr)
     for problem in problems:
         print(problem_line(problem), file=sys.stderr)
+    for choice in choices_of(error):
+        print(f"      {harmless(choice)}", file=sys.stderr)
     if error.right:
         print(f"      {harmless(error.right)}", file=sys.stderr)
     return exit_status(error)

@@ -144,7 +144,7 @@ def duration(value: object) -> str:
     """Seconds: 0.42 -> "0.4 s", 45 -> "45 s", 7860 -> "2h11m", 200000 -> "2d7h"."""
     if not isinstance(value, int | float) or value < 0:
         return "-"
-    if value < 10:
+    if value < 10 and isinstance(value, float):
         return f"{value:.1f} s"
     whole = round(value)
     if whole < 60:

@@ -49,7 +49,7 @@ def headline(reply: Mapping[str, Any]) -> str:
     fraction = counts["settled"] / counts["units"] if counts["units"] else 0.0
     words = [
         harmless(dataset.get("name", "?")),
-        f"{harmless(dataset.get('state', ''))} {_age(dataset)}".strip(),
+        f"{harmless(dataset.get('state', ''))} {_age(dataset, counts)}".strip(),
         f"{bar(fraction)} {_percent(fraction)}",
     ]
     if isinstance(reply.get("eta_s"), int | float) and not nothing_moves(counts):
@@ -63,9 +63,12 @@ def _percent(fraction: float) -> str:
     return f"{whole:3d} %"
 
 
-def _age(dataset: Mapping[str, Any]) -> str:
+def _age(dataset: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+    """How long it has been under way; nothing once it has ended."""
     age = dataset.get("age_s")
-    return duration(age) if isinstance(age, int | float) else ""
+    if not isinstance(age, int | float) or nothing_moves(counts):
+        return ""
+    return duration(age)
 
 
 def view(reply: Mapping[str, Any]) -> RenderableType:

@@ -33,6 +33,7 @@ from node.client import Client, Json, Refused, path_of
 
 STATES = ("settled", "running", "ready", "waiting", "failed", "blocked", "cancelled")
 PAGE = 1000
+EMPTY_PAGES_MAX = 50
 FOLLOW_S = 1.0
 LINE_BYTES_MAX = 64 * 1024  # a log's line longer than this is shown in pieces
 RUNNING_STATES = ("running", "ready", "waiting")
@@ -126,9 +127,15 @@ def _attempt_row(attempt: Mapping[str, Any]) -> list[object]:
         duration(attempt.get("wall_s")),
         duration(attempt.get("cpu_s")),
         size(attempt.get("memory_bytes")),
-        attempt.get("exit", "-"),
+        _exit(attempt.get("exit")),
         ", ".join(notes),
     ]
+
+
+def _exit(status: object) -> str:
+    if not isinstance(status, int):
+        return "-"
+    return str(status) if status >= 0 else f"signal {-status}"
 
 
 def _attempt_details(attempt: Mapping[str, Any]) -> None:
@@ -173,15 +180,23 @@ def jobs_verb(
 
 
 def unit_pages(client: Client, dataset: str, query: Json, limit: int) -> Iterator[Json]:
-    """Pages of at most `limit` units in all."""
+    """Pages of at most `limit` units in all.
+
+    A page may be empty and yet not the last: where a state is known of few units only, the node
+    looks through all of them. After EMPTY_PAGES_MAX such pages the search is given up.
+    """
     after: object = None
-    while limit > 0:
-        asked = {**query, "limit": min(limit, PAGE), "after": after}
+    empty = 0
+    sparse = query.get("state") in ("running", "ready")
+    while limit > 0 and empty < EMPTY_PAGES_MAX:
+        asked = {**query, "limit": PAGE if sparse else min(limit, PAGE), "after": after}
         page = units_page(client, dataset, asked)
+        page["units"] = page["units"][:limit]
         yield page
         limit -= len(page["units"])
+        empty = 0 if page["units"] else empty + 1
         after = page.get("next")
-        if after is None or not page["units"]:
+        if after is None:
             return
 
 
