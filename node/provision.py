@@ -114,7 +114,7 @@ class Provision:
         self._reactor = reactor
         self._work = work
         self._launcher = launcher
-        self._settings = settings
+        self.settings = settings
         self._home = home
         self._own: dict[int, Own] = {}
         self._breaker = Breaker()
@@ -154,7 +154,7 @@ class Provision:
 
     def wanted(self) -> None:
         """Units wait and no pilot takes them: look soon."""
-        if len(self._own) < self._settings.pilots_max:
+        if len(self._own) < self.settings.pilots_max:
             self._schedule(max(0.0, self._submitted_s + SUBMIT_S - self._reactor.seconds()))
 
     @property
@@ -212,9 +212,9 @@ class Provision:
 
     def _missing(self) -> bool:
         """Whether one more pilot should be started."""
-        if len(self._own) >= self._settings.pilots_max:
+        if len(self._own) >= self.settings.pilots_max:
             return False
-        if len(self._own) < self._settings.pilots_min:
+        if len(self._own) < self.settings.pilots_min:
             return True
         if not self._work.dispatch.ready.active or self._work.leases.draining or self.starting:
             return False
@@ -263,7 +263,7 @@ class Provision:
                 name=tag,
                 argv=[*self._home.program, str(settings)],
                 log=str(folder / "pilot.log"),
-                cpu=self._settings.slots,
+                cpu=self.settings.slots,
             )
             own.job = self._launcher.submit(spec)[0]
         except (SchedulerError, OSError) as error:

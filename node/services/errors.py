@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from typing import Protocol
 
 from federation.records import Outcome
 
 SAMPLES_MAX = 3
-HOSTS_SHOWN = 2
 TAIL_CHARS_MAX = 512
 
 _KINDS = {
@@ -28,20 +27,29 @@ _KINDS = {
 }
 
 
-@dataclass(slots=True)
-class Group:
-    """Attempts of one task that ended the same way."""
+class Group(Protocol):
+    """Attempts of one task that ended the same way; see node/store/results.py."""
 
-    task: str
-    outcome: int
-    error: str
-    exit: int  # 0..255 or -signal; 0 where it says nothing
-    count: int
-    hosts: Sequence[str] = ()
-    samples: Sequence[tuple[int, int]] = ()  # (job, attempt)
-    tail: str = ""
-    failed: int = 0  # units of the group that have no retry left
-    sites: Sequence[str] = field(default_factory=list)
+    @property
+    def task(self) -> str: ...
+    @property
+    def outcome(self) -> int: ...
+    @property
+    def error(self) -> str: ...
+    @property
+    def exit(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def hosts(self) -> Sequence[str]: ...
+    @property
+    def sites(self) -> Sequence[str]: ...
+    @property
+    def samples(self) -> Sequence[tuple[int, int]]: ...
+    @property
+    def tail(self) -> str: ...
+    @property
+    def failed(self) -> int: ...
 
 
 def kind_of(error: str, exit_status: int) -> str:
@@ -93,11 +101,15 @@ def shown(dataset: str, groups: Iterable[Group]) -> list[dict[str, object]]:
             "exit": group.exit,
             "failed": group.failed,
             "hosts": list(group.hosts),
-            "samples": [
-                f"{dataset}/{job}/{group.task}#{attempt}"
-                for job, attempt in group.samples[:SAMPLES_MAX]
-            ],
+            "sample": next(iter(_samples(dataset, group)), ""),
+            "samples": _samples(dataset, group),
             "tail": group.tail[:TAIL_CHARS_MAX],
         }
         for group in sorted(groups, key=lambda g: (-g.count, g.task, g.error))
+    ]
+
+
+def _samples(dataset: str, group: Group) -> list[str]:
+    return [
+        f"{dataset}/{job}/{group.task}#{attempt}" for job, attempt in group.samples[:SAMPLES_MAX]
     ]

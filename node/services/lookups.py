@@ -17,10 +17,9 @@ from node.services.commands import Target
 from node.services.people import Person
 from node.services.refusal import Refusal
 from node.services.submit import Known, Shape
-from node.store import orders
+from node.store import tasks
 
 Counts = Callable[[int], dict[str, int]]
-Spec = Callable[[int], DatasetSpec]
 
 
 class PeopleTable:
@@ -33,12 +32,13 @@ class PeopleTable:
     def read(self) -> list[Person]:
         return [
             Person(row.key, row.name, row.groups, row.roles)
-            for row in orders.enrolled(self._conn, self._site)
+            for row in tasks.people(self._conn)
+            if row.site == self._site
         ]
 
     def seen(self, document: bytes) -> bool:
         """Whether the log has a document of this digest."""
-        return orders.person_order_seen(self._conn, document)
+        return tasks.seen(self._conn, document)
 
 
 class SubmitLookups:
@@ -52,8 +52,11 @@ class SubmitLookups:
         self._shapes = shapes
 
     def known(self, dataset: bytes) -> Known | None:
-        row = orders.dataset_by_id(self._conn, dataset)
-        return None if row is None else Known(row.id, row.name, row.jobs, row.tasks)
+        no = tasks.number(self._conn, dataset)
+        if no is None:
+            return None
+        row = tasks.dataset(self._conn, no)
+        return Known(row.id, row.name, row.jobs, row.tasks)
 
     def read(self, document: bytes) -> DatasetSpec:
         return read_submission(document)
@@ -66,29 +69,31 @@ class SubmitLookups:
 
 
 class OrderLookups:
-    """Implements `commands.Ports`. counts, spec: of a dataset, by its local number."""
+    """Implements `commands.Ports`. counts: of a dataset, by its local number."""
 
-    def __init__(self, conn: apsw.Connection, counts: Counts, spec: Spec) -> None:
+    def __init__(self, conn: apsw.Connection, counts: Counts) -> None:
         self._conn = conn
         self._counts = counts
-        self._spec = spec
 
     def read(self, document: bytes) -> Order:
         return read_command(document)
 
     def target(self, dataset: bytes) -> Target | None:
-        row = orders.dataset_by_id(self._conn, dataset)
-        return None if row is None else Target(row.no, row.name, row.person, ShardID(row.shard))
+        no = tasks.number(self._conn, dataset)
+        if no is None:
+            return None
+        row = tasks.dataset(self._conn, no)
+        return Target(row.no, row.name, row.person, ShardID(row.shard))
 
     def seen(self, order: bytes) -> bool:
-        return orders.command_seen(self._conn, order)
+        return tasks.seen(self._conn, order)
 
     def counts(self, dataset: int) -> dict[str, int]:
         return self._counts(dataset)
 
     def check(self, target: Target, order: Order) -> None:
         """Raise Refusal for an order that names what the dataset does not have."""
-        spec = self._spec(target.no)
+        spec = tasks.spec(self._conn, target.no)
         names = [task.name for task in spec.tasks]
         select = order.args.get("select") or {}
         for name in [*select.get("tasks", ()), *(order.args.get("needs") or {})]:

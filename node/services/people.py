@@ -118,7 +118,8 @@ class People:
                 raise Refusal(
                     "conflict",
                     f"{order.name} is enrolled here with another key",
-                    f"choose another name, or remove the old key first: floe users remove {order.name}",
+                    "choose another name, or remove the old key first: "
+                    f"floe users remove {order.name}",
                 )
         return order
 

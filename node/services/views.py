@@ -1,0 +1,251 @@
+"""What people look at, as JSON values: datasets and their tasks, counts, documents, the site."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from node.model.dataset import DatasetSpec
+from node.services.facts import Rate, SiteFacts
+from node.services.people import Person
+from node.services.refusal import Refusal
+from node.services.watch import Watch
+from node.services.why import DatasetFacts, Dependency, TaskFacts, why_dataset
+from node.store import tasks
+from node.store.tasks import Ambiguous, DatasetRow, NotFound, TaskCounts
+
+T = TypeVar("T")
+Value = dict[str, Any]
+
+
+class Reader(Protocol):
+    """Runs a question with a reading connection in another thread."""
+
+    def __call__(self, fn: Callable[[apsw.Connection], T]) -> Deferred[T]: ...
+
+
+class Running(Protocol):
+    def running(self, task: int) -> int: ...
+
+
+async def asked(read: Reader, fn: Callable[[apsw.Connection], T]) -> T:
+    """The answer to a question about the tables. Raises Refusal for names that mean nothing."""
+    try:
+        return await read(fn)
+    except Ambiguous as error:
+        raise Refusal("conflict", str(error), "name one of them", choices=error.choices) from None
+    except NotFound as error:
+        raise Refusal("not-found", str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One dataset with its tasks, of one snapshot."""
+
+    row: DatasetRow
+    tasks: Sequence[TaskCounts]
+    spec: DatasetSpec
+    heads: Sequence[bytes]
+    sites: Sequence[tuple[bytes, str, int]]
+
+
+def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
+    """Everything that `floe show` needs of a dataset. Raises NotFound, Ambiguous."""
+    row = tasks.find(conn, ref, person)
+    return Whole(
+        row,
+        tasks.task_counts(conn, row.no),
+        tasks.spec(conn, row.no),
+        tasks.order_heads(conn, row.no),
+        tasks.sites(conn, row.no),
+    )
+
+
+class DatasetViews:
+    """Datasets as people see them. now_s: monotonic; wall_ms: the wall clock, for ages."""
+
+    def __init__(
+        self,
+        read: Reader,
+        work: Running,
+        watch: Watch,
+        facts: SiteFacts,
+        rate: Rate,
+        now_s: Callable[[], float],
+        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._read = read
+        self._work = work
+        self._watch = watch
+        self._facts = facts
+        self._rate = rate
+        self._now_s = now_s
+        self._wall_ms = wall_ms
+
+    async def datasets(
+        self, asking: Person, *, mine: bool, limit: int, before: int | None
+    ) -> Value:
+        person = asking.key if mine else None
+        rows = await asked(
+            self._read,
+            lambda conn: [
+                (row, tasks.task_counts(conn, row.no))
+                for row in tasks.datasets(conn, person=person, limit=limit, before=before)
+            ],
+        )
+        listed = [self._listed(row, counted) for row, counted in rows]
+        return {"datasets": listed, "next": rows[-1][0].no if len(rows) == limit else None}
+
+    def _listed(self, row: DatasetRow, counted: Sequence[TaskCounts]) -> Value:
+        shown = self.shown_counts(counted)
+        return {**self._dataset(row, shown), "counts": shown}
+
+    async def dataset(self, asking: Person, ref: str) -> Value:
+        found = await asked(self._read, lambda conn: whole(conn, ref, asking.key))
+        counts = self.shown_counts(found.tasks)
+        return {
+            "dataset": self._dataset(found.row, counts),
+            "counts": counts,
+            "tasks": [self._task(task) for task in found.tasks],
+            "sites": self._sites(found, counts),
+            "eta_s": self._eta_s(found.row.no, counts),
+            "commands": [head.hex() for head in found.heads],
+        }
+
+    async def document(self, asking: Person, ref: str) -> Value:
+        def signed(conn: apsw.Connection) -> tuple[DatasetRow, bytes, bytes, bytes]:
+            row = tasks.find(conn, ref, asking.key)
+            return row, *tasks.document(conn, row.no)
+
+        row, document, signature, key = await asked(self._read, signed)
+        return {
+            "dataset": {"id": row.id.hex(), "name": row.name},
+            "user": row.user,
+            "key": key.hex(),
+            "document": base64.b64encode(document).decode(),
+            "signature": base64.b64encode(signature).decode(),
+        }
+
+    async def wait(
+        self,
+        asking: Person,
+        ref: str,
+        timeout_s: float,
+        when_gone: Callable[[Callable[[], None]], None],
+    ) -> Value:
+        """Once nothing of the dataset can move, or the time is over."""
+        until_s = self._now_s() + timeout_s
+        row = await asked(self._read, lambda conn: tasks.find(conn, ref, asking.key))
+        gone: list[bool] = []
+        when_gone(lambda: gone.append(True))
+        while True:
+            # Listen before the question is asked, so that no change falls between.
+            left_s = max(0.0, until_s - self._now_s())
+            change = Deferred.fromCoroutine(self._watch.change(row.no, left_s, when_gone))
+            counted = await asked(self._read, lambda conn: tasks.task_counts(conn, row.no))
+            done = not any(task.counts.movable for task in counted)
+            if done or left_s == 0 or gone:
+                change.addErrback(lambda _: None)
+                change.cancel()
+                return {**self._named(row), "done": done, "counts": self.shown_counts(counted)}
+            await change
+
+    async def why(self, asking: Person, ref: str) -> Value:
+        found = await asked(self._read, lambda conn: whole(conn, ref, asking.key))
+        counts = self.shown_counts(found.tasks)
+        facts = DatasetFacts(
+            name=found.row.name,
+            counts=counts,
+            tasks=[self._task_facts(found, task) for task in found.tasks],
+            paused=found.row.paused,
+            quarantined=found.row.quarantined,
+            eta_s=self._eta_s(found.row.no, counts),
+            workers=self._facts.workers(),
+        )
+        return {**self._named(found.row), "why": why_dataset(facts).shown()}
+
+    # Pieces
+
+    def shown_counts(self, counted: Sequence[TaskCounts]) -> dict[str, int]:
+        """Counts of a dataset: the sums over its tasks."""
+        total: dict[str, int] = {}
+        for task in counted:
+            for state, count in self._counts(task).items():
+                total[state] = total.get(state, 0) + count
+        return total
+
+    def _counts(self, task: TaskCounts) -> dict[str, int]:
+        return task.counts.shown(self._work.running(task.task))
+
+    def _named(self, row: DatasetRow) -> Value:
+        return {"dataset": {"id": row.id.hex(), "name": row.name}}
+
+    def _dataset(self, row: DatasetRow, counts: Mapping[str, int]) -> Value:
+        state = row.state
+        if state == "open":
+            state = "running" if counts["running"] else "waiting"
+        return {
+            "id": row.id.hex(),
+            "name": row.name,
+            "user": row.user,
+            "group": row.group,
+            "priority": row.priority,
+            "jobs": row.jobs,
+            "state": state,
+            "paused": row.paused,
+            "submitted_ms": row.submitted_ms,
+            "age_s": max(0, self._wall_ms() - row.submitted_ms) // 1000,
+        }
+
+    def _task(self, task: TaskCounts) -> Value:
+        return {
+            "name": task.name,
+            "counts": self._counts(task),
+            "cpu_s": task.cpu_ms / 1000,
+            "wall_s": task.wall_ms / 1000,
+            "gpu_s": task.gpu_ms / 1000,
+            "memory_max": task.memory_kib_max * 1024,
+            "disk_max": task.disk_kib_max * 1024,
+            "wall_s_max": task.wall_ms_max / 1000,
+            "attempts": {
+                "payload": task.payload,
+                "resources": task.resources,
+                "infrastructure": task.infrastructure,
+                "stopped": task.stopped,
+            },
+            "lost_cpu_s": task.lost_cpu_ms / 1000,
+            "duplicate_cpu_s": task.duplicate_cpu_ms / 1000,
+            "needs": dict(task.overrides),
+        }
+
+    def _sites(self, found: Whole, counts: Mapping[str, int]) -> list[Value]:
+        """Sites that own units; with one site all that runs runs there."""
+        alone = len(found.sites) == 1
+        return [
+            {"name": name, "key": key.hex(), "units": units}
+            | ({"running": counts["running"]} if alone else {})
+            for key, name, units in found.sites
+        ]
+
+    def _eta_s(self, dataset: int, counts: Mapping[str, int]) -> float | None:
+        rate = self._rate.units_per_s(dataset)
+        left = counts["running"] + counts["ready"] + counts["waiting"]
+        return round(left / rate, 1) if rate > 0 and left else None
+
+    def _task_facts(self, found: Whole, task: TaskCounts) -> TaskFacts:
+        spec = found.spec.tasks[task.index]
+        by_name = {other.name: other for other in found.tasks}
+        waits = []
+        for after in spec.after:
+            parent = by_name.get(after.task_name) if after.dataset is None else None
+            settled = parent.counts.settled if parent else 0
+            total = parent.counts.units if parent else after.jobs or found.row.jobs
+            state = "settled" if settled >= total else "waiting"
+            waits.append(Dependency(after.text, "", state, settled, total))
+        return TaskFacts(task.name, self._counts(task), spec.needs, waits)
