@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import edge, memory, noop, slowdisk, submit
+from bench import edge, fold, memory, noop, slowdisk, submit
 
 GOALS = {
     "submit_1m_node_ms": "< 20",
@@ -39,6 +39,7 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "api": edge.api,
     "tls": edge.tls,
     "memory": memory.memory,
+    "fold": fold.fold,
     "slowdisk": slowdisk.slow_disk,
 }
 
