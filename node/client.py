@@ -1,7 +1,8 @@
 """HTTPS client of the node's JSON API: pinned certificate, cached login, plain errors.
 
 Standard library only, and no import that a `floe submit` does not need: starting fast is the
-point. One keep-alive connection; after a restart of the node the address is looked up again.
+point. The server is known by its certificate as pilots know it; added are people's login, a new
+look at where the node is after its restart, and bodies that are too large for memory.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import http.client
 import json
 import os
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,8 +21,8 @@ from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from node.home import Home, make_private_folder, write_private
+from pilot.client import WrongCertificate, dial
 
-CONNECT_S_MAX = 10.0
 REPLY_S_MAX = 120.0
 REPLY_BYTES_MAX = 256 * 1024 * 1024
 CHUNK_BYTES = 256 * 1024
@@ -134,30 +134,6 @@ def login_message(site: str, challenge: str) -> bytes:
     return f"icefloe login 1\n{site}\n{challenge}".encode()
 
 
-class _PinnedConnection(http.client.HTTPSConnection):
-    """TLS whose only check is the fingerprint of the certificate that the server shows."""
-
-    def __init__(self, host: str, port: int, fingerprint: str) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        super().__init__(host, port, timeout=CONNECT_S_MAX, context=context)
-        self._fingerprint = fingerprint.lower().replace(":", "")
-
-    def connect(self) -> None:
-        super().connect()
-        assert isinstance(self.sock, ssl.SSLSocket)
-        shown = hashlib.sha256(self.sock.getpeercert(binary_form=True) or b"").hexdigest()
-        if shown != self._fingerprint:
-            self.close()
-            raise Unreachable(
-                f"{self.host}:{self.port} shows another certificate than the one pinned here",
-                f"pinned {self._fingerprint[:16]}…, shown {shown[:16]}…; if the site's certificate "
-                "was replaced on purpose, write its new fingerprint in client.toml",
-            )
-
-
 class Client:
     """Requests to one node in the name of one person.
 
@@ -178,7 +154,7 @@ class Client:
         self._tokens = tokens
         self._wall_s = wall_s
         self._sleep = sleep
-        self._connection: _PinnedConnection | None = None
+        self._connection: http.client.HTTPSConnection | None = None
         self._endpoint: Endpoint | None = None
         self._token = ""
         self._unanswered = False  # a request that changes something may have been taken
@@ -407,13 +383,10 @@ class Client:
                 raise self._unreachable(error, sent) from None
         raise AssertionError("the second turn returns or raises")
 
-    def _connected(self) -> _PinnedConnection:
+    def _connected(self) -> http.client.HTTPSConnection:
         if self._connection is None:
             self._endpoint = endpoint = self._find()
-            host, port = _host_and_port(endpoint.url)
-            connection = _PinnedConnection(host, port, endpoint.fingerprint)
-            connection.connect()
-            self._connection = connection
+            self._connection = _dialled(endpoint)
         return self._connection
 
     def _unreachable(self, error: Exception, sent: bool = False) -> Unreachable:
@@ -465,6 +438,24 @@ def path_of(*parts: str | int) -> str:
 def blob_digest(content: bytes) -> str:
     """The name of a blob: BLAKE2b-256 of its content, hex."""
     return hashlib.blake2b(content, digest_size=32).hexdigest()
+
+
+def _dialled(endpoint: Endpoint) -> http.client.HTTPSConnection:
+    """A connection to the node, by the pilot's way of knowing it. Raises OSError, Unreachable."""
+    host, port = _host_and_port(endpoint.url)
+    try:
+        pinned = bytes.fromhex(endpoint.fingerprint.replace(":", ""))
+        return dial(host, port, pinned)
+    except ValueError:
+        raise Unreachable(
+            f"{endpoint.fingerprint[:80]!r} is no fingerprint", "floe keys show prints it"
+        ) from None
+    except WrongCertificate:
+        raise Unreachable(
+            f"{host}:{port} shows another certificate than the one pinned here",
+            "if the site's certificate was replaced on purpose, pin the new one: floe keys show "
+            "on its machine, then client.toml here",
+        ) from None
 
 
 def _host_and_port(url: str) -> tuple[str, int]:

@@ -44,6 +44,27 @@ def _context() -> ssl.SSLContext:
     return context
 
 
+def dial(
+    host: str, port: int, fingerprint: bytes, context: Optional[ssl.SSLContext] = None
+) -> http.client.HTTPSConnection:
+    """An open connection to the server that shows this certificate, and to no other.
+
+    fingerprint: SHA-256 of the certificate (DER). Raises OSError, WrongCertificate.
+    """
+    connection = http.client.HTTPSConnection(
+        host, port, timeout=CONNECT_S_MAX, context=context or _context()
+    )
+    connection.connect()
+    found = hashlib.sha256(connection.sock.getpeercert(True) or b"").digest()
+    if not hmac.compare_digest(found, fingerprint):
+        connection.close()
+        raise WrongCertificate(
+            "%s:%d shows certificate %s, not the pinned %s"
+            % (host, port, found.hex(), fingerprint.hex())
+        )
+    return connection
+
+
 class Connection:
     """One keep-alive connection to a server known by its certificate; one request at a time.
 
@@ -56,7 +77,7 @@ class Connection:
         self._urls = [_address(url) for url in urls]
         self._fingerprint = bytes.fromhex(fingerprint.replace(":", ""))
         self._context = _context()
-        self._http = None  # type: Optional[http.client.HTTPSConnection]
+        self._http: Optional[http.client.HTTPSConnection] = None
         self._lock = threading.Lock()  # guards _http against close()
 
     def request(
@@ -139,10 +160,10 @@ class Connection:
         return response.status, {k.lower(): v for k, v in response.getheaders()}, answer
 
     def _open(self) -> http.client.HTTPSConnection:
-        fault = None  # type: Optional[Exception]
+        fault: Optional[Exception] = None
         for at, (host, port) in enumerate(self._urls):
             try:
-                connection = self._dial(host, port)
+                connection = dial(host, port, self._fingerprint, self._context)
             except OSError as error:
                 fault = error
                 continue
@@ -151,20 +172,6 @@ class Connection:
                 self._http = connection
             return connection
         raise fault or OSError("no address")
-
-    def _dial(self, host: str, port: int) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(
-            host, port, timeout=CONNECT_S_MAX, context=self._context
-        )
-        connection.connect()
-        found = hashlib.sha256(connection.sock.getpeercert(True) or b"").digest()
-        if not hmac.compare_digest(found, self._fingerprint):
-            connection.close()
-            raise WrongCertificate(
-                "%s:%d shows certificate %s, not the pinned %s"
-                % (host, port, found.hex(), self._fingerprint.hex())
-            )
-        return connection
 
 
 def parse_answer(status: int, answer: bytes) -> Any:
@@ -178,9 +185,7 @@ def parse_answer(status: int, answer: bytes) -> Any:
     if status >= 400:
         error = value.get("error") if isinstance(value, dict) else None
         error = error if isinstance(error, dict) else {}
-        raise Refused(
-            status, str(error.get("code", "")), str(error.get("message", "")), value
-        )
+        raise Refused(status, str(error.get("code", "")), str(error.get("message", "")), value)
     return value
 
 
