@@ -32,6 +32,7 @@ SUCCESS, PAYLOAD, RESOURCES, INFRASTRUCTURE, STOPPED = range(5)
 OUTCOME_OF = {
     "": SUCCESS,
     "exit": PAYLOAD,  # a module's exit status was not among its ok ones
+    "exit-retry": INFRASTRUCTURE,  # ... but among those that the user calls nobody's fault
     "exit-final": PAYLOAD,  # ... and is among those that no retry will mend
     "signal": PAYLOAD,  # a module died of a signal that the pilot did not send
     "output": PAYLOAD,  # a declared output is missing, too many, or outside the scratch folder

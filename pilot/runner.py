@@ -30,6 +30,8 @@ from pilot.program import NotFound, Programs, gpu_variables, shown
 
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 FLUSH_S = 0.1  # rows are told to the pilot at least this often
+_FILE_TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)  # also as a shell tells it
+_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # by the kernel, when memory is short
 SPECS_MAX = 64  # compiled tasks that a runner remembers
 
 Chunk = Dict[str, Any]
@@ -462,15 +464,29 @@ class Runner:
         if status in (rules.get("ok") or [0]):
             unit.exit = 0
             return
-        if status == -signal.SIGXFSZ:
-            over_log = self._log.size() >= unit.limits.log_bytes
-            unit.fail("log" if over_log else "disk", "wrote a file larger than allowed")
+        error = self._limit_behind(unit, status)
+        if error is not None:
+            unit.fail(error, _over_text(error, unit.limits, unit.memory_kib, unit.disk_kib, 0))
         elif status < 0:
             unit.fail("signal", "%s: killed by signal %d" % (argv, -status))
+        elif status in (rules.get("retry") or []):
+            unit.fail("exit-retry")
         elif status in (rules.get("fail") or []):
             unit.fail("exit-final")
         else:
             unit.fail("exit")
+
+    def _limit_behind(self, unit: Unit, status: int) -> Optional[str]:
+        """The limit that a module failed of by itself, between two looks; None if none."""
+        limits = unit.limits
+        unit.disk_kib = max(unit.disk_kib, self._disk_kib())
+        if self._log.size() >= limits.log_bytes:
+            return "log"
+        if unit.disk_kib > limits.disk_kib or status in _FILE_TOO_LARGE:
+            return "disk"
+        if unit.memory_kib > limits.memory_kib and status in _KILLED:
+            return "memory"
+        return None
 
     # --- afterwards ---------------------------------------------------------------------------
 
@@ -576,11 +592,13 @@ def _clear_shared_memory() -> None:
 
 def _over_text(error: str, limits: Limits, memory_kib: int, disk_kib: int, processes: int) -> str:
     if error == "disk":
-        return "used %d MB of disk, %d MB allowed" % (disk_kib // 1000, limits.disk_kib // 1000)
+        return "used %d MB of disk, %d MB allowed" % (_mb(disk_kib), _mb(limits.disk_kib))
     if error == "log":
         return "printed more than %d MB" % (limits.log_bytes // 1000000)
     if memory_kib > limits.memory_kib:
-        return "used %d MB of memory, %d MB allowed" % (
-            memory_kib // 1000, limits.memory_kib // 1000,
-        )  # fmt: skip
+        return "used %d MB of memory, %d MB allowed" % (_mb(memory_kib), _mb(limits.memory_kib))
     return "ran %d processes at once" % processes
+
+
+def _mb(kib: int) -> int:
+    return kib * 1024 // 10**6

@@ -109,6 +109,14 @@ def test_too_many_payload_failures_fail_a_unit_and_block_what_is_behind(site: Si
     assert site.counts(66) == {"blocked": 1}
 
 
+def test_an_exit_that_no_retry_mends_fails_a_unit_at_once(site: Site) -> None:
+    id_ = site.submit(retry_max=5)
+    told = site.results(results(id_, 0, [3], PAYLOAD, error="exit-final", exit=3))
+    assert told == [UnitsFaulted(64, (3,), (PAYLOAD,)), UnitsFailed(64, [3])]
+    site.results(results(id_, 0, [4], PAYLOAD, error="exit", exit=3))
+    assert site.counts() == {"ready": 9, "failed": 1}
+
+
 def test_a_later_success_revises_failed_and_blocked(site: Site) -> None:
     id_ = site.submit(tasks=CHAIN, retry_max=0)
     site.results(results(id_, 0, [3], PAYLOAD))
