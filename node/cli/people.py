@@ -209,15 +209,14 @@ def usage_verb(floe: Floe) -> None:
         print_json(reply)
         return
     rows = [item for item in reply.get("usage") or [] if isinstance(item, dict)]
-    total = sum(float(row.get("seconds") or 0) for row in rows) or 1.0
     table(
         ["USER", "GROUP", ">USED", ">OF ALL"],
         [
             [
                 row.get("user", "?"),
                 row.get("group") or "-",
-                duration(row.get("seconds")),
-                f"{100 * float(row.get('seconds') or 0) / total:.0f} %",
+                duration(row.get("used_s")),
+                f"{100 * float(row.get('share') or 0):.0f} %",
             ]
             for row in rows
         ],

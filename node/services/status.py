@@ -219,6 +219,7 @@ class StatusViews:
         found = await self._read(asked)
         return {
             **found,
+            "bytes": found["database_bytes"] + self._blobs.used_bytes,
             "blobs_bytes": self._blobs.used_bytes,
             "blobs_quota_bytes": self._blobs.quota_bytes,
             "backlog": self._journal.backlog,
@@ -230,6 +231,7 @@ def _pilot(pilot: dict[str, Any]) -> Value:
     offered = pilot["resources"]
     slots = int(offered.get("cpu", 1))
     return {
+        "id": pilot["pilot"],
         "tag": pilot["tag"],
         "state": pilot["state"],
         "host": pilot["host"],
