@@ -1,12 +1,14 @@
 """Package list and entry point; tools are configured in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import setup
 
 setup(
     name="icefloe",
     version="0.1.0",
     description="Very large sets of batch jobs on sites that nobody commands",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.11",

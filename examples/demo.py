@@ -31,9 +31,8 @@ def floe(*arguments: str, check: bool = True, shown: bool = True) -> int:
 def clean() -> None:
     """Take down and remove what an earlier demo left."""
     if (BASE / "home").exists():
-        subprocess.run(
-            [FLOE, "down", "--pilots"], env=ENVIRONMENT, capture_output=True, check=False, timeout=60
-        )
+        argv = [FLOE, "down", "--pilots"]
+        subprocess.run(argv, env=ENVIRONMENT, capture_output=True, check=False, timeout=60)
     shutil.rmtree(BASE, ignore_errors=True)
     BASE.mkdir(parents=True)
 
