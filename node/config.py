@@ -7,7 +7,7 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class Config:
     api: ApiConfig = field(default_factory=ApiConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
+
+    def on_network_home(self) -> Config:
+        """The same, with a home on a network file system allowed."""
+        return replace(self, store=replace(self.store, network_home=True))
 
 
 def _size(value: object) -> int:

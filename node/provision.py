@@ -275,7 +275,7 @@ class Provision:
         await self._work.write(partial(store.submitted, pilot=row.no, job=own.job))
 
     def _settings_of(self, tag: str, token: str, folder: Path) -> Mapping[str, Any]:
-        mine = self._settings
+        mine = self.settings
         found: dict[str, Any] = {
             "urls": list(self._home.urls),
             "fingerprint": self._home.fingerprint,

@@ -6,17 +6,21 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from keys.sshsig import PublicKey
 from node.http import limits
 from node.http.auth import Logins
 from node.http.json import ApiError, field
 from node.http.router import Answer, Call, Reply, Route, Stream
+from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
 from node.services.people import People, Person
+from node.services.status import StatusViews
 from node.services.submit import Submissions
+from node.services.units import UnitViews
+from node.services.views import DatasetViews
 
 Value = Mapping[str, Any]
 
@@ -32,56 +36,6 @@ class Asked:
     after: str = ""
 
 
-class Views(Protocol):
-    """What people look at. Each raises Refusal("not-found") for names that mean nothing here.
-
-    ref: a name, an id's first digits, "last", "user@site:name"; asking: whose names count first.
-    """
-
-    async def datasets(
-        self, asking: Person, *, mine: bool, limit: int, before: int | None
-    ) -> Value: ...
-    async def dataset(self, asking: Person, ref: str) -> Value: ...
-    async def document(self, asking: Person, ref: str) -> Value: ...
-    async def jobs(self, asking: Person, ref: str, asked: Asked) -> Value: ...
-    async def outputs(self, asking: Person, ref: str, asked: Asked) -> Value: ...
-    async def wait(
-        self, asking: Person, ref: str, timeout_s: float, gone: Callable[[Callable[[], None]], None]
-    ) -> Value: ...
-    async def errors(self, asking: Person, ref: str) -> Value: ...
-    async def why(self, asking: Person, ref: str) -> Value: ...
-    async def unit(self, asking: Person, ref: str, job: int, task: str) -> Value: ...
-    async def why_unit(self, asking: Person, ref: str, job: int, task: str) -> Value: ...
-    async def unit_outputs(
-        self, asking: Person, ref: str, job: int, task: str, attempt: int | None
-    ) -> Value: ...
-    async def log(
-        self, asking: Person, ref: str, job: int, task: str, attempt: int | None
-    ) -> bytes:
-        """Digest of the log's blob."""
-
-    async def output(
-        self, asking: Person, ref: str, job: int, task: str, path: str, attempt: int | None
-    ) -> bytes:
-        """Digest of one output."""
-
-    async def status(self) -> Value: ...
-    async def site(self) -> Value: ...
-    async def pilots(self) -> Value: ...
-    async def usage(self) -> Value: ...
-    async def store(self) -> Value: ...
-
-
-class Admin(Protocol):
-    """What an admin may tell the node."""
-
-    async def drain(self, body: Value, asking: Person) -> Value: ...
-    async def limits(self, body: Value, asking: Person) -> Value: ...
-    async def backup(self, body: Value, asking: Person) -> Value: ...
-    async def pilot_token(self, body: Value, asking: Person) -> Value: ...
-    async def shutdown(self, asking: Person) -> Value: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Api:
     """The handlers, with the services that they call."""
@@ -91,9 +45,10 @@ class Api:
     submissions: Submissions
     commands: Commands
     blobs: BlobService
-    views: Views
-    admin: Admin
-    ping_facts: Callable[[], Value]
+    sets: DatasetViews
+    units: UnitViews
+    status: StatusViews
+    admin: AdminOrders
 
     def routes(self) -> list[Route]:
         """Every route of the user API."""
@@ -102,11 +57,11 @@ class Api:
             Route("GET", "/v1/ping", self.ping, login=False),
             Route("POST", "/v1/login", self.login, login=False),
             Route("POST", "/v1/login/answer", self.login_answer, login=False),
-            Route("GET", "/v1/status", self.plain(self.views.status)),
-            Route("GET", "/v1/site", self.plain(self.views.site)),
-            Route("GET", "/v1/pilots", self.plain(self.views.pilots)),
-            Route("GET", "/v1/usage", self.plain(self.views.usage)),
-            Route("GET", "/v1/store", self.plain(self.views.store)),
+            Route("GET", "/v1/status", self.plain(self.status.status)),
+            Route("GET", "/v1/site", self.plain(self.status.site)),
+            Route("GET", "/v1/pilots", self.plain(self.status.pilots)),
+            Route("GET", "/v1/usage", self.plain(self.status.usage)),
+            Route("GET", "/v1/store", self.plain(self.status.store)),
             Route("GET", "/v1/people", self.list_people),
             Route("POST", "/v1/people", self.order_people),
             Route("POST", "/v1/blobs/missing", self.missing_blobs),
@@ -114,15 +69,15 @@ class Api:
             Route("GET", "/v1/datasets", self.list_datasets),
             Route("POST", "/v1/datasets", self.submit),
             Route("POST", "/v1/commands", self.command),
-            Route("GET", dataset, self.of_dataset(self.views.dataset)),
-            Route("GET", f"{dataset}/document", self.of_dataset(self.views.document)),
-            Route("GET", f"{dataset}/errors", self.of_dataset(self.views.errors)),
-            Route("GET", f"{dataset}/why", self.of_dataset(self.views.why)),
-            Route("GET", f"{dataset}/jobs", self.listing(self.views.jobs)),
-            Route("GET", f"{dataset}/outputs", self.listing(self.views.outputs)),
+            Route("GET", dataset, self.of_dataset(self.sets.dataset)),
+            Route("GET", f"{dataset}/document", self.of_dataset(self.sets.document)),
+            Route("GET", f"{dataset}/errors", self.of_dataset(self.units.errors)),
+            Route("GET", f"{dataset}/why", self.of_dataset(self.sets.why)),
+            Route("GET", f"{dataset}/jobs", self.listing(self.units.jobs)),
+            Route("GET", f"{dataset}/outputs", self.listing(self.units.outputs)),
             Route("GET", f"{dataset}/wait", self.wait, long=True),
-            Route("GET", unit, self.of_unit(self.views.unit)),
-            Route("GET", f"{unit}/why", self.of_unit(self.views.why_unit)),
+            Route("GET", unit, self.of_unit(self.units.unit)),
+            Route("GET", f"{unit}/why", self.of_unit(self.units.why_unit)),
             Route("GET", f"{unit}/outputs", self.unit_outputs),
             Route("GET", f"{unit}/log", self.log),
             Route("GET", f"{unit}/output/{{path*}}", self.output),
@@ -178,7 +133,7 @@ class Api:
     # Who is there, and who asks
 
     async def ping(self, call: Call) -> Answer:
-        return Reply(self.ping_facts())
+        return Reply(self.status.ping())
 
     async def login(self, call: Call) -> Answer:
         challenge = self.logins.challenge(field(call.body(), "key", str))
@@ -224,7 +179,7 @@ class Api:
     async def list_datasets(self, call: Call) -> Answer:
         before = call.number("before", 0, 0, 1 << 60)
         return Reply(
-            await self.views.datasets(
+            await self.sets.datasets(
                 _asking(call),
                 mine=call.flag("mine"),
                 limit=call.number("limit", limits.PAGE, 1, limits.PAGE_MAX),
@@ -235,20 +190,20 @@ class Api:
     async def wait(self, call: Call) -> Answer:
         timeout_s = call.seconds("timeout", limits.WAIT_S_MAX, limits.WAIT_S_MAX)
         return Reply(
-            await self.views.wait(_asking(call), call.names["ref"], timeout_s, call.when_gone)
+            await self.sets.wait(_asking(call), call.names["ref"], timeout_s, call.when_gone)
         )
 
     async def unit_outputs(self, call: Call) -> Answer:
-        return Reply(await self.views.unit_outputs(_asking(call), *_unit(call), _attempt(call)))
+        return Reply(await self.units.unit_outputs(_asking(call), *_unit(call), _attempt(call)))
 
     async def log(self, call: Call) -> Answer:
-        digest = await self.views.log(_asking(call), *_unit(call), _attempt(call))
+        digest = await self.units.log(_asking(call), *_unit(call), _attempt(call))
         return await self._blob(digest, "text/plain; charset=utf-8")
 
     async def output(self, call: Call) -> Answer:
         ref, job, task = _unit(call)
         path = call.names["path"]
-        digest = await self.views.output(_asking(call), ref, job, task, path, _attempt(call))
+        digest = await self.units.output(_asking(call), ref, job, task, path, _attempt(call))
         return await self._blob(digest, "application/octet-stream")
 
     async def _blob(self, digest: bytes, kind: str) -> Answer:

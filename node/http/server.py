@@ -355,17 +355,50 @@ def _host_of(address: IAddress) -> str:
     return address.host if isinstance(address, IPv4Address | IPv6Address) else ""
 
 
-class Factory(server.Site):
-    """Builds channels for one root resource."""
+class ErrorResource(resource.Resource):
+    """Answers every request with one error."""
 
-    def __init__(
-        self, root: resource.IResource, gate: Gate, clock: IReactorTime, spool_folder: Path
-    ) -> None:
-        super().__init__(root, reactor=clock, parsePOSTFormSubmission=False)
-        self.gate = gate
+    isLeaf = True
+
+    def __init__(self, make: Callable[[], ApiError]) -> None:
+        super().__init__()
+        self._make = make
+
+    def render(self, request: Any) -> int:
+        reply_error(request, self._make())
+        return server.NOT_DONE_YET
+
+
+class _Closed:
+    """The gate of a node that is still starting."""
+
+    def body_bytes_max(self, method: bytes, path: bytes) -> int:
+        return limits.STRANGER_BODY_BYTES_MAX
+
+    def known(self, authorization: bytes | None, path: bytes) -> bool:
+        return False
+
+
+def _starting() -> ApiError:
+    return ApiError(503, "the node is starting", "try again in a moment")
+
+
+class Factory(server.Site):
+    """Builds channels. Until `open` says what to answer with, every request gets 503."""
+
+    gate: Gate
+
+    def __init__(self, clock: IReactorTime, spool_folder: Path) -> None:
+        super().__init__(ErrorResource(_starting), reactor=clock, parsePOSTFormSubmission=False)
+        self.gate = _Closed()
         self.door = Door(clock)
         self._spool_folder = spool_folder
         self._clock = clock
+
+    def open(self, root: resource.IResource, gate: Gate) -> None:
+        """Answer from `root` from now on."""
+        self.resource = root
+        self.gate = gate
 
     displayTracebacks = False
     noisy = False
@@ -389,20 +422,6 @@ class Factory(server.Site):
     def spool(self) -> IO[bytes]:
         """A nameless file for a large body, on the disk of the home and not in memory."""
         return tempfile.TemporaryFile(dir=self._spool_folder)
-
-
-class ErrorResource(resource.Resource):
-    """Answers every request with one error."""
-
-    isLeaf = True
-
-    def __init__(self, make: Callable[[], ApiError]) -> None:
-        super().__init__()
-        self._make = make
-
-    def render(self, request: Any) -> int:
-        reply_error(request, self._make())
-        return server.NOT_DONE_YET
 
 
 class Root(resource.Resource):

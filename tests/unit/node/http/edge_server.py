@@ -89,7 +89,8 @@ def main(folder: Path) -> None:
     logins = Logins("site", lambda key: Ana(), reactor.seconds, os.urandom)
     root = Root()
     root.putChild(b"v1", Router(ROUTES, logins))
-    factory = Factory(root, Gate(), reactor, folder)
+    factory = Factory(reactor, folder)
+    factory.open(root, Gate())
     certificate = create_api_certificate(folder / "api.pem")
     port = listen(reactor, "127.0.0.1", 0, certificate, factory)
     said = {"port": port.getHost().port, "fingerprint": certificate.fingerprint}

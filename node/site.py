@@ -1,0 +1,418 @@
+"""One site, assembled: the only place that knows every object. Start, stop, and nothing else."""
+
+from __future__ import annotations
+
+import gc
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import apsw
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from federation.ids import SiteID
+from keys.identity import KeyFileError, show
+from node import pilotzip
+from node.config import Config, ConfigError, load
+from node.dispatch import Dispatch
+from node.fold import Fold
+from node.home import Home, HomeError, NodeAddress, make_private_folder, write_private
+from node.http import tls
+from node.http.api import Api
+from node.http.auth import Logins
+from node.http.gate import EdgeGate
+from node.http.json import dump
+from node.http.pilots import PilotApi
+from node.http.router import Router
+from node.http.server import Factory, Root
+from node.lead import Lead
+from node.model.commands import read_command
+from node.model.share import Shares
+from node.model.validate import read_submission
+from node.opening import Opened, first_records, make_undumpable, open_home
+from node.provision import PilotHome, Provision
+from node.services.admin import AdminOrders
+from node.services.blobs import BlobService
+from node.services.commands import Commands
+from node.services.facts import Rate, SiteFacts
+from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
+from node.services.people import People
+from node.services.status import Identity, StatusViews
+from node.services.submit import Submissions
+from node.services.units import UnitViews
+from node.services.views import DatasetViews
+from node.services.watch import Watch
+from node.store import pilots as pilot_rows
+from node.store import tasks
+from node.store.backup import Copied, back_up
+from node.store.blobs import Blobs
+from node.store.database import StoreError
+from node.store.highwater import Standing
+from node.store.writer import Journal, JournalLimits
+from node.work import Work
+from node.work.inputs import Inputs
+from node.work.tables import FoldedTables
+from schedulers.local import Local
+
+log = Logger()
+
+TICK_S = 5.0
+SHARES_S = 60.0  # usage is read anew so often
+SPOOL = "uploads"  # below the run folder: large bodies on their way
+GC_YOUNG = 20_000  # requests leave cycles; the default of 700 would collect at every few of them
+Expected = KeyFileError | ConfigError | HomeError | StoreError | CannotListenError
+
+
+def our_version() -> str:
+    try:
+        return version("icefloe")
+    except PackageNotFoundError:
+        return "0"
+
+
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """The site's memory, open."""
+
+    opened: Opened
+    site: SiteID
+    journal: Journal
+    blobs: Blobs
+    conn: apsw.Connection  # reads in the reactor's thread: short questions only
+    tables: FoldedTables
+
+    def read(self, fn: Callable[[apsw.Connection], Any]) -> Deferred[Any]:
+        """Ask in a reading thread."""
+        return self.opened.database.read(fn)
+
+
+class Site:
+    """A node that runs. `start` and `stop` once each."""
+
+    def __init__(self, reactor: Any, home: Home, config: Config) -> None:
+        self._reactor = reactor
+        self._home = home
+        self._config = config
+        self._undo: list[Callable[[], Any]] = []  # the last first
+
+    async def start(self) -> NodeAddress:
+        """Open the home, bring back what was, listen. On an error everything is undone."""
+        try:
+            return await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def stop(self) -> None:
+        """Write what waits and let go of everything; pilots go on."""
+        while self._undo:
+            try:
+                done = self._undo.pop()()
+                if isinstance(done, Deferred):
+                    await done
+            except Exception:
+                log.failure("stopping: one part failed; going on with the next")
+
+    async def _start(self) -> NodeAddress:
+        opened = open_home(self._home, self._config)
+        self._undo.append(opened.database.close)
+        store = await self._open_store(opened)
+        work = await self._start_work(store)
+        port = self._listen(opened)
+        address = self._address(opened, _number(port))
+        provision = self._provision(work, address)
+        self._serve(store, work, provision, address)
+        provision.start(pilot_rows.live(store.conn))
+        self._undo.append(provision.stop)
+        self._tick(store, work)
+        write_private(self._home.node_json, dump(asdict(address)))
+        self._undo.append(partial(self._home.node_json.unlink, missing_ok=True))
+        return address
+
+    # The store
+
+    async def _open_store(self, opened: Opened) -> _Store:
+        site = SiteID(opened.key.site)
+        journal = Journal(
+            self._reactor,
+            opened.database,
+            opened.key,
+            opened.generation,
+            Fold(site, read_submission, read_command),
+            opened.highwater,
+            bounds=JournalLimits(free_bytes_min=self._config.store.free_bytes_min),
+        )
+        self._undo.append(journal.close)
+        blobs = Blobs(self._home.blobs, quota_bytes=self._config.store.blobs_bytes_max)
+        self._undo.append(blobs.close)
+        conn = opened.database.reader()
+        self._undo.append(conn.close)
+        tables = FoldedTables(conn, site, opened.generation, tasks.spec)
+        if not tables.shards():
+            for record in first_records(
+                self._home, site, self._config.name, our_version(), secrets.token_bytes
+            ):
+                await journal.control(record)
+        return _Store(opened, site, journal, blobs, conn, tables)
+
+    # Work for pilots
+
+    async def _start_work(self, store: _Store) -> Work:
+        shares = Shares()
+        shares.refresh(tasks.usage(store.conn, _today()))
+        inputs = Inputs(store.blobs, store.read, self._home.run / "inputs")
+        work = Work(
+            self._reactor,
+            store.journal,
+            store.tables,
+            Dispatch(shares),
+            inputs,
+            site=store.site,
+            site_name=self._config.name,
+        )
+        lead = Lead(
+            self._reactor,
+            store.site,
+            store.journal,
+            store.tables,
+            store.tables.shards,
+            work.busy,
+        )
+        store.journal.leader = lead.accept
+        store.journal.subscribe(work.changed)
+        store.journal.subscribe(lead.changed)
+        await lead.start()
+        self._undo.append(lead.stop)
+        work.load(store.tables.open_datasets())
+        work.restore(store.conn)
+        self._undo.append(work.stop)
+        return work
+
+    def _provision(self, work: Work, address: NodeAddress) -> Provision:
+        program = self._home.pilots / "pilot.pyz"
+        write_private(program, pilotzip.build())
+        where = PilotHome(
+            folder=self._home.pilots,
+            program=[sys.executable, str(program)],
+            urls=[self._config.api.url or address.api],
+            fingerprint=address.fingerprint,
+            hide=[str(self._home.path)],
+        )
+        return Provision(self._reactor, work, Local(), self._config.local, where)
+
+    # The API
+
+    def _listen(self, opened: Opened) -> IListeningPort:
+        """Take the port, and answer nothing yet; the last one again where the choice is ours."""
+        host, _, text = self._config.api.listen.rpartition(":")
+        before = self._home.address()
+        ports = [int(text)]
+        if not ports[0] and before is not None:
+            ports.insert(0, int(before.api.rpartition(":")[2]))
+        spool = self._home.run / SPOOL
+        make_private_folder(spool)
+        self._factory = Factory(self._reactor, spool)
+        for port in ports:
+            try:
+                listening = tls.listen(
+                    self._reactor, host.strip("[]"), port, opened.certificate, self._factory
+                )
+            except CannotListenError:
+                if port == ports[-1]:
+                    raise
+            else:
+                self._undo.append(listening.stopListening)
+                return listening
+        raise AssertionError("the last port is taken or raises")
+
+    def _address(self, opened: Opened, port: int) -> NodeAddress:
+        host = self._config.api.listen.rpartition(":")[0]
+        reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+        return NodeAddress(
+            pid=os.getpid(),
+            api=f"https://{reached}:{port}",
+            fingerprint=opened.certificate.fingerprint,
+            site=show(opened.key.site),
+            name=self._config.name,
+        )
+
+    def _serve(self, store: _Store, work: Work, provision: Provision, address: NodeAddress) -> None:
+        now_s = self._reactor.seconds
+        watch, rate = Watch(self._reactor), Rate(now_s)
+        table = PeopleTable(store.conn, store.site)
+        people = People(store.site, store.journal, table.read, table.seen)
+        facts = SiteFacts(
+            self._config,
+            self._home.path,
+            work,
+            lambda: provision.starting,
+            lambda: provision.trouble,
+        )
+        for subscriber in (people.changed, watch.changed, rate.changed):
+            store.journal.subscribe(subscriber)
+        self._undo.append(watch.stop)
+        logins = Logins(address.site, people.find, now_s, secrets.token_bytes)
+        people.when_gone(logins.forget)
+        blobs = BlobService(store.blobs, deferToThread)
+        sets = DatasetViews(store.read, work, watch, facts, rate, now_s)
+        status = StatusViews(
+            self._identity(store, address),
+            store.read,
+            store.journal,
+            store.blobs,
+            work,
+            people,
+            facts,
+            rate,
+            now_s,
+        )
+        api = Api(
+            logins=logins,
+            people=people,
+            submissions=Submissions(
+                self._config.name,
+                store.journal,
+                lambda: store.tables.shards()[-1],
+                SubmitLookups(store.conn, blobs, facts.shapes),
+            ),
+            commands=Commands(
+                store.journal,
+                people.name_of,
+                OrderLookups(
+                    store.conn, lambda no: sets.shown_counts(tasks.task_counts(store.conn, no))
+                ),
+            ),
+            blobs=blobs,
+            sets=sets,
+            units=UnitViews(store.read, work, store.blobs, deferToThread, facts, rate),
+            status=status,
+            admin=self._admin(store, work, provision, facts),
+        )
+        root = Root()  # type: ignore[no-untyped-call]
+        root.putChild(b"v1", Router(api.routes(), logins))
+        root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
+        self._factory.open(root, EdgeGate(logins, work.knows))
+
+    def _identity(self, store: _Store, address: NodeAddress) -> Identity:
+        opened = store.opened
+        note = ""
+        if opened.standing in (Standing.RESTORED, Standing.UNBOUND):
+            note = f"running on a copy, under generation {opened.generation}: {opened.why}"
+        return Identity(
+            site=store.site,
+            name=self._config.name,
+            version=our_version(),
+            api=address.api,
+            fingerprint=address.fingerprint,
+            generation=opened.generation,
+            network_home=opened.database.network or "",
+            note=note,
+        )
+
+    def _admin(
+        self, store: _Store, work: Work, provision: Provision, facts: SiteFacts
+    ) -> AdminOrders:
+        def copy(to: Path, keys: bool) -> Deferred[Copied]:
+            return deferToThread(
+                lambda: back_up(self._home.path, to, store.site, store.blobs, with_keys=keys)
+            )
+
+        def expect(tag: str, token: str, count: int) -> Any:
+            return work.arrivals.expect(tag, token, count, "hand")
+
+        return AdminOrders(self._reactor, facts, work, provision, expect, copy, self._reactor.stop)
+
+    # What comes round
+
+    def _tick(self, store: _Store, work: Work) -> None:
+        def refresh_shares() -> None:
+            work.dispatch.shares.refresh(tasks.usage(store.conn, _today()))
+
+        for period_s, act in ((TICK_S, work.tick), (SHARES_S, refresh_shares)):
+            loop = LoopingCall(_guarded, act)
+            loop.clock = self._reactor
+            loop.start(period_s, now=False)
+            self._undo.append(loop.stop)
+
+
+def _guarded(act: Callable[[], None]) -> None:
+    """One failure must not end a loop for good."""
+    try:
+        act()
+    except Exception:
+        log.failure("a regular task failed; it is tried again")
+
+
+def _number(port: IListeningPort) -> int:
+    host: Any = port.getHost()
+    return int(host.port)
+
+
+def _today() -> int:
+    return int(time.time()) // 86_400
+
+
+def run(home: Home, ready: Callable[[], None], *, network_home: bool = False) -> str:
+    """Run a node on `home` until it is told to stop; what kept it from starting, or "".
+
+    ready: called once the API answers.
+    """
+    from twisted.internet import reactor
+
+    ended: list[str] = []
+
+    def failed(error: BaseException) -> None:
+        if isinstance(error, Expected):
+            ended.append(str(error))
+        else:
+            log.failure("the node could not start")
+            ended.append(f"the node could not start: {type(error).__name__}: {error}")
+        reactor.callLater(0, reactor.stop)
+
+    async def begin() -> None:
+        try:
+            config = load(home.config)
+            if network_home:
+                config = config.on_network_home()
+            make_undumpable()
+            site = Site(reactor, home, config)
+            address = await site.start()
+        except BaseException as error:
+            failed(error)
+            return
+        reactor.addSystemEventTrigger(
+            "before", "shutdown", lambda: Deferred.fromCoroutine(site.stop())
+        )
+        _settle_memory()
+        log.info("{name} is up: {api}", name=address.name, api=address.api)
+        ready()
+
+    def start() -> None:
+        hang_up: Any = reactor
+        signal.signal(signal.SIGHUP, lambda *_: hang_up.callFromThread(reactor.stop))
+        Deferred.fromCoroutine(begin())
+
+    reactor.callWhenRunning(start)
+    reactor.run()
+    log.info("the node has stopped")
+    return ended[0] if ended else ""
+
+
+def _settle_memory() -> None:
+    """What is loaded now stays: no later collection needs to look at it."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 10, 20)
