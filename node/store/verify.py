@@ -62,6 +62,7 @@ class Report:
     records: int = 0
     pruned: int = 0  # bodies that are no longer held
     quarantined: int = 0
+    renumbered: bool = False  # a rebuild gave datasets other local numbers: leases were dropped
     root: str = ""  # as kept
     root_again: str = ""  # as folded now
     problems: list[str] = field(default_factory=list)
@@ -258,6 +259,7 @@ def rebuild(writer: apsw.Connection, fold: CheckedFold) -> Check:
     """
     report = Report(root=_root_if_any(fold, writer))
     names, scripts = derived_tables()
+    numbers = _dataset_numbers(writer)
     last = int(writer.execute("SELECT coalesce(max(no), 0) FROM entry").get)
     with writer:
         for name in names:
@@ -267,6 +269,10 @@ def rebuild(writer: apsw.Connection, fold: CheckedFold) -> Check:
         writer.execute("DELETE FROM quarantine")
         yield from _fold_all(writer, fold, last)
         report.root_again = fold.state_root(writer)
+        report.renumbered = not numbers <= _dataset_numbers(writer)
+        if report.renumbered:
+            # Leases name tasks by local number. Their pilots announce what they hold once more.
+            writer.execute("DELETE FROM lease")
     report.feeds = len(Feeds(writer).tips())
     report.entries = int(writer.execute("SELECT count(*) FROM entry").get)
     report.quarantined = int(writer.execute("SELECT count(*) FROM quarantine").get)
@@ -275,6 +281,15 @@ def rebuild(writer: apsw.Connection, fold: CheckedFold) -> Check:
     if report.root and report.root != report.root_again:
         report.add(f"state root was {report.root[:16]} and is {report.root_again[:16]} now")
     return report
+
+
+def _dataset_numbers(connection: apsw.Connection) -> set[tuple[int, bytes]]:
+    """(local number, id) of every dataset; none where the tables are too damaged to tell."""
+    try:
+        rows: list[tuple[Any, ...]] = connection.execute("SELECT no, id FROM dataset").fetchall()
+    except apsw.Error:
+        return set()
+    return {(no, id) for no, id in rows}
 
 
 def _root_if_any(fold: CheckedFold, connection: apsw.Connection) -> str:

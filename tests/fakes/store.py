@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -126,6 +127,13 @@ class Store:
         self.journal.close()
         self.turn()
         self.database.close()
+
+    def abandon(self) -> None:
+        """Let go of a store whose disk is gone, as the kernel does with a dead process."""
+        with contextlib.suppress(Exception):  # every write fails
+            self.database.writer.close(True)
+        assert self.database._lock is not None
+        self.database._lock.release()
 
 
 def a_site(name: str = "desy") -> Site:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 
 import apsw
@@ -38,14 +37,6 @@ def live(home, disk, *, pragma=None):
         heads = store.journal.heads
         acknowledged += [(Lane.CONTROL, heads.control), (Lane.RESULTS, heads.results)]
     return acknowledged, store
-
-
-def abandon(store):
-    """Let go of a store whose disk is gone, as the kernel does with a dead process."""
-    if store is not None:
-        with contextlib.suppress(Exception):  # every write fails
-            store.database.writer.close(True)
-        store.database._lock.release()
 
 
 def check_survivors(home, acknowledged):
@@ -86,7 +77,8 @@ def cut_at(tmp_path, operation, seed, *, pragma=None):
     acknowledged, store = live(home, disk, pragma=pragma)
     left = tmp_path / f"left{operation}-{seed}"
     disk.survivors(left, seed)
-    abandon(store)
+    if store is not None:
+        store.abandon()
     disk.close()
     try:
         check_survivors(left, acknowledged)
