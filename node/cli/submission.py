@@ -31,8 +31,10 @@ from node.client import Client, Json, Refused, path_of
 
 if TYPE_CHECKING:
     from node.model.document import Draft, Submission
+    from node.model.problems import Invalid
     from node.model.rules import Foreign
 
+NOTHING_SUBMITTED = "nothing was submitted"
 MISSING_DIGESTS_MAX = 5000  # asked at once
 BIG_UPLOAD_BYTES = 4_000_000  # from here on an upload shows its progress
 
@@ -51,19 +53,21 @@ class Source:
         }
 
 
-def load(source: Source) -> Draft:
-    """The description, checked. Raises Problems with everything that is wrong with it."""
+def load(source: Source, outcome: str = "") -> Draft:
+    """The description as read. Raises Problems where it cannot be parsed at all."""
     from node.model.problems import Invalid
 
     try:
         return _load(source)
     except Invalid as error:
-        raise problems(error) from None
+        raise problems(error, outcome) from None
 
 
-def problems(error: Any) -> Problems:
-    first = str(error).partition("\n")[0]
-    return Problems(first, [problem.json() for problem in error.errors])
+def problems(error: Invalid, outcome: str = "") -> Problems:
+    """What is wrong with a description, as a failure; outcome: what it means for the command."""
+    count = plural(len(error.errors), "problem")
+    told = ", ".join(word for word in (f"{error.source}: {count}", outcome) if word)
+    return Problems(told, [problem.json() for problem in error.errors])
 
 
 def _load(source: Source) -> Draft:
@@ -167,7 +171,7 @@ def build(draft: Draft, client: Client | None) -> Submission:
     try:
         return draft.build(None if client is None else partial(look_up, client))
     except Invalid as error:
-        raise problems(error) from None
+        raise problems(error, NOTHING_SUBMITTED) from None
 
 
 def rehearsed(draft: Draft) -> Submission:

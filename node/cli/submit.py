@@ -111,7 +111,7 @@ def submit_verb(
     if print_only:
         say(submission.printed(source))
         return
-    draft = submission.load(source)
+    draft = submission.load(source, submission.NOTHING_SUBMITTED)
     submission.submit(floe, draft)
 
 

@@ -121,7 +121,7 @@ def _tasks(reply: Mapping[str, Any]) -> RenderableType:
 def _sites(reply: Mapping[str, Any]) -> str:
     words = []
     for site in reply.get("sites") or []:
-        if isinstance(site, dict) and site.get("name"):
+        if isinstance(site, dict) and site.get("name") and site.get("running"):
             words.append(f"{harmless(site['name'])} {_int(site.get('running')):,} running")
     return " · ".join(words)
 
