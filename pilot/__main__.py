@@ -20,6 +20,7 @@ def main() -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     log = logging.getLogger("pilot")
+    isolate.adopt_orphans()
     isolate.undumpable()
     try:
         settings = config.read(sys.argv[1])

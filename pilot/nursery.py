@@ -316,7 +316,8 @@ def _enter(folder: str, work_dir: str, hide: List[str], alone: bool) -> int:
     else:
         isolate.adopt_orphans()
     isolate.drop_capabilities()
-    isolate.die_with_parent()
+    # Process 1 of a namespace takes everything with it. Otherwise the runner has to see to that.
+    isolate.die_with_parent(signal.SIGKILL if alone else signal.SIGTERM)
     isolate.undumpable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)

@@ -124,8 +124,8 @@ class Runner:
         self._poll.register(pilot, select.POLLIN)
         self._wake = _wake_on_child()
         self._poll.register(self._wake, select.POLLIN)
-        # With vfork a child's peak memory counts ours as its own until it is more.
-        self._own_kib = 0
+        if not alone:  # as process 1 we are deaf to signals from inside, unless we listen
+            signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def serve(self) -> None:
         """Run chunks until the pilot is gone. Whatever happens, nothing of a unit stays alive."""
@@ -138,7 +138,11 @@ class Runner:
         except PilotGone:
             pass
         finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._processes.end()
+
+    def _on_sigterm(self, number: int, frame: Any) -> None:
+        raise PilotGone()  # the nursery died (see nursery.py); `serve` ends the unit
 
     # --- talking to the pilot -----------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import stat
 import urllib.error
 import urllib.request
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pilot import folders
 from pilot.folders import Tick
@@ -165,7 +165,9 @@ class Outputs:
             try:
                 self._take(name, entry.get("to") or [])
             except OSError as fault:
-                raise _disk_or("output-store", fault) from fault
+                short = fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+                error = "output-store" if short else "output"
+                raise Failed(error, "%s: %s" % (name, fault.strerror)) from fault
 
     def _take(self, name: str, urls: Sequence[str]) -> None:
         path = os.path.realpath(os.path.join(self._scratch, name))
@@ -187,7 +189,7 @@ class Outputs:
                     self._keep(path, fd, digest, size)
             for url in urls:
                 os.lseek(fd, 0, os.SEEK_SET)
-                deliver(fd, url, self._tick)
+                deliver(fd, url + quote(name) if url.endswith("/") else url, self._tick)
         finally:
             os.close(fd)
         self._found[name] = (digest, size, stat.S_IMODE(status.st_mode) & 0o777)

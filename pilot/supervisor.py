@@ -18,6 +18,7 @@ from pilot.link import Link
 from pilot.loop import Held, Loop, Resources, Start
 from pilot.messages import Deframer, Row, frame
 from pilot.nursery import Nursery
+from pilot.processes import Processes
 
 REPORT_EVERY_S = 0.1  # at most so many reports, while results come in
 RUNNING_TOLD_S = 1.0  # a unit that began to run is in a report so soon
@@ -109,6 +110,7 @@ class Pilot:
         finally:
             self._link.close()
             self._nursery.close()
+            Processes(alone=False).end()  # what a nursery that was killed left to us
             for name in ("slots", "cache", "outbox", "probe"):
                 shutil.rmtree(self._folder(name), ignore_errors=True)
         return self.status
@@ -179,8 +181,10 @@ class Pilot:
             try:
                 slot = self._new_runner(start.slot)
             except OSError as fault:
-                _log.error("no runner can be started: %s", fault)
-                self._lose_runner(start.slot)
+                self.status = 1
+                for lost in self._loop.slot_lost(start.slot):
+                    self._returned.append([lost.lease, [lost.job]])
+                self._leave("no runner can be started: %s" % fault)
                 return
         data = b""
         if start.spec not in slot.specs:
@@ -283,7 +287,7 @@ class Pilot:
 
     def _on_polled(self, answer: Dict[str, Any]) -> None:
         self._heard_s = time.monotonic()
-        work = answer.get("work") or []
+        work = sorted(answer.get("work") or [], key=lambda item: int(item["lease"]))
         if work:
             if self._leaving_at_s is not None or self._loop.draining:
                 self._returned.extend(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,28 @@ def _namespaces_work() -> bool:
         capture_output=True,
     )
     return tried.returncode == 0
+
+
+def processes_with(text: str) -> list[int]:
+    """Living processes whose command line or environment has a text."""
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdigit() or int(name) == os.getpid():
+            continue
+        try:
+            words = Path(f"/proc/{name}/cmdline").read_bytes()
+            state = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if text.encode() in words and state not in "ZX":
+            found.append(int(name))
+    return found
+
+
+def gone(text: str, timeout_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while processes_with(text):
+        if time.monotonic() > deadline:
+            return False
+        os.sched_yield()
+    return True

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pilot.processes import children_of
 from tests.fakes.pilot_server import PilotServer, task
-from tests.unit.pilot.conftest import Launch
+from tests.unit.pilot.conftest import ROOT, Launch, gone, processes_with
+
+OLDEST = Path.home() / ".pyenv/versions/3.6.15/bin/python"
 
 
 def test_a_unit_runs_and_its_result_arrives(
@@ -18,3 +32,358 @@ def test_a_unit_runs_and_its_result_arrives(
     assert pilot.end() == 0
     assert server.state.left
     assert list(pilot.work.iterdir()) == []
+
+
+def test_the_oldest_python_runs_units_too(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    if not OLDEST.exists():
+        pytest.skip("no Python 3.6 here")
+    pilot = launch(python=str(OLDEST), isolation=isolation)
+    server.add(task(["sh", "-c", "echo $FLOE_JOB"]), jobs=range(30))
+    server.until(lambda state: len(state.rows) == 30)
+    assert {row["outcome"] for row in server.state.rows} == {0}
+    assert pilot.end() == 0
+
+
+def test_many_units_each_get_a_scratch_folder_and_group_of_their_own(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    launch(isolation=isolation)
+    script = (
+        'test -z "$(ls -A)"; touch mine; test "$(ps -o pgid= -p $$ | tr -d " ")" = $$; '
+        "test $(ulimit -c) = 0; echo $FLOE_JOB"
+    )
+    server.add(task({"script": script}), jobs=range(200))
+    server.until(lambda state: len(state.rows) == 200)
+    assert {row["error"] for row in server.state.rows} == {""}
+    for row in server.state.rows:
+        assert server.log(row) == b"%d\n" % row["job"]
+
+
+def test_two_units_run_side_by_side(server: PilotServer, launch: Launch, tmp_path: Path) -> None:
+    launch()
+    meet = tmp_path / "meet"
+    meet.mkdir()
+    script = f"touch {meet}/$FLOE_JOB; until [ $(ls {meet} | wc -l) = 2 ]; do sleep 0.01; done"
+    server.add(task({"script": script}, needs={"time_s": 20}), jobs=[0, 1])
+    assert server.result(0)["outcome"] == server.result(1)["outcome"] == 0
+
+
+def test_units_that_do_not_fit_together_run_one_after_another(
+    server: PilotServer, launch: Launch, tmp_path: Path
+) -> None:
+    launch(memory_bytes=1_000_000_000)
+    script = f"mkdir {tmp_path}/alone; sleep 0.1; rmdir {tmp_path}/alone"
+    server.add(task({"script": script}, needs={"memory_bytes": 600_000_000}), jobs=range(4))
+    server.until(lambda state: len(state.rows) == 4)
+    assert {row["error"] for row in server.state.rows} == {""}
+
+
+def test_files_inputs_and_outputs_travel(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    launch(isolation=isolation)
+    program, big, small = (
+        b"#!/bin/sh\ncp big copy; cat in/small; echo made > m.txt\n",
+        b"b" * 3_000_000,
+        b"s",
+    )
+    spec = task(
+        ["./run.sh"],
+        files=[
+            {"to": "run.sh", "digest": server.put(program), "size": len(program), "mode": 0o755}
+        ],
+        outputs=[{"path": "*.txt"}, {"path": "copy"}, {"path": "no-such", "optional": True}],
+    )
+    inputs = [
+        ["big", server.put(big), len(big), 0o644],
+        ["in/small", server.put(small), len(small), 0o600],
+    ]
+    server.add(spec, jobs=[5], inputs={"5": inputs})
+    row = server.result(5)
+    assert row["error"] == "", row
+    assert server.log(row) == small
+    assert server.outputs(row) == {"m.txt": b"made\n", "copy": big}
+    told = sorted([local, digest] for local, digest, _, _ in inputs)
+    text = json.dumps(told, separators=(",", ":")).encode()
+    assert row["inputs"] == hashlib.blake2b(text, digest_size=32).hexdigest()
+
+
+def test_a_missing_output_fails_the_unit_and_names_it(server: PilotServer, launch: Launch) -> None:
+    launch()
+    server.add(task(["true"], outputs=[{"path": "result.npz"}]))
+    row = server.result()
+    assert (row["outcome"], row["error"], row["tail"]) == (1, "output", "result.npz was not made")
+
+
+def test_url_inputs_and_outputs(server: PilotServer, launch: Launch, tmp_path: Path) -> None:
+    launch()
+    (tmp_path / "given").write_text("given")
+    spec = task(
+        {"script": "cat a.txt b.txt > out; test ! -e c.txt"},
+        inputs=[
+            {"local": "a.txt", "from": f"file://{tmp_path}/given"},
+            {"local": "b.txt", "from": f"file://{tmp_path}/given", "optional": True},
+            {"local": "c.txt", "from": f"file://{tmp_path}/nothing", "optional": True},
+        ],
+        outputs=[{"path": "out", "to": [f"file://{tmp_path}/kept/{{job}}.txt"]}],
+    )
+    server.add(spec, jobs=[8])
+    assert server.result(8)["error"] == ""
+    assert (tmp_path / "kept" / "8.txt").read_text() == "givengiven"
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["8.txt"]
+
+
+def test_an_input_that_is_not_there_is_a_failure_of_the_payload(
+    server: PilotServer, launch: Launch, tmp_path: Path
+) -> None:
+    launch()
+    missing = {"local": "a.txt", "from": f"file://{tmp_path}/nothing"}
+    server.add(task(["true"], inputs=[missing]))
+    row = server.result()
+    assert (row["outcome"], row["error"]) == (1, "input")
+    assert "nothing: No such file" in row["tail"]
+
+
+def test_a_blob_that_the_site_lacks_is_no_failure_of_the_payload(
+    server: PilotServer, launch: Launch
+) -> None:
+    launch()
+    server.add(task(["true"]), inputs={"0": [["x", "ab" * 32, 1, 0o644]]})
+    row = server.result()
+    assert (row["outcome"], row["error"]) == (3, "input-fetch")
+
+
+def test_modules_run_in_order_and_the_first_failure_ends_the_unit(
+    server: PilotServer, launch: Launch
+) -> None:
+    launch()
+    server.add(
+        task(
+            {"run": ["cat", "a.json"], "write": {"a.json": {"seed": "{20 + job}"}}, "stdout": "b"},
+            {"script": "cat b; exit 2", "exit": {"ok": [0, 2], "retry": [], "fail": []}},
+            {"script": "exit 7"},
+            {"script": "echo never"},
+        ),
+        jobs=[3],
+    )
+    row = server.result(3)
+    assert (row["outcome"], row["error"], row["exit"]) == (1, "exit", 7)
+    assert server.log(row) == b'{"seed": 23}\n'
+
+
+def test_environment_wrap_setup_and_stdin(
+    server: PilotServer, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEPT_ONE", "kept")
+    monkeypatch.setenv("NOT_KEPT", "secret")
+    launch()
+    env = {"setup": "SET=up; export SET", "wrap": ["env", "W=rapped"], "vars": {"V": "v{job}"}}
+    script = 'cat; echo $SET $W $V $KEPT_ONE ${NOT_KEPT:-none} "$FLOE_P_text" $FLOE_ATTEMPT'
+    server.add(
+        task(
+            {"script": script, "stdin": "in", "write": {"in": "read\n"}},
+            env={**env, "keep": ["KEPT_*"]},
+            params={"text": "a  b"},
+        ),
+        jobs=[6],
+        attempts={"6": 4},
+    )
+    assert server.log(server.result(6)) == b"read\nup rapped v6 kept none a  b 4\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "text"),
+    [
+        (["no-such-program"], 127, "no program 'no-such-program' in PATH"),
+        (["./gone"], 127, "no such program: ./gone"),
+        (["/etc/passwd"], 126, "not executable: /etc/passwd"),
+    ],
+)
+def test_a_program_that_cannot_start_is_named(
+    server: PilotServer, launch: Launch, argv: list[str], status: int, text: str
+) -> None:
+    launch()
+    server.add(task(argv))
+    row = server.result()
+    assert (row["outcome"], row["error"], row["exit"]) == (1, "spawn", status)
+    assert text in row["tail"]
+
+
+def test_time_memory_and_disk_are_measured(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    launch(isolation=isolation)
+    burn = (
+        "x = b'x' * 120_000_000; open('f', 'wb').write(x[:20_000_000]); [0 for _ in range(10**7)]"
+    )
+    server.add(
+        task(
+            ["python3", "-c", f"import time; {burn}; time.sleep(0.3)"],
+            needs={"memory_bytes": 10**9},
+        )
+    )
+    row = server.result()
+    assert row["outcome"] == 0, row
+    assert row["wall_ms"] >= 300
+    assert 50 <= row["cpu_ms"] <= row["wall_ms"] + 200
+    assert 110_000 < row["memory_kib"] < 300_000
+    assert 19_000 < row["disk_kib"] < 30_000
+
+
+# --- coming and going -----------------------------------------------------------------------------
+
+
+def test_sigterm_evicts_what_runs_and_hands_back_what_waits(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    pilot = launch(isolation=isolation)
+    server.add(task({"script": "echo began; exec sleep 1000"}), jobs=range(100))
+    server.until(lambda state: len(state.running) == 2)
+    assert pilot.end() == 0
+    rows = {row["job"]: row for row in server.state.rows}
+    assert {row["error"] for row in rows.values()} == {"evicted"}
+    assert {row["outcome"] for row in rows.values()} == {3}
+    assert len(rows) == 2
+    assert server.state.left
+    assert all(not lease.left for lease in server.state.leases.values())
+    assert list(pilot.work.iterdir()) == []
+
+
+def test_sigterm_is_told_in_time_though_a_payload_is_deaf(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    pilot = launch(isolation=isolation, grace_s=3)
+    server.add(task({"script": "trap '' TERM; while :; do sleep 0.1; done"}))
+    server.until(lambda state: state.running)
+    began = time.monotonic()
+    pilot.end()
+    assert time.monotonic() - began < 3.5
+    assert server.state.rows[-1]["error"] == "evicted"
+
+
+@pytest.mark.parametrize("victim", ["pilot", "nursery"])
+def test_no_payload_outlives_a_killed_pilot(
+    server: PilotServer, launch: Launch, isolation: str, victim: str
+) -> None:
+    mark = f"97001.{os.getpid()}"
+    pilot = launch(isolation=isolation)
+    script = f"(setsid sleep {mark} &) ; trap '' TERM; sleep {mark} & sleep {mark}"
+    server.add(task({"script": script}), jobs=[0, 1])
+    server.until(lambda state: len(state.running) == 2)
+    assert len(processes_with(mark)) == 8
+    if victim == "pilot":
+        pilot.end(signal.SIGKILL)
+    else:
+        (nursery,) = children_of(pilot.process.pid)
+        os.kill(nursery, signal.SIGKILL)
+    assert gone(mark)
+
+
+def test_work_goes_on_while_the_node_is_away(server: PilotServer, launch: Launch) -> None:
+    launch()
+    server.add(task({"script": "sleep 0.5; echo $FLOE_JOB"}), jobs=range(4))
+    server.until(lambda state: state.running)
+    server.down = True
+    time.sleep(1.0)
+    assert len(server.state.rows) < 4
+    server.down = False
+    server.until(lambda state: len(state.rows) == 4)
+    assert {row["error"] for row in server.state.rows} == {""}
+    server.add(task(["true"]), jobs=[9])
+    assert server.result(9)["outcome"] == 0
+
+
+def test_a_node_that_forgot_the_session_is_told_what_is_held(
+    server: PilotServer, launch: Launch
+) -> None:
+    launch()
+    server.add(task({"script": "sleep 1.5"}), jobs=range(2))
+    server.until(lambda state: len(state.running) == 2)
+    old, server.state.session = server.state.session, "forgotten"
+    server.until(lambda state: len(state.announced) == 2)
+    assert server.state.announced[1]["session"] == old
+    held = {lease: set(jobs) for lease, jobs in server.state.announced[1]["holding"]}
+    assert sum(len(jobs) for jobs in held.values()) == 2
+    server.until(lambda state: len(state.rows) == 2)
+
+
+def test_a_stop_order_reaches_a_running_unit_and_spares_the_others(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    launch(isolation=isolation)
+    server.add(task({"script": "sleep 2; echo done"}), jobs=[0, 1])
+    server.until(lambda state: len(state.running) == 2)
+    lease, job, _ = server.state.running[0]
+    server.order({"order": "stop", "lease": lease, "jobs": [job], "why": "cancel"})
+    row = server.result(job)
+    assert (row["outcome"], row["error"]) == (4, "cancelled")
+    assert row["wall_ms"] < 1900
+    assert server.result(1 - job)["outcome"] == 0
+
+
+def test_a_stop_order_drops_units_that_wait(server: PilotServer, launch: Launch) -> None:
+    launch(cpu=1)
+    server.add(task({"script": "sleep 3"}), jobs=range(3))
+    server.until(lambda state: state.running)
+    for lease in list(server.state.leases):
+        server.order({"order": "stop", "lease": lease, "jobs": None, "why": "cancel"})
+    server.until(lambda state: all(not lease.left for lease in state.leases.values()))
+    told = {row["job"] for row in server.state.rows if row["error"] == "cancelled"}
+    assert told == {0}
+
+
+def test_drain_finishes_what_runs_and_leaves(server: PilotServer, launch: Launch) -> None:
+    pilot = launch(cpu=1)
+    server.add(task({"script": "sleep 2"}), jobs=range(5))
+    server.until(lambda state: state.running)
+    server.order({"order": "drain"})
+    assert pilot.process.wait(20) == 0
+    assert [row["error"] for row in server.state.rows] == [""]
+    assert all(not lease.left for lease in server.state.leases.values())
+
+
+def test_a_pilot_without_work_leaves_after_a_while(server: PilotServer, launch: Launch) -> None:
+    pilot = launch(idle_s=0.5)
+    assert pilot.process.wait(20) == 0
+    assert server.state.left
+
+
+def test_units_longer_than_the_time_left_are_given_back(
+    server: PilotServer, launch: Launch
+) -> None:
+    launch(lifetime_s=30)
+    server.add(task(["true"], needs={"time_s": 3600}), jobs=[1])
+    server.until(lambda state: state.returned)
+    assert server.state.rows == []
+
+
+def test_a_token_that_is_not_taken_ends_the_pilot(server: PilotServer, launch: Launch) -> None:
+    pilot = launch(token="stolen")
+    assert pilot.process.wait(20) == 1
+    assert "not a token of this site" in pilot.log()
+    assert "stolen" not in pilot.log()
+
+
+def test_a_server_with_another_certificate_gets_nothing(
+    server: PilotServer, launch: Launch
+) -> None:
+    pilot = launch(fingerprint="00" * 32)
+    deadline = time.monotonic() + 10
+    while "not the pinned" not in pilot.log():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert server.state.requests == 0
+    pilot.end()
+
+
+def test_settings_that_others_can_read_are_refused(launch: Launch, tmp_path: Path) -> None:
+    settings = tmp_path / "open.json"
+    settings.write_text("{}")
+    settings.chmod(0o644)
+    done = subprocess.run(
+        [sys.executable, "-m", "pilot", str(settings)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 2
+    assert "chmod 600" in done.stderr
