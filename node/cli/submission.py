@@ -116,7 +116,7 @@ def printed(source: Source) -> str:
 
     if source.argv is None:
         raise click.UsageError('--print goes with a command after "--"')
-    load(source)
+    rehearsed(load(source))  # so that nothing wrong is printed
     return str(as_toml(compiled(source))).rstrip()
 
 
