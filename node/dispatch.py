@@ -2,8 +2,9 @@
 
 A pilot offers what it has; `take` answers with ranges of jobs of single tasks. Units that can start
 at once must fit into what is free. Beyond that a pilot may queue more of a task whose units are
-known to be short, so that it never waits for the network between two of them; long units are
-never parked behind others while another pilot may come for them.
+known to be short, so that it never waits for the network between two of them, and behind short
+ones a first few of a task that nobody knows yet. Long units are never parked behind others while
+another pilot may come for them.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Offer:
     free: Room
     whole: Room
     units_max: int
+    brisk: bool = False  # all that it has now is known to be short
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Dispatch:
                 break
             rivals = len(self.ready.active) - len(useless)
             turn = left if rivals == 1 else max(1, min(left, offer.units_max // (rivals * TURNS)))
-            pick, at_once = self._pick(account, free, offer.whole, turn)
+            pick, at_once = self._pick(account, free, offer, turn)
             if pick is None:
                 useless.add(account)
                 continue
@@ -130,13 +132,13 @@ class Dispatch:
         return min(rest, key=self.shares.standing, default=None)
 
     def _pick(
-        self, account: Account, free: Room, whole: Room, units_max: int
+        self, account: Account, free: Room, offer: Offer, units_max: int
     ) -> tuple[Pick | None, int]:
         """The account's first units that suit; and how many of them can start at once."""
         for state in self.ready.active[account]:
             for task, needs in _in_order(state):
                 at_once = free.units(needs)
-                fit = at_once + _queueable(task, needs, whole, at_once)
+                fit = at_once + _queueable(task, needs, offer)
                 if fit <= 0:
                     continue
                 flat = self.ready.take(task, needs, min(units_max, fit))
@@ -162,11 +164,13 @@ def _in_order(state: DatasetState) -> Iterator[tuple[TaskState, Needs]]:
         yield task, needs
 
 
-def _queueable(task: TaskState, needs: Needs, whole: Room, at_once: int) -> int:
+def _queueable(task: TaskState, needs: Needs, offer: Offer) -> int:
     """How many units a pilot may hold beyond those that start at once."""
-    if task.wall_s is None or task.wall_s > QUEUE_WALL_S_MAX:
+    slots = offer.whole.units(needs)
+    if task.wall_s is None:
+        return slots if offer.brisk and not task.leased else 0
+    if task.wall_s > QUEUE_WALL_S_MAX:
         return 0
-    slots = whole.units(needs)
     return slots * max(1, int(QUEUE_S_MAX / max(task.wall_s, 1e-3)))
 
 

@@ -19,6 +19,8 @@ from node.work.sessions import Lease, Parked, Session, Sessions, Stop
 
 _log = Logger()
 
+BRISK_S = 1.0  # units that take no longer do not hold up one that waits behind them
+
 
 @dataclass(slots=True, eq=False)
 class Leases:
@@ -174,11 +176,14 @@ class Leases:
 def _as_of_now(session: Session, offer: Offer) -> Offer:
     """The offer with what became free since the poll came, as far as reports tell."""
     free = session.whole
+    brisk = bool(session.leases)
     for lease in session.leases.values():
         free = free.less(lease.needs, len(lease.left))
+        wall_s = lease.task.wall_s
+        brisk = brisk and wall_s is not None and wall_s <= BRISK_S
     if free.cpu <= 0:
-        return offer  # units wait there: only the pilot knows what runs
-    return Offer(replace(free, time_left_s=offer.free.time_left_s), offer.whole, offer.units_max)
+        return replace(offer, brisk=brisk)  # units wait there: only the pilot knows what runs
+    return replace(offer, free=replace(free, time_left_s=offer.free.time_left_s), brisk=brisk)
 
 
 def _write(rows: list[store.LeaseRow], gone: list[int], conn: apsw.Connection) -> None:

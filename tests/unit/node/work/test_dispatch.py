@@ -169,6 +169,14 @@ def test_only_short_units_are_queued_at_a_pilot() -> None:
     assert made.take(Offer(full, ROOM, 50)) == []
 
 
+def test_a_few_units_of_an_unknown_task_may_wait_behind_short_ones() -> None:
+    full = replace(ROOM, cpu=0)
+    made = dispatch(dataset(1, task(64)))
+    brisk = Offer(full, ROOM, 50, brisk=True)
+    assert sum(pick.units for pick in made.take(brisk)) == ROOM.cpu
+    assert made.take(brisk) == []
+
+
 def test_paused_units_stay_and_go_on_when_resumed() -> None:
     made = dispatch(dataset(1, task(64), paused=True))
     assert taken(made, 1) == []
