@@ -52,7 +52,8 @@ def headline(reply: Mapping[str, Any]) -> str:
         f"{harmless(dataset.get('state', ''))} {_age(dataset, counts)}".strip(),
         f"{bar(fraction)} {_percent(fraction)}",
     ]
-    if isinstance(reply.get("eta_s"), int | float) and not nothing_moves(counts):
+    moving = not dataset.get("paused") and not nothing_moves(counts)
+    if isinstance(reply.get("eta_s"), int | float) and moving:
         words.append(f"ETA {duration(reply['eta_s'])}")
     return "  ".join(word for word in words if word)
 

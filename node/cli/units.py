@@ -6,6 +6,7 @@ import codecs
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def _show_unit(floe: Floe, client: Client, name: Name) -> None:
         print_json(reply)
         return
     unit = reply.get("unit") or {}
+    name = replace(name, dataset=str(unit.get("dataset") or name.dataset))
     heading = styled(unit_text(name), "bold")
     heading.append("  ").append_text(state(unit.get("state", "?")))
     live = reply.get("live")

@@ -37,7 +37,7 @@ def verify_verb(floe: Floe) -> int:
 
 def _print_report(result: dict[str, Any]) -> None:
     counted = [("feed", "feeds"), ("entry", "entries"), ("record", "records")]
-    words = [plural(int(result.get(many) or 0), one, many) for one, many in counted]
+    words = [plural(int(result[many]), one, many) for one, many in counted if result.get(many)]
     say("  ".join(words))
     say(f"state root  {result.get('root') or 'none'}")
     if result.get("root_again") != result.get("root"):

@@ -167,11 +167,15 @@ class _Watcher:
 
         from node.cli.output import console
 
-        with Live(self._picture(), console=console(), auto_refresh=False) as live:
-            while not self._done():
-                slow = time.monotonic() - self._began_s > 60
-                self._next(WATCH_S_LATER if slow else WATCH_S)
-                live.update(self._picture(), refresh=True)
+        try:
+            with Live(self._picture(), console=console(), auto_refresh=False) as live:
+                while not self._done():
+                    slow = time.monotonic() - self._began_s > 60
+                    self._next(WATCH_S_LATER if slow else WATCH_S)
+                    live.update(self._picture(), refresh=True)
+        except KeyboardInterrupt:
+            note("it goes on; look again with floe watch")
+            raise
         return ended_status(counts_of(self._reply))
 
     def _picture(self) -> Any:
