@@ -76,9 +76,9 @@ class Lines:
 
 def begin(write: Write, *, form: Callable[[Mapping[str, Any]], str] = as_line) -> None:
     """Send everything from `info` up to `write`, once a process."""
-    observer = FilteringLogObserver(
-        Lines(write, form), [LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)]
-    )
+    wanted = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
+    wanted.setLogLevelForNamespace("log_legacy", LogLevel.warn)  # "Factory starting on 12345"
+    observer = FilteringLogObserver(Lines(write, form), [wanted])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 

@@ -52,14 +52,18 @@ class ApiError(Exception):
         return {"schema": SCHEMA, "error": {**error, **self.fields}}
 
 
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
+# json.loads and json.dumps make a new one of these at every call that has options.
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+
 def dump(value: object) -> bytes:
     """Compact UTF-8 JSON with a newline, so that `curl` output reads well."""
-    return (
-        json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode(
-            "utf-8", "backslashreplace"
-        )
-        + b"\n"
-    )
+    return _ENCODER.encode(value).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def load(body: bytes) -> Any:
@@ -68,7 +72,7 @@ def load(body: bytes) -> Any:
     Refuses what Python would let through: NaN, integers without end, deep nesting.
     """
     try:
-        value = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        value = _DECODER.decode(body.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ApiError(400, f"the body is not UTF-8 (byte {error.start})") from None
     except json.JSONDecodeError as error:
@@ -89,10 +93,6 @@ def load_object(body: bytes) -> dict[str, Any]:
     if type(value) is not dict:
         raise ApiError(400, "the body must be a JSON object", 'send {"name": value, ...}')
     return value
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _too_deep() -> ApiError:

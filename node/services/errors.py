@@ -61,7 +61,7 @@ def kind_of(error: str, exit_status: int) -> str:
     return _KINDS.get(error, error or "unknown")
 
 
-def what_happens(outcome: int, error: str, failed: int, count: int) -> str:
+def what_happens(outcome: int, error: str, failed: int) -> str:
     """What was done about it, and whose it is."""
     if error == "poison":
         return "failed: lost on five hosts"
@@ -75,12 +75,12 @@ def what_happens(outcome: int, error: str, failed: int, count: int) -> str:
         return f"failed: needs more {error or 'resources'}"
     if not failed:
         return "retried"
-    return "failed: yours" if failed >= count else f"{failed:,} failed: yours; others retried"
+    return f"{failed:,} unit{'s' if failed > 1 else ''} failed: yours"
 
 
 def where(group: Group) -> str:
-    """ "reco, 4 sites", "reco, host a17": the task, and the host if it was one alone."""
-    if len(group.hosts) == 1 and group.count > 1:
+    """The task; its sites if several; the host, where one alone loses units."""
+    if group.outcome == Outcome.INFRASTRUCTURE and len(group.hosts) == 1:
         return f"{group.task}, host {group.hosts[0]}"
     if len(group.sites) > 1:
         return f"{group.task}, {len(group.sites)} sites"
@@ -95,7 +95,7 @@ def shown(dataset: str, groups: Iterable[Group]) -> list[dict[str, object]]:
             "kind": kind_of(group.error, group.exit),
             "task": group.task,
             "where": where(group),
-            "what": what_happens(group.outcome, group.error, group.failed, group.count),
+            "what": what_happens(group.outcome, group.error, group.failed),
             "outcome": Outcome(group.outcome).name.lower(),
             "error": group.error,
             "exit": group.exit,

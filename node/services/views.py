@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypeVar
 
 import apsw
 from twisted.internet.defer import Deferred
 
-from node.model.dataset import DatasetSpec
+from node.model.dataset import DatasetSpec, Needs
+from node.model.validate import needs_of
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
 from node.services.refusal import Refusal
@@ -112,7 +113,7 @@ class DatasetViews:
         return {
             "dataset": self._dataset(found.row, counts),
             "counts": counts,
-            "tasks": [self._task(task) for task in found.tasks],
+            "tasks": [self._task(task, found.spec.tasks[task.index].needs) for task in found.tasks],
             "sites": self._sites(found, counts),
             "eta_s": self._eta_s(found.row.no, counts),
             "commands": [head.hex() for head in found.heads],
@@ -203,7 +204,7 @@ class DatasetViews:
             "age_s": max(0, self._wall_ms() - row.submitted_ms) // 1000,
         }
 
-    def _task(self, task: TaskCounts) -> Value:
+    def _task(self, task: TaskCounts, submitted: Needs) -> Value:
         return {
             "name": task.name,
             "counts": self._counts(task),
@@ -221,7 +222,7 @@ class DatasetViews:
             },
             "lost_cpu_s": task.lost_cpu_ms / 1000,
             "duplicate_cpu_s": task.duplicate_cpu_ms / 1000,
-            "needs": dict(task.overrides),
+            "needs": asdict(needs_of(task.overrides, submitted)),
         }
 
     def _sites(self, found: Whole, counts: Mapping[str, int]) -> list[Value]:
@@ -248,4 +249,5 @@ class DatasetViews:
             total = parent.counts.units if parent else after.jobs or found.row.jobs
             state = "settled" if settled >= total else "waiting"
             waits.append(Dependency(after.text, "", state, settled, total))
-        return TaskFacts(task.name, self._counts(task), spec.needs, waits)
+        needs = needs_of(task.overrides, spec.needs)
+        return TaskFacts(task.name, self._counts(task), needs, waits)
