@@ -27,6 +27,7 @@ UNREPORTED_MAX = 50000  # rows that wait for the node; then nothing new is begun
 UNREPORTED_BYTES_MAX = 64 << 20
 ORDERS_ONLY_AFTER_S = 1.0  # without results or polls: listen for orders
 RUNNERS_LOST_MAX = 20  # in a row, without a result between: this worker is no good
+TURN_S_MAX = 5.0
 LAST_WORDS_SHARE = 0.4  # of the grace time is kept for the last report
 
 _log = logging.getLogger("pilot")
@@ -139,16 +140,18 @@ class Pilot:
 
     def _wait_s(self) -> float:
         now_s = time.monotonic()
-        times_s = [self._reported_s + self._link.heartbeat_s]
-        if (self._rows or self._returned) and not self._link.reporting:
-            times_s.append(self._reported_s + REPORT_EVERY_S)
-        if self._running_told_s is not None and not self._link.reporting:
-            times_s.append(self._running_told_s + RUNNING_TOLD_S)
+        times_s = [now_s + TURN_S_MAX]
+        if not self._link.reporting:
+            times_s.append(self._reported_s + self._link.heartbeat_s)
+            if self._rows or self._returned:
+                times_s.append(self._reported_s + REPORT_EVERY_S)
+            if self._running_told_s is not None:
+                times_s.append(self._running_told_s + RUNNING_TOLD_S)
         if self._link.polling is None and self._leaving_at_s is None:
             times_s.append(self._heard_s + ORDERS_ONLY_AFTER_S)
         if self._leaving_at_s is not None:
             times_s.append(now_s + 0.1)
-        return max(0.0, min(5.0, min(times_s) - now_s))
+        return max(0.0, min(times_s) - now_s)
 
     def _wake(self) -> None:
         try:
