@@ -35,6 +35,7 @@ _log = Logger()
 LOOK_S = 2.0
 SUBMIT_S = 0.5  # at most one submission in so long
 ANNOUNCE_S = 120.0  # a pilot whose job nobody knows must announce itself in this time
+STRANDED_S = 60.0  # after a restart of ours, for a pilot that retries every few seconds
 STRIKES_MAX = 3
 BREAK_S_MIN = 30.0
 BREAK_S_MAX = 3600.0
@@ -74,6 +75,7 @@ class Own:
     job: str
     since_s: float
     row: PilotRow
+    ended_s: float = float("-inf")  # when it was told to end
 
 
 @dataclass(slots=True, eq=False)
@@ -134,8 +136,8 @@ class Provision:
         self._work.leases.on_ready = self.wanted
         self._schedule(0.0)
 
-    def stop(self, *, end_idle: bool = False) -> None:
-        """Look no more. Pilots with units go on without us; idle ones are ended if asked for."""
+    def stop(self, *, end_idle: bool = True) -> None:
+        """Look no more. Pilots with units go on without us; idle ones have no reason to."""
         self._stopped = True
         if self._look_call is not None and self._look_call.active():
             self._look_call.cancel()
@@ -220,7 +222,23 @@ class Provision:
             return False
         return not any(_has_room(session) for session in self._work.sessions)
 
+    def _end_stranded(self) -> None:
+        """A process on our own machine that does not find back to us never will."""
+        now_s = self._reactor.seconds()
+        for own in self._own.values():
+            session = self._work.sessions.by_pilot.get(own.no)
+            if (
+                own.job
+                and session is not None
+                and session.stale
+                and now_s - max(session.seen_s, own.ended_s) > STRANDED_S
+            ):
+                _log.warn("pilot {tag} does not come back: ending it", tag=own.tag)
+                own.ended_s = now_s
+                self._launcher.cancel([JobName(own.job)])
+
     async def _bury(self) -> None:
+        self._end_stranded()
         named = [own for own in self._own.values() if own.job]
         states = self._launcher.states([JobName(own.job) for own in named])
         for own in named:

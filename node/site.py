@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import secrets
@@ -218,10 +219,11 @@ class Site:
     def _listen(self, opened: Opened) -> IListeningPort:
         """Take the port, and answer nothing yet; the last one again where the choice is ours."""
         host, _, text = self._config.api.listen.rpartition(":")
-        before = self._home.address()
+        kept = self._home.run / "port"  # pilots come back to the address that they know
         ports = [int(text)]
-        if not ports[0] and before is not None:
-            ports.insert(0, int(before.api.rpartition(":")[2]))
+        with contextlib.suppress(OSError, ValueError):
+            if not ports[0]:
+                ports.insert(0, int(kept.read_text()))
         spool = self._home.run / SPOOL
         make_private_folder(spool)
         self._factory = Factory(self._reactor, spool)
@@ -235,6 +237,7 @@ class Site:
                     raise
             else:
                 self._undo.append(listening.stopListening)
+                write_private(kept, b"%d\n" % _number(listening))
                 return listening
         raise AssertionError("the last port is taken or raises")
 
