@@ -31,6 +31,7 @@ from typing import (
 
 EXPRESSION_CHARS_MAX = 256
 INTEGER_BITS_MAX = 128
+EXPANDED_CHARS_MAX = 1 << 20  # of one text, of all params together, of all written files together
 NESTING_MAX = 20  # tables within tables, and parameters that use parameters
 BUILTIN = ("job", "jobs", "cell", "rep", "task", "name")
 
@@ -88,6 +89,42 @@ def shell_text(value: Any) -> str:
     if isinstance(value, (list, dict)):
         return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text_of(value)
+
+
+def weight(value: Any, most: int) -> int:
+    """Characters and items of a value; stops counting above `most`, since items may be shared."""
+    total, stack = 0, [value]
+    while stack and total <= most:
+        item = stack.pop()
+        if isinstance(item, str):
+            total += len(item)
+        elif isinstance(item, list):
+            total += len(item)
+            stack.extend(item)
+        elif isinstance(item, dict):
+            total += len(item) + sum(map(len, item))
+            stack.extend(item.values())
+    return total
+
+
+def charge(value: Any, room: int) -> int:
+    """What is left of `room` characters after `value`. ExpandError if that is less than none.
+
+    Values that use each other ten times over twenty steps would fill any memory.
+    """
+    kind = type(value)
+    if kind is str:
+        room -= len(value)
+    elif kind is list or kind is dict:
+        room -= weight(value, room)
+    if room < 0:
+        raise _too_large()
+    return room
+
+
+def _too_large() -> ExpandError:
+    what = "expands to more than %d characters" % EXPANDED_CHARS_MAX
+    return ExpandError(what, "let the program make it")
 
 
 def written(value: Any) -> str:
@@ -423,12 +460,16 @@ class Template(object):
         if len(parts) == 1 and type(parts[0]) is str:
             return str(parts[0])
         out = []
+        size = 0
         for part in parts:
             if type(part) is not str:
                 part = part(names)
                 if type(part) is not str:
                     part = self._text_of(part)
             out.append(part)
+            size += len(part)
+        if size > EXPANDED_CHARS_MAX:
+            raise _too_large()
         return "".join(out)
 
     def _text_of(self, value: Any) -> str:
@@ -604,8 +645,10 @@ class JobNames(object):
             row = self._rows[rest]
         if row is not None:
             names.update(row)
+        room = EXPANDED_CHARS_MAX
         for name, value in self._varying:
-            names[name] = value(names)
+            names[name] = made = value(names)
+            room = charge(made, room)
         return names
 
 
@@ -745,7 +788,13 @@ def _built(value: Any) -> Tuple[bool, Evaluate]:
         names = _built_list([_built(_Text(name)) for name in value.table])
         contents = _built_list([_built(item) for item in value.table.values()])
         constant = names[0] and contents[0]
-        return constant, lambda known: dict(zip(names[1](known), contents[1](known)))
+
+        def build(known: Names) -> Any:
+            files = dict(zip(names[1](known), contents[1](known)))
+            charge(files, EXPANDED_CHARS_MAX)
+            return files
+
+        return constant, build
     if isinstance(value, list):
         return _built_list([_built(item) for item in value])
     if isinstance(value, dict):
@@ -760,8 +809,13 @@ def _built_list(items: Sequence[Tuple[bool, Evaluate]]) -> Tuple[bool, Evaluate]
 
     def build(names: Names) -> Any:
         result = fixed[:]
+        size = 0
         for index, make in varying:
-            result[index] = make(names)
+            result[index] = made = make(names)
+            if type(made) is str:
+                size += len(made)
+        if size > EXPANDED_CHARS_MAX:
+            raise _too_large()
         return result
 
     return constant, build
@@ -774,8 +828,13 @@ def _built_dict(items: Mapping[str, Tuple[bool, Evaluate]]) -> Tuple[bool, Evalu
 
     def build(names: Names) -> Any:
         result = fixed.copy()
+        size = 0
         for key, make in varying:
-            result[key] = make(names)
+            result[key] = made = make(names)
+            if type(made) is str:
+                size += len(made)
+        if size > EXPANDED_CHARS_MAX:
+            raise _too_large()
         return result
 
     return constant, build

@@ -18,6 +18,7 @@ from node.model.units import SIZE_RIGHT, TIME_RIGHT, parse_size, parse_time
 BAD: Final = object()  # what check() returns for a value that it reported
 INTEGER_BITS_MAX: Final = 128
 NESTING_MAX: Final = 20
+HINTS_MAX: Final = 20  # problems after which "did you mean" is not looked for
 
 
 class Kind(Protocol):
@@ -268,7 +269,7 @@ class Table:
     def _check_key(self, name: str, item: Any, path: Path, report: Report) -> Any:
         key = self.by_name.get(name)
         if key is None:
-            close = meant(name, self.by_name)
+            close = meant(name, self.by_name) if len(report.problems) < HINTS_MAX else ""
             report.add(path, "unknown key", close or "known: " + ", ".join(self.by_name))
             return BAD
         if key.reserved:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from node.model import dag
 from node.model.after import BadAfter, Wait, parse, source
 from node.model.description import CELLS_MAX, ROWS_MAX, UNITS_MAX
+from node.model.kinds import HINTS_MAX
 from node.model.paths import (
     INPUT_SCHEMES,
     OUTPUT_SCHEMES,
@@ -22,10 +23,19 @@ from node.model.paths import (
     wrong_url,
 )
 from node.model.problems import Enough, Path, Report, meant
-from pilot.expand import BUILTIN, ExpandError, ParamCircle, Template, Tree, param_order
+from pilot.expand import (
+    BUILTIN,
+    EXPANDED_CHARS_MAX,
+    ExpandError,
+    ParamCircle,
+    Template,
+    Tree,
+    charge,
+    param_order,
+)
 
 SAMPLES_MAX: Final = 32
-TEMPLATES_MAX: Final = 50_000  # bounds what a node spends on one submission
+BRACED_CHARS_MAX: Final = 500_000  # bounds what a node spends on one submission to a second
 LOCAL_RIGHT: Final = 'write a path below the scratch folder, like "out/x.npz"'
 _STREAMS: Final = ("stdin", "stdout", "stderr")
 
@@ -65,8 +75,18 @@ class Outcome:
     jobs: int = 1
     uses_jobs: bool = False
     waits: list[list[Wait]] = field(default_factory=list)
-    templates: int = 0  # strings with braces, once for each task that sees them
-    shared: dict[Path, Tree | ExpandError] = field(default_factory=dict)  # compiled once
+    braced_chars: int = 0  # of strings with braces, once for each task that sees them
+    shared: dict[Path, _Shared] = field(default_factory=dict)  # compiled once, by place
+
+
+@dataclass(slots=True)
+class _Shared:
+    """A value compiled for all tasks that see it; `error` if it cannot be."""
+
+    chars: int  # of its strings with braces
+    tree: Tree | None = None
+    error: ExpandError | None = None
+    constant: Any = None
 
 
 def check(description: Mapping[str, Any], context: Context, report: Report) -> Outcome:
@@ -367,6 +387,7 @@ class _Braces:
     def _template(self, path: Path, text: str) -> Template | None:
         if "{" not in text and "}" not in text:
             return None
+        self._spend(len(text))
         try:
             template = Template(text)
         except ExpandError as error:
@@ -375,25 +396,32 @@ class _Braces:
         return template if self._fits(path, template) else None
 
     def _tree(self, path: Path, value: Any) -> Tree | None:
-        shared = self.outcome.shared
-        if path not in shared:
+        shared = self.outcome.shared.get(path)
+        if shared is None:
+            shared = self.outcome.shared[path] = _Shared(_braced_chars(value))
+            self._spend(shared.chars)
             try:
-                shared[path] = Tree(value)
+                shared.tree = Tree(value)
+                shared.constant = shared.tree.value({}) if shared.tree.constant else None
             except ExpandError as error:
-                shared[path] = error
-        tree = shared[path]
-        if isinstance(tree, ExpandError):
-            self._wrong(path, tree)
+                shared.error = error
+        else:
+            self._spend(shared.chars)
+        if shared.error is not None or shared.tree is None:
+            if shared.error is not None:
+                self._wrong(path, shared.error)
             return None
-        fits = [self._fits(path, template) for template in tree.templates]
-        return tree if all(fits) else None
+        fits = [self._fits(path, template) for template in shared.tree.templates]
+        return shared.tree if all(fits) else None
+
+    def _spend(self, chars: int) -> None:
+        self.outcome.braced_chars += chars
+        if self.outcome.braced_chars > BRACED_CHARS_MAX:
+            what = f"more than {BRACED_CHARS_MAX:,} characters in strings with braces"
+            self.report.add((), what, "use fewer (they count for each task that sees them)")
+            raise Enough
 
     def _fits(self, path: Path, template: Template) -> bool:
-        self.outcome.templates += 1
-        if self.outcome.templates > TEMPLATES_MAX:
-            what = f"more than {TEMPLATES_MAX:,} strings with braces, counted for each task"
-            self.report.add((), what, "use fewer, or compute them in the program")
-            raise Enough
         if "jobs" in template.names:
             self.outcome.uses_jobs = True
         mistakes = template.mistakes(self.known)
@@ -405,7 +433,8 @@ class _Braces:
         right = error.right
         name = getattr(error, "name", "")
         if name:
-            close = meant(name, self.known)
+            few = len(self.report.problems) < HINTS_MAX
+            close = meant(name, self.known) if few else ""
             known = "known: " + ", ".join(self.known)
             right = f"{close + ' ' if close else ''}{known}; {right}"
         self.report.add(path, error.what, right)
@@ -424,10 +453,15 @@ class _Braces:
             names = self._names(job)
             if names is None:
                 return
+            room = EXPANDED_CHARS_MAX
             for name in order:
                 path, tree = self.params[name]
                 try:
-                    names[name] = tree.value(names)
+                    if tree.constant:
+                        names[name] = self.outcome.shared[path].constant
+                        continue
+                    names[name] = made = tree.value(names)
+                    room = charge(made, room)
                 except ExpandError as error:
                     self.report.add(path, _for_job(error, job, tree.constant), error.right)
                     return
@@ -442,9 +476,11 @@ class _Braces:
             except ExpandError as error:
                 self.report.add(path, _for_job(error, job, template.constant), error.right)
                 good = False
+        room = EXPANDED_CHARS_MAX
         for path, tree in self.trees:
             try:
-                tree.value(names)
+                if not tree.constant:
+                    room = charge(tree.value(names), room)
             except ExpandError as error:
                 self.report.add(path, _for_job(error, job, tree.constant), error.right)
                 good = False
@@ -492,6 +528,18 @@ def _check_local_names(index: int, task: Mapping[str, Any], report: Report) -> N
         wrong = "" if "{" in name or "}" in name else wrong_local(name, folder=folder)
         if wrong:
             report.add(path, f'"{name}" {wrong}', LOCAL_RIGHT)
+
+
+def _braced_chars(value: Any) -> int:
+    """Characters of all strings with braces inside a value."""
+    total, stack = 0, [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, str):
+            total += len(item) if "{" in item or "}" in item else 0
+        elif isinstance(item, list | dict):
+            stack.extend(item.values() if isinstance(item, dict) else item)
+    return total
 
 
 def _for_job(error: ExpandError, job: int, constant: bool) -> str:

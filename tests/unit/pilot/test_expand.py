@@ -335,6 +335,33 @@ def test_tables_may_be_nested_twenty_deep_and_no_deeper() -> None:
         expand.Tree([value])
 
 
+def test_values_that_multiply_each_other_are_refused() -> None:
+    text = {"a0": "{job}" + "x" * 1000} | {f"a{n}": f"{{a{n - 1}}}" * 100 for n in range(1, 20)}
+    with pytest.raises(expand.ExpandError, match="more than 1048576 characters"):
+        expand.job_names(spec(params=text), 1)
+    lists = {"a0": ["{job}"]} | {f"a{n}": [f"{{a{n - 1}}}"] * 100 for n in range(1, 20)}
+    with pytest.raises(expand.ExpandError, match="more than 1048576 characters"):
+        expand.job_names(spec(params=lists), 1)
+    many = {f"p{n}": "{job}" + "x" * 10_000 for n in range(200)}
+    with pytest.raises(expand.ExpandError, match="more than 1048576 characters"):
+        expand.job_names(spec(params=many), 1)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        {"run": ["{a}" * 1050]},
+        {"run": ["{a}"] * 1050},
+        {"run": ["x"], "write": {"f": [["{a}"] * 1050]}},
+        {"run": ["x"], "write": {"f": "{a}" * 600, "g": "{a}" * 600}},
+        {"run": ["x"], "env": {"vars": {"A": "{a}" * 600, "B": "{a}" * 600}}},
+    ],
+)
+def test_a_unit_larger_than_memory_is_refused(module: dict[str, Any]) -> None:
+    with pytest.raises(expand.ExpandError, match="more than 1048576 characters"):
+        unit(modules=[{"name": "m0", **module}], params={"a": "{job}" + "x" * 1000})
+
+
 # --- what a unit runs -------------------------------------------------------------------------
 
 

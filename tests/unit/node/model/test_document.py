@@ -482,7 +482,19 @@ def test_a_description_that_compresses_badly_is_refused() -> None:
 def test_too_many_braces_are_refused_before_they_cost_anything() -> None:
     tasks = [{"name": f"t{n}", "module": [{"run": ["true"]}]} for n in range(64)]
     table = small(task=tasks, params={"p": [["{job}"] * 2000]})
-    assert "more than 50,000 strings with braces" in refusal(table)
+    assert "more than 500,000 characters in strings with braces" in refusal(table)
+
+
+def test_params_that_multiply_each_other_are_refused() -> None:
+    lines = {"a0": "{job}" + "x" * 1000} | {f"a{n}": f"{{a{n - 1}}}" * 100 for n in range(1, 20)}
+    assert "more than 1048576 characters" in problems(small(params=lines))["params.a2"]
+    lists = {"a0": ["{job}"]} | {f"a{n}": [f"{{a{n - 1}}}"] * 100 for n in range(1, 20)}
+    assert "more than 1048576 characters" in problems(small(params=lists))["params.a3"]
+
+
+def test_written_files_that_multiply_params_are_refused() -> None:
+    table = with_module(write={"f": [["{a}"] * 2000]}) | {"params": {"a": "{job}" + "x" * 1000}}
+    assert "more than 1048576 characters" in problems(table)["task.sim.module[0].write.f"]
 
 
 # --- imports
