@@ -218,19 +218,23 @@ def _add_dependencies(why: Why, facts: UnitFacts) -> None:
 
 def _add_workers(why: Why, facts: UnitFacts) -> None:
     workers = facts.workers
-    fitting = [shape for shape in workers.shapes if shape.fits(facts.needs)]
-    if not fitting:
+    if workers.draining:
+        why.summary = "this site is drained: nothing new starts here"
+        why.add("block", workers.draining)
+        why.next.append("floe site drain --off")
+        return
+    if not workers.shapes:
+        why.summary = "there is no worker: no pilot is up, and this site starts none itself"
+        why.next.append("floe site show")
+        return
+    if not any(shape.fits(facts.needs) for shape in workers.shapes):
         why.summary = "no worker here could ever run it"
         why.add("block", f"it needs {needs_text(facts.needs)}")
         for shape in workers.shapes:
             why.add("block", shape.shown())
         why.next.append(_smaller(facts))
         return
-    if workers.draining:
-        why.summary = "this site is drained: nothing new starts here"
-        why.add("block", workers.draining)
-        why.next.append("floe site drain --off")
-    elif workers.trouble:
+    if workers.trouble:
         why.add("block", workers.trouble)
         why.next.append("floe pilots")
     elif not workers.pilots:
