@@ -116,7 +116,7 @@ def test_a_stranger_and_another_user_are_denied(site: Site, done: dict[str, Any]
     assert status_of(site, "sets", FLOE_KEY=str(key)) == 0
     assert status_of(site, "set", "cancel", "four", FLOE_KEY=str(key)) == 5
     assert (
-        status_of(site, "users", "add", "eve", "--key-file", f"{key}.pub", FLOE_KEY=str(key)) == 5
+        status_of(site, "users", "add", "other", "--key-file", f"{key}.pub", FLOE_KEY=str(key)) == 5
     )
     site.run("users", "remove", "ben")
     assert status_of(site, "sets", FLOE_KEY=str(key)) == 5
