@@ -263,6 +263,7 @@ class Site:
             work,
             lambda: provision.starting,
             lambda: provision.trouble,
+            store.tables.shards,
         )
         for subscriber in (people.changed, watch.changed, rate.changed):
             store.journal.subscribe(subscriber)
@@ -295,7 +296,9 @@ class Site:
                 store.journal,
                 people.name_of,
                 OrderLookups(
-                    store.conn, lambda no: sets.shown_counts(tasks.task_counts(store.conn, no))
+                    store.conn,
+                    lambda no: sets.shown_counts(tasks.task_counts(store.conn, no)),
+                    store.tables.shards,
                 ),
             ),
             blobs=blobs,

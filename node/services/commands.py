@@ -20,12 +20,13 @@ from node.services.writing import Control, write
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The dataset of an order: whose it is, and in which shard."""
+    """The dataset of an order: whose it is, in which shard, and whether this site leads that."""
 
     no: int
     name: str
     person: bytes
     shard: ShardID
+    led: bool = True
 
 
 class Ports(Protocol):
@@ -73,6 +74,13 @@ class Commands:
                 f"{asking.name} may not {order.verb} it",
                 f"ask {self._name_of(target.person)} or an admin",
             )
+        if not target.led:
+            raise Refusal(
+                "conflict",
+                f"{target.name} belongs to a log that this site no longer leads: "
+                "its database was put back from a copy",
+                "submit it again",
+            )
         if len(document) > limits.COMMAND_DOC_BYTES_MAX:
             raise Refusal(
                 "too-large",
@@ -80,13 +88,16 @@ class Commands:
                 "give the same order for fewer ranges of jobs at a time",
             )
         self._ports.check(target, order)
-        if self._ports.seen(digest(Purpose.COMMAND, document)):
+        id_ = digest(Purpose.COMMAND, document)
+        if self._ports.seen(id_):
             raise Refusal(
                 "replayed",
                 f"this very order ({order.verb} {target.name}) was taken before",
                 "sign a new one: each serves once",
             )
         await write(self._journal, Command(target.shard, document, signature, UserKey(signer)))
+        if not self._ports.seen(id_):
+            raise Refusal("conflict", "the order was written but could not be taken", "floe doctor")
         return {
             "dataset": {"id": order.dataset.hex(), "name": target.name},
             "verb": order.verb,

@@ -69,6 +69,7 @@ class SiteFacts:
     work: Pilots
     starting: Callable[[], int]
     trouble: Callable[[], str]
+    led: Callable[[], Sequence[bytes]]  # the shards that this site leads
     draining: str = ""  # why, while the site is drained
 
     def shapes(self) -> list[Shape]:
@@ -89,6 +90,12 @@ class SiteFacts:
             offered.get("memory_bytes"),
             offered.get("disk_bytes"),
         )
+
+    def closed(self, shard: bytes) -> str:
+        """Why nothing more happens to the datasets of a shard, or ""."""
+        if shard in self.led():
+            return ""
+        return "its log is no longer led: the database was put back from a copy; submit it again"
 
     def workers(self) -> Workers:
         """What there is to run units on."""

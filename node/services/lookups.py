@@ -69,11 +69,17 @@ class SubmitLookups:
 
 
 class OrderLookups:
-    """Implements `commands.Ports`. counts: of a dataset, by its local number."""
+    """Implements `commands.Ports`.
 
-    def __init__(self, conn: apsw.Connection, counts: Counts) -> None:
+    counts: of a dataset, by its local number; led: the shards that this site leads.
+    """
+
+    def __init__(
+        self, conn: apsw.Connection, counts: Counts, led: Callable[[], Sequence[ShardID]]
+    ) -> None:
         self._conn = conn
         self._counts = counts
+        self._led = led
 
     def read(self, document: bytes) -> Order:
         return read_command(document)
@@ -83,7 +89,8 @@ class OrderLookups:
         if no is None:
             return None
         row = tasks.dataset(self._conn, no)
-        return Target(row.no, row.name, row.person, ShardID(row.shard))
+        shard = ShardID(row.shard)
+        return Target(row.no, row.name, row.person, shard, shard in self._led())
 
     def seen(self, order: bytes) -> bool:
         return tasks.seen(self._conn, order)

@@ -158,6 +158,7 @@ class UnitViews:
             state=unit.row.state,
             needs=unit.needs,
             paused=unit.dataset.paused,
+            stopped=unit.dataset.quarantined or self._facts.closed(unit.dataset.shard),
             dependencies=unit.dependencies,
             tries=[_try(each) for each in unit.row.attempts],
             retry_max=unit.spec.tasks[unit.row.task % TASKS_A_DATASET].retry_max,

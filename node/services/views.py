@@ -165,13 +165,18 @@ class DatasetViews:
             counts=counts,
             tasks=[self._task_facts(found, task) for task in found.tasks],
             paused=found.row.paused,
-            quarantined=found.row.quarantined,
+            stopped=self._stopped(found.row),
             eta_s=self._eta_s(found.row.no, counts),
             workers=self._facts.workers(),
         )
         return {**self._named(found.row), "why": why_dataset(facts).shown()}
 
     # Pieces
+
+    def _stopped(self, row: DatasetRow) -> str:
+        if row.quarantined:
+            return f"this node cannot fold it: {row.quarantined}"
+        return "" if row.counts.done else self._facts.closed(row.shard)
 
     def shown_counts(self, counted: Sequence[TaskCounts]) -> dict[str, int]:
         """Counts of a dataset: the sums over its tasks."""

@@ -65,6 +65,7 @@ class UnitFacts:
     state: str  # settled running ready waiting failed blocked cancelled
     needs: Needs = field(default_factory=Needs)
     paused: bool = False
+    stopped: str = ""  # why nothing more happens to the dataset, if so
     dependencies: Sequence[Dependency] = ()
     tries: Sequence[Try] = ()
     retry_max: int = 3
@@ -104,6 +105,12 @@ class Why:
 
 def why_unit(facts: UnitFacts) -> Why:
     """Explain one unit."""
+    if facts.stopped and facts.state in ("ready", "waiting"):
+        return Why(
+            "stopped",
+            "nothing more happens to its dataset here",
+            [{"mark": "block", "text": facts.stopped}],
+        )
     if facts.live is not None and facts.state not in ("settled", "cancelled"):
         why = _running(facts)
     else:
@@ -346,7 +353,7 @@ class DatasetFacts:
     counts: Mapping[str, int]
     tasks: Sequence[TaskFacts]
     paused: bool = False
-    quarantined: str = ""
+    stopped: str = ""  # why nothing more happens to it, if so
     eta_s: float | None = None
     workers: Workers = field(default_factory=Workers)
 
@@ -355,9 +362,10 @@ def why_dataset(facts: DatasetFacts) -> Why:
     """Explain a dataset: what moves, what does not, and why."""
     counts = facts.counts
     why = Why(*_headline(facts))
-    if facts.quarantined:
-        why.add("block", f"this node cannot fold it: {facts.quarantined}")
+    if facts.stopped:
+        why.add("block", facts.stopped)
         why.next.append("floe doctor")
+        return why
     for task in facts.tasks:
         _add_task(why, facts, task)
     if facts.paused:
@@ -373,8 +381,10 @@ def _headline(facts: DatasetFacts) -> tuple[str, str]:
     counts = facts.counts
     left = counts["units"] - counts["settled"] - counts["cancelled"]
     stuck = counts["failed"] + counts["blocked"]
-    if left == 0:
+    if left == 0 and not facts.stopped:
         return "settled", f"all {counts['settled']:,} units are settled"
+    if facts.stopped:
+        return "stopped", f"{left:,} units left; nothing more happens to it here"
     if facts.paused:
         return "paused", f"{left:,} units left; nothing of it starts"
     if left == stuck:

@@ -503,6 +503,10 @@ def test_a_copy_of_the_database_from_yesterday_is_noticed(own, tmp_path):
     generations = {feed["generation"] for feed in ana.get("/v1/store")["feeds"]}
     assert generations == {1, 2}
     assert code(404, ana.ask("GET", "/v1/datasets/today")) == "not-found"
+    kept = ana.get("/v1/datasets/yesterday")["dataset"]["id"]
+    assert code(409, ana.ask("POST", "/v1/commands", order(ana, kept, "cancel"))) == "conflict"
+    assert "copy" in json.dumps(ana.get("/v1/datasets/yesterday/why"))
+    assert "copy" in json.dumps(ana.get("/v1/units/yesterday/0/main/why"))
     ana.submit(description("tomorrow"))
     assert ana.get("/v1/datasets/tomorrow")["counts"]["ready"] == 3
 

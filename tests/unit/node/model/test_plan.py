@@ -105,3 +105,10 @@ def test_a_wrong_description_has_no_plan() -> None:
 
 def test_text_from_the_description_cannot_move_the_cursor() -> None:
     assert "\x1b" not in plan_text(load(with_module(run=["x", "\x1b[2J"])))
+
+
+def test_a_brace_that_all_tasks_see_is_listed_once() -> None:
+    tasks = [{"name": name, "module": [{"run": ["true"]}]} for name in "abc"]
+    draft = load(small(task=tasks, params={"p": "{{x}}"}, env={"vars": {"A": "{a,b}"}}))
+    found = [(brace["where"], brace["what"]) for brace in plan_json(draft)["braces"]]
+    assert found == [("env.vars.A", "literal brace"), ("params.p", '"{{" becomes "{"')]

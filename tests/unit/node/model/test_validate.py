@@ -117,7 +117,7 @@ def test_packing_is_undone() -> None:
 
 
 def test_a_bomb_a_stump_and_a_tail_are_refused() -> None:
-    bomb = zlib.compress(b"a" * 100_000_000, 9)
+    bomb = zlib.compress(b"a" * 20_000_000, 9)
     made = pack_document(built(small()).document)
     for stored in (bomb, made[:-1], made + b"x", b"", b"nonsense"):
         with pytest.raises(Invalid):

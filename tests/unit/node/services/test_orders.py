@@ -294,6 +294,7 @@ class Orders:
         self.ports = OrderPorts()
         names = {who.key.raw: who.person.name for who in (ANA, BEN)}
         self.service = Commands(journal, names.get, self.ports)
+        journal.on_write = lambda record: self.ports.orders.add(digest(Purpose.COMMAND, record.doc))
 
     def send(self, who=BEN, asking=None, dataset=b"d" * 32, verb="pause", nonce=bytes(16)):
         document = command_document(dataset, verb, {}, [], nonce)
