@@ -535,10 +535,11 @@ class Tree(object):
     names: what they use; constant: whether it is the same for every job.
     """
 
-    __slots__ = ("_build", "constant", "names", "templates")
+    __slots__ = ("_build", "_seen", "constant", "names", "templates")
 
     def __init__(self, value: Any) -> None:
         self.templates: List[Template] = []
+        self._seen: Dict[str, Template] = {}
         self._build = self._compile(value, 0)
         self.names: FrozenSet[str] = frozenset().union(*[t.names for t in self.templates])
         self.constant = all(t.constant for t in self.templates)
@@ -547,8 +548,10 @@ class Tree(object):
         if depth > NESTING_MAX:
             raise ExpandError("nested deeper than %d" % NESTING_MAX, "make it flatter")
         if isinstance(value, str) and ("{" in value or "}" in value):
-            template = Template(value)
-            self.templates.append(template)
+            template = self._seen.get(value)
+            if template is None:
+                template = self._seen[value] = Template(value)
+                self.templates.append(template)
             return template.value
         if isinstance(value, list):
             items = [self._compile(item, depth + 1) for item in value]
