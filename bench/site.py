@@ -86,6 +86,7 @@ def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Ite
     """
     base = Path(tempfile.mkdtemp(prefix="floe-bench-"))
     environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on a user's machine
     here = Site(base / "home", environment)
     try:
         subprocess.run(
