@@ -8,11 +8,11 @@ from typing import Callable, List, Optional
 Tick = Callable[[], None]
 
 
-def _nothing() -> None:
+def nothing() -> None:
     pass
 
 
-def usage_kib(folder: str, tick: Tick = _nothing) -> int:
+def usage_kib(folder: str, tick: Tick = nothing) -> int:
     """Disk blocks below a folder, in KiB; what cannot be read is left out."""
     blocks = 0
     todo = [folder]
@@ -39,7 +39,7 @@ def _blocks(entry: "os.DirEntry[str]") -> int:
         return 0
 
 
-def remove(folder: str, tick: Tick = _nothing) -> bool:
+def remove(folder: str, tick: Tick = nothing) -> bool:
     """Remove a folder and all below it; False if something would not go.
 
     Nested folders are first moved up into `folder`, so neither depth nor the length of a path
@@ -52,19 +52,24 @@ def remove(folder: str, tick: Tick = _nothing) -> bool:
         return True
     except OSError:
         pass
+    if _unlink(folder, None):
+        return True
     try:
-        fd = _open_folder(folder, None)
-    except OSError:
-        return _unlink(folder, None)
-    try:
-        _empty(fd, tick)
-    finally:
-        os.close(fd)
-    try:
+        empty(folder, tick)
         os.rmdir(folder)
     except OSError:
         return False
     return True
+
+
+def empty(folder: str, tick: Tick = nothing) -> bool:
+    """Remove all that is in a folder; False if something would not go. Raises OSError."""
+    fd = _open_folder(folder, None)
+    try:
+        _empty(fd, tick)
+        return not os.listdir(fd)
+    finally:
+        os.close(fd)
 
 
 def _empty(top_fd: int, tick: Tick) -> None:

@@ -9,7 +9,7 @@ namespaces: the runner adopts orphans (child subreaper) and hunts descendants; n
 import ctypes
 import os
 import signal
-from typing import Iterable, List, Optional
+from typing import Iterable, List, Optional, Sequence
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
@@ -96,23 +96,26 @@ def unshare() -> None:
         raise Denied("id map: %s" % fault) from fault
 
 
-def build_walls(keep: str, hide: Iterable[str]) -> None:
-    """As process 1 of new namespaces: hide folders and files, but for the folder `keep`.
+def build_walls(keep: Iterable[str], hide: Iterable[str]) -> None:
+    """As process 1 of new namespaces: hide folders and files, but for the folders to keep.
 
     Afterwards /proc shows our processes only, and /dev/shm is ours alone. Raises Denied.
     """
-    keep = os.path.realpath(keep)
-    keep_fd = os.open(keep, os.O_RDONLY | os.O_DIRECTORY)
+    kept = [os.path.realpath(path) for path in keep]
+    fds = [os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in kept]
     try:
         _mount("private", None, "/", None, _MS_REC | _MS_PRIVATE)
-        covered = outermost(hide, keep)
+        covered = outermost(hide, kept)
         for path in covered:
             _cover(path)
+            for place in kept:
+                if _below(place, path):
+                    os.makedirs(place, mode=0o700, exist_ok=True)
+        for path, fd in zip(kept, fds):
+            _mount("bind " + path, "/proc/self/fd/%d" % fd, path, None, _MS_BIND)
         for path in covered:
-            if _below(keep, path):
-                _make_way(path, keep)
-        _mount("bind " + keep, "/proc/self/fd/%d" % keep_fd, keep, None, _MS_BIND)
-        for path in covered:
+            for place in kept:
+                _close_way(path, place)
             if os.path.isdir(path):
                 flags = _MS_REMOUNT | _MS_BIND | _MS_RDONLY | _MS_NOSUID | _MS_NODEV
                 _mount("read-only " + path, None, path, None, flags)
@@ -120,23 +123,23 @@ def build_walls(keep: str, hide: Iterable[str]) -> None:
             _mount("/dev/shm", "tmpfs", "/dev/shm", "tmpfs", _MS_NOSUID | _MS_NODEV)
         _mount("/proc", "proc", "/proc", "proc", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC)
     finally:
-        os.close(keep_fd)
+        for fd in fds:
+            os.close(fd)
 
 
-def outermost(hide: Iterable[str], keep: str) -> List[str]:
-    """Existing, resolved paths to hide, without those inside another one or inside `keep`."""
+def outermost(hide: Iterable[str], kept: Sequence[str]) -> List[str]:
+    """Existing, resolved paths to hide, without those inside another one or inside one kept."""
     found: List[str] = []
     for path in sorted({os.path.realpath(path) for path in hide if os.path.exists(path)}):
-        inside = any(_below(path, other) for other in found)
-        if path != "/" and not inside and not _below(path, keep):
+        inside = any(_below(path, other) for other in [*found, *kept])
+        if path != "/" and not inside:
             found.append(path)
     return found
 
 
-def _make_way(cover: str, keep: str) -> None:
-    """Folders from a covered one down to `keep`, which can be passed but not listed."""
-    os.makedirs(keep, mode=0o700, exist_ok=True)
-    above = os.path.dirname(keep)
+def _close_way(cover: str, place: str) -> None:
+    """Folders from a covered one down to a kept one can be passed but not listed."""
+    above = os.path.dirname(place)
     while _below(above, cover):
         os.chmod(above, 0o111)
         above = os.path.dirname(above)

@@ -4,7 +4,6 @@ import ctypes
 import os
 from typing import Optional
 
-from pilot.folders import Tick
 from pilot.staging import CHUNK_BYTES, INLINE_BYTES_MAX, Blob, digest_of, digest_of_fd
 
 KEPT_BYTES_MAX = 64 << 20  # of a longer log, this much: half from its start, half from its end
@@ -55,7 +54,7 @@ class LogFile:
         """The last bytes."""
         return os.pread(self.fd, most, max(0, self.size() - most))
 
-    def take(self, tick: Tick) -> Optional[Blob]:
+    def take(self) -> Optional[Blob]:
         """The log as a blob, None if nothing was written; the file is empty afterwards."""
         size = self.size()
         if size == 0:
@@ -65,33 +64,32 @@ class LogFile:
             os.ftruncate(self.fd, 0)
             return digest_of(data), len(data), data, ""
         if size > KEPT_BYTES_MAX:
-            self._shorten(size, tick)
+            self._shorten(size)
         os.lseek(self.fd, 0, os.SEEK_SET)
-        digest, size = digest_of_fd(self.fd, tick)
+        digest, size = digest_of_fd(self.fd)
         os.rename(self._path, os.path.join(self._out, digest))
         self._open()
         return digest, size, None, digest
 
-    def _shorten(self, size: int, tick: Tick) -> None:
+    def _shorten(self, size: int) -> None:
         """Replace the file by its two ends and a line that says what is missing."""
         half = KEPT_BYTES_MAX // 2
         notice = b"\n[floe: %d bytes of this log were left out here]\n" % (size - 2 * half)
         short = os.open(self._path + ".short", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            self._part(short, 0, half, tick)
+            self._part(short, 0, half)
             os.write(short, notice)
-            self._part(short, size - half, half, tick)
+            self._part(short, size - half, half)
         finally:
             os.close(short)
         os.rename(self._path + ".short", self._path)
         os.close(self.fd)
         self.fd = os.open(self._path, os.O_RDWR | os.O_APPEND)
 
-    def _part(self, target: int, start: int, length: int, tick: Tick) -> None:
+    def _part(self, target: int, start: int, length: int) -> None:
         end = start + length
         while start < end:
             data = os.pread(self.fd, min(CHUNK_BYTES, end - start), start)
             if not data:
                 return
             start += os.write(target, data)
-            tick()

@@ -16,11 +16,12 @@ import select
 import signal
 import socket
 import sys
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, Optional, Set, Tuple
 
 from pilot import folders, isolate
 from pilot.processes import Processes, children_of
 from pilot.runner import Runner
+from pilot.scratch import Scratch
 
 _MESSAGE_BYTES_MAX = 64 << 10
 
@@ -130,11 +131,11 @@ class _Process:
         """Why full isolation does not work here; "" if it does. Tried by a child."""
         read, write = os.pipe()
         folder = os.path.join(self._work_dir, "probe")
-        os.makedirs(folder, exist_ok=True)
+        Scratch.make(folder)
         pid = os.fork()
         if pid == 0:
             os.close(read)
-            os._exit(_probe_child(write, folder, self._hide))
+            os._exit(_probe_child(write, folder, [self._work_dir, *self._hide]))
         os.close(write)
         why = b""
         while True:
@@ -186,8 +187,7 @@ class _Process:
 
     def _fork_runner(self, slot: int, pilot: socket.socket) -> Optional[int]:
         folder = os.path.join(self._work_dir, "slots", str(slot))
-        folders.remove(folder)
-        os.makedirs(folder, mode=0o700)
+        Scratch.make(folder)
         if self._isolation == "group":
             pid = os.fork()
             if pid == 0:
@@ -239,8 +239,10 @@ class _Process:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, signal.SIG_DFL)
             self._pipe.close()
-            cache_fd = _enter(folder, self._work_dir, self._hide, alone)
-            Runner(pilot, folder, cache_fd, alone, self._grace_s).serve()
+            base_fd, cache_fd = _enter(folder, self._work_dir, self._hide, alone)
+            base = "/proc/self/fd/%d" % base_fd if alone else folder
+            scratch = Scratch(folder, base, own_shared_memory=alone)
+            Runner(pilot, scratch, cache_fd, alone, self._grace_s).serve()
             status = 0
         except BaseException:
             sys.excepthook(*sys.exc_info())
@@ -304,14 +306,15 @@ class _Process:
             folders.remove(os.path.join(self._work_dir, "slots"))
 
 
-def _enter(folder: str, work_dir: str, hide: List[str], alone: bool) -> int:
-    """Become what a runner has to be; gives the open blob cache."""
+def _enter(folder: str, work_dir: str, hide: List[str], alone: bool) -> Tuple[int, int]:
+    """Become what a runner has to be; gives what payloads cannot reach: slot and blob cache."""
     cache = os.path.join(work_dir, "cache")
     os.makedirs(cache, exist_ok=True)
     cache_fd = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
+    base_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     isolate.set_oom_first()
     if alone:
-        isolate.build_walls(folder, [work_dir, *hide])
+        isolate.build_walls(_visible(folder), [work_dir, *hide])
         isolate.no_new_privileges()
     else:
         isolate.adopt_orphans()
@@ -321,7 +324,12 @@ def _enter(folder: str, work_dir: str, hide: List[str], alone: bool) -> int:
     isolate.undumpable()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o022)
-    return cache_fd
+    return base_fd, cache_fd
+
+
+def _visible(folder: str) -> List[str]:
+    """What payloads see of a slot's folder."""
+    return [os.path.join(folder, "work"), os.path.join(folder, "tmp")]
 
 
 def _probe_child(write: int, folder: str, hide: List[str]) -> int:
@@ -331,7 +339,7 @@ def _probe_child(write: int, folder: str, hide: List[str]) -> int:
         pid = os.fork()
         if pid == 0:
             try:
-                isolate.build_walls(folder, hide)
+                isolate.build_walls(_visible(folder), hide)
                 isolate.no_new_privileges()
                 isolate.drop_capabilities()
                 os.listdir("/proc/1")

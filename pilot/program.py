@@ -58,19 +58,19 @@ class Programs:
         result.update(own)
         return result
 
-    def program(self, module: Mapping[str, Any], env: Dict[str, str], cwd: str) -> Program:
-        """What to start for a module. Raises NotFound."""
+    def program(self, module: Mapping[str, Any], env: Dict[str, str]) -> Program:
+        """What to start for a module, from its working directory. Raises NotFound."""
         setup, wrap = module["env"].get("setup") or "", module["env"].get("wrap") or []
         script = module.get("script")
         argv = list(module["run"]) if script is None else [SHELL, "-eu", "-c", script]
         argv = list(wrap) + argv
         if setup:
             argv = [SHELL, "-c", _SETUP % setup, SHELL, *argv]
-        return Program(self._resolve(argv[0], env.get("PATH", DEFAULT_PATH), cwd), argv, env)
+        return Program(self._resolve(argv[0], env.get("PATH", DEFAULT_PATH)), argv, env)
 
-    def _resolve(self, name: str, path: str, cwd: str) -> str:
+    def _resolve(self, name: str, path: str) -> str:
         if "/" in name:
-            return _executable(os.path.join(cwd, name), name)
+            return name
         key = (name, path)
         found = self._found.get(key)
         if found is None:
@@ -86,14 +86,6 @@ def _search(name: str, path: str) -> str:
         if os.path.isfile(candidate) and os.access(candidate, os.X_OK):
             return candidate
     raise NotFound("no program %r in PATH" % name, 127)
-
-
-def _executable(path: str, name: str) -> str:
-    if not os.path.exists(path):
-        raise NotFound("no such program: %s" % name, 127)
-    if os.path.isdir(path) or not os.access(path, os.X_OK):
-        raise NotFound("not executable: %s" % name, 126)
-    return path
 
 
 def shown(argv: Sequence[str], most: int = 200) -> str:

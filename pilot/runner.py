@@ -7,7 +7,7 @@ From the pilot: {"op": "spec", "id", "spec"}; {"op": "run", "chunk", "lease", "s
 "needs", "attempts", "inputs", "rows", "cpus", "gpus"}; {"op": "stop", "lease", "jobs" | null,
 "error"}: end those running, forget those not begun; {"op": "recall"}: hand back what is not begun.
 To the pilot: {"rows": [[lease, spec, row], ...], "blobs", "done": [chunk, ...]};
-{"running": [lease, job, started_ms]}; {"returned": [[lease, [job, ...]], ...], "done"}.
+{"running": [lease, job, started_ms]}; {"returned": [[lease, [job, ...]], ...]}.
 """
 
 import base64
@@ -20,70 +20,21 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Tuple
 
-from pilot import folders, spawn, staging
-from pilot.expand import ExpandError, TaskTemplate, shell_values, written
-from pilot.limits import FIRST_LOOK_S, Limits, Pace, over
+from pilot import spawn, staging
+from pilot.expand import ExpandError, shell_values, written
+from pilot.limits import Limits
 from pilot.logfile import LogFile
 from pilot.messages import OUTCOME_OF, PAYLOAD, Deframer, frame, harmless
 from pilot.processes import Processes
-from pilot.program import NotFound, Programs, gpu_variables, shown
+from pilot.program import NotFound, Programs, gpu_variables
+from pilot.scratch import Scratch
+from pilot.unit import Chunk, PilotGone, Stopped, Task, Unit
+from pilot.watch import Watch
 
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 FLUSH_S = 0.1  # rows are told to the pilot at least this often
-_FILE_TOO_LARGE = (-signal.SIGXFSZ, 128 + signal.SIGXFSZ)  # also as a shell tells it
-_KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # by the kernel, when memory is short
+TICK_S = 0.05  # between looks at the pilot and the clock during long work
 SPECS_MAX = 64  # compiled tasks that a runner remembers
-
-Chunk = Dict[str, Any]
-
-
-class PilotGone(Exception):
-    """The pilot closed its end: end everything and leave."""
-
-
-class Stopped(Exception):
-    """This unit is to end before it is done; `error` is the class of its failure."""
-
-    def __init__(self, error: str, what: str = "") -> None:
-        super().__init__(what or error)
-        self.error = error
-
-
-class Task:
-    """A spec, compiled."""
-
-    def __init__(self, spec: Mapping[str, Any]) -> None:
-        self.template = TaskTemplate(spec)
-        self.spec = spec
-        self.files = spec.get("files") or []
-        self.fixed = {"FLOE_ID": str(spec["dataset"]), "FLOE_DATASET": str(spec["name"])}
-
-
-class Unit:
-    """One attempt under way: what it may use, what it used, why it ends."""
-
-    def __init__(self, chunk: Chunk, job: int) -> None:
-        self.chunk = chunk
-        self.job = job
-        self.lease = int(chunk["lease"])
-        self.limits: Limits = chunk["limits"]
-        self.began_ms = int(time.time() * 1000)
-        self.began_s = time.monotonic()
-        self.cpu_s = 0.0
-        self.memory_kib = 0
-        self.disk_kib = 0
-        self.exit = 0
-        self.error = ""
-        self.say = ""  # one line that explains the error
-        self.final = False
-        self.started_processes = False
-        self.kill_at_s: Optional[float] = None
-        self.told = False
-
-    def fail(self, error: str, say: str = "") -> None:
-        """Note why this unit ends; the first reason stays."""
-        if not self.error:
-            self.error, self.say = error, say
 
 
 class Runner:
@@ -92,22 +43,18 @@ class Runner:
     def __init__(
         self,
         pilot: socket.socket,
-        folder: str,
+        scratch: Scratch,
         cache_fd: int,
         alone: bool,
         grace_s: float = GRACE_S,
     ) -> None:
         self._pilot = pilot
         self._deframer = Deframer()
-        self._scratch = os.path.join(folder, "work")
-        self._tmp = os.path.join(folder, "tmp")
-        self._out = os.path.join(folder, "out")
-        os.makedirs(self._out, exist_ok=True)
+        self._scratch = scratch
         self._cache_fd = cache_fd
         self._processes = Processes(alone)
-        self._alone = alone
-        self._grace_s = grace_s
-        self._log = LogFile(folder, self._out)
+        self._log = LogFile(scratch.base, scratch.out)
+        self._watch = Watch(self._processes, scratch, self._log, self._wait, self._tell, grace_s)
         self._null = os.open("/dev/null", os.O_RDONLY)
         self._programs = Programs(os.environ)
         self._tasks: Dict[str, Task] = {}
@@ -120,6 +67,7 @@ class Runner:
         self._file_bytes = -1
         self._cpus: Any = None
         self._ticked_s = 0.0
+        self._spoiled = False  # a unit left what we cannot remove
         self._poll = select.poll()
         self._poll.register(pilot, select.POLLIN)
         self._wake = _wake_on_child()
@@ -144,7 +92,7 @@ class Runner:
     def _on_sigterm(self, number: int, frame: Any) -> None:
         raise PilotGone()  # the nursery died (see nursery.py); `serve` ends the unit
 
-    # --- talking to the pilot -----------------------------------------------------------------
+    # --- talking to the pilot ------------------------------------------------------------------
 
     def _receive(self) -> None:
         try:
@@ -172,25 +120,27 @@ class Runner:
 
     def _on_stop(self, message: Mapping[str, Any]) -> None:
         lease, jobs = message["lease"], message["jobs"]
-        self._hand_back(lambda chunk, job: (lease is None or chunk["lease"] == lease) and (
-            jobs is None or job in jobs
-        ))  # fmt: skip
+
+        def meant(of: int, job: int) -> bool:
+            return (lease is None or of == lease) and (jobs is None or job in jobs)
+
+        self._hand_back(meant)
         unit = self._unit
-        if unit and (lease is None or unit.lease == lease) and (jobs is None or unit.job in jobs):
-            self._ask_to_end(unit, message["error"])
+        if unit and meant(unit.lease, unit.job):
+            self._watch.ask_to_end(unit, message["error"])
 
     def _on_recall(self, message: Mapping[str, Any]) -> None:
-        self._hand_back(lambda chunk, job: True)
+        self._hand_back(lambda lease, job: True)
 
-    def _hand_back(self, chosen: Callable[[Chunk, int], bool]) -> None:
+    def _hand_back(self, meant: Callable[[int, int], bool]) -> None:
         """Give back units that have not begun."""
         returned = []
         for chunk in self._chunks:
-            todo = chunk["todo"]
-            gone = [job for job in todo if chosen(chunk, job)]
+            lease, todo = chunk["lease"], chunk["todo"]
+            gone = [job for job in todo if meant(lease, job)]
             if gone:
-                returned.append([chunk["lease"], gone])
-                kept = [job for job in todo if not chosen(chunk, job)]
+                returned.append([lease, gone])
+                kept = [job for job in todo if not meant(lease, job)]
                 todo.clear()
                 todo.extend(kept)
         if returned:
@@ -208,34 +158,38 @@ class Runner:
             self._rows, self._blobs, self._done = [], [], []
         self._flushed_s = time.monotonic()
 
+    def _tell(self, unit: Unit) -> None:
+        """Say once that a unit lasts; what ended before it is said first."""
+        if not unit.told:
+            unit.told = True
+            self._flush()
+            self._send({"running": [unit.lease, unit.job, unit.began_ms]})
+
     def _tick(self) -> None:
         """Between pieces of long work: hear the pilot, mind the clock. May raise Stopped."""
         now_s = time.monotonic()
-        if now_s - self._ticked_s < 0.05:
+        if now_s - self._ticked_s < TICK_S:
             return
         self._ticked_s = now_s
         self._wait(0.0)
         unit = self._unit
-        if unit and not unit.told:
-            self._tell(unit)
-        if unit and not unit.error and now_s - unit.began_s > unit.limits.time_s:
+        if unit is None:
+            return
+        self._tell(unit)
+        if now_s - unit.began_s > unit.limits.time_s:
             unit.fail("time", "over its %gs" % unit.limits.time_s)
-        if unit and unit.error:
+        if unit.error:
             raise Stopped(unit.error, unit.say)
 
     def _wait(self, timeout_s: Optional[float]) -> None:
         """Wait for the pilot or for a child's end."""
-        timeout = None if timeout_s is None else timeout_s * 1000
-        for fd, _ in self._poll.poll(timeout):
+        for fd, _ in self._poll.poll(None if timeout_s is None else timeout_s * 1000):
             if fd == self._wake:
-                try:
-                    os.read(self._wake, 4096)
-                except BlockingIOError:
-                    pass
+                os.read(self._wake, 4096)
             else:
                 self._receive()
 
-    # --- one unit -----------------------------------------------------------------------------
+    # --- one unit ------------------------------------------------------------------------------
 
     def _run_chunk(self, chunk: Chunk) -> None:
         todo = chunk["todo"]
@@ -246,42 +200,48 @@ class Runner:
             finally:
                 self._unit = None
             self._rows.append([unit.lease, chunk["spec"], row])
+            if self._spoiled:
+                self._give_way()
             if time.monotonic() - self._flushed_s > FLUSH_S:
                 self._flush()
         self._done.append(chunk["chunk"])
         self._chunks.popleft()
 
+    def _give_way(self) -> None:
+        """Make place for a new runner, which gets new folders. Raises PilotGone."""
+        self._flush()
+        self._hand_back(lambda lease, job: True)
+        raise PilotGone()
+
     def _run(self, unit: Unit) -> List[Any]:
-        outputs = ""
+        outputs = inputs_digest = ""
         blobs: List[staging.Blob] = []
-        inputs = unit.chunk.get("inputs", {}).get(str(unit.job)) or []
         try:
-            self._prepare(unit)
+            self._apply_limits(unit)
             task = self._tasks[unit.chunk["spec"]]
-            rows = unit.chunk.get("rows") or {}
-            expanded = task.template.unit(unit.job, rows.get(str(unit.job)))
-            self._bring_inputs(unit, task, expanded["inputs"], inputs)
+            inputs = unit.for_job("inputs") or []
+            inputs_digest = staging.inputs_digest(inputs) if inputs else ""
+            expanded = task.template.unit(unit.job, unit.for_job("rows"))
+            if task.files or inputs or expanded["inputs"]:
+                self._bring_inputs(task, expanded["inputs"], inputs)
             if self._run_modules(unit, task, expanded):
-                collector = staging.Outputs(self._scratch, self._out, self._tick)
+                collector = staging.Outputs(self._scratch, self._tick)
                 outputs = collector.collect(expanded["outputs"])
                 blobs = collector.blobs
+        except PilotGone:
+            raise
         except ExpandError as fault:
             unit.fail("expand", str(fault))
-        except staging.Failed as fault:
+        except (staging.Failed, Stopped) as fault:
             unit.fail(fault.error, str(fault))
-        except Stopped as fault:
-            unit.fail(fault.error, str(fault))
-        except OSError as fault:
-            unit.fail("worker", str(fault))
-        return self._finish(unit, outputs, staging.inputs_digest(inputs) if inputs else "", blobs)
+        except Exception as fault:
+            unit.fail("worker", "%s: %s" % (type(fault).__name__, fault))
+        return self._finish(unit, outputs, inputs_digest, blobs)
 
-    def _prepare(self, unit: Unit) -> None:
-        os.mkdir(self._scratch, 0o700)
-        os.mkdir(self._tmp, 0o700)
+    def _apply_limits(self, unit: Unit) -> None:
         if unit.limits.file_bytes != self._file_bytes:
-            self._file_bytes = unit.limits.file_bytes
+            self._file_bytes = soft = unit.limits.file_bytes
             hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
-            soft = unit.limits.file_bytes
             if hard != resource.RLIM_INFINITY:
                 soft = min(soft, hard)
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -291,29 +251,29 @@ class Runner:
             self._cpus = cpus
 
     def _bring_inputs(
-        self, unit: Unit, task: Task, declared: List[Dict[str, Any]], resolved: List[List[Any]]
+        self, task: Task, declared: List[Dict[str, Any]], resolved: List[List[Any]]
     ) -> None:
         for file in task.files:
-            path = staging.inside(self._scratch, file["to"])
+            path = staging.inside(self._scratch.work, file["to"])
             staging.place(self._cache_fd, file["digest"], path, file["mode"], self._tick)
         for local, digest, _, mode in resolved:
-            path = staging.inside(self._scratch, local)
+            path = staging.inside(self._scratch.work, local)
             staging.place(self._cache_fd, digest, path, mode, self._tick)
         for entry in declared:
-            url = str(entry["from"])
-            if "://" in url:
-                path = staging.inside(self._scratch, entry["local"])
-                try:
-                    staging.fetch(url, path, self._tick)
-                except staging.Failed as fault:
-                    if not (entry.get("optional") and fault.error == "input"):
-                        raise
+            if "://" not in entry["from"]:
+                continue
+            path = staging.inside(self._scratch.work, entry["local"])
+            try:
+                staging.fetch(entry["from"], path, self._tick)
+            except staging.Failed as fault:
+                if not (entry.get("optional") and fault.error == "input"):
+                    raise
 
     def _run_modules(self, unit: Unit, task: Task, expanded: Mapping[str, Any]) -> bool:
         own = shell_values(expanded["names"])
         own.update(task.fixed)
-        own["FLOE_ATTEMPT"] = str((unit.chunk.get("attempts") or {}).get(str(unit.job), 1))
-        own["TMPDIR"] = self._tmp
+        own["FLOE_ATTEMPT"] = str(unit.for_job("attempts") or 1)
+        own["TMPDIR"] = self._scratch.tmp
         gpus = unit.chunk.get("gpus")
         devices = gpu_variables(gpus if gpus is not None or unit.limits.gpu else None)
         return all(self._run_module(unit, module, own, devices) for module in expanded["modules"])
@@ -322,8 +282,9 @@ class Runner:
         self, unit: Unit, module: Mapping[str, Any], own: Dict[str, str], devices: Dict[str, str]
     ) -> bool:
         """Run one module to its end; True if the next may follow."""
-        cwd = os.path.normpath(os.path.join(self._scratch, module.get("cwd") or "."))
-        if cwd != self._scratch:
+        cwd = self._scratch.work
+        if module.get("cwd") not in (None, "."):
+            cwd = staging.inside(cwd, module["cwd"])
             os.makedirs(cwd, exist_ok=True)
         for name, value in (module.get("write") or {}).items():
             self._write(name, written(value))
@@ -332,7 +293,7 @@ class Runner:
         try:
             redirects = self._redirects(module, opened)
             env = self._programs.environment(module["env"], own, devices)
-            program = self._programs.program(module, env, cwd)
+            program = self._programs.program(module, env)
             pid = spawn.start(program, redirects)
         except NotFound as fault:
             unit.exit = fault.status
@@ -341,14 +302,14 @@ class Runner:
         finally:
             for fd in opened:
                 os.close(fd)
-        unit.started_processes = True
-        status = self._watch(unit, pid)
+        unit.started = True
+        status = self._watch.until_end(unit, pid)
         if not unit.error:
-            self._judge(unit, module, status, shown(program.argv))
+            self._watch.judge(unit, module.get("exit") or {}, status, program.argv)
         return not unit.error
 
     def _write(self, name: str, text: str) -> None:
-        path = staging.inside(self._scratch, name)
+        path = staging.inside(self._scratch.work, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.lexists(path):
             os.unlink(path)  # never write through what an earlier module left there
@@ -368,7 +329,8 @@ class Runner:
             flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             try:
                 # Never wait for the other end of a pipe that an earlier module left there.
-                fd = os.open(staging.inside(self._scratch, name), flags | os.O_NONBLOCK, 0o644)
+                path = staging.inside(self._scratch.work, name)
+                fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
             except OSError as fault:
                 what = "%s %s: %s" % (key, name, fault.strerror)
                 raise staging.Failed("input" if number == 0 else "output", what) from fault
@@ -377,147 +339,28 @@ class Runner:
             ours[number] = fd
         return [(fd, number) for number, fd in enumerate(ours)]
 
-    # --- watching -----------------------------------------------------------------------------
-
-    def _watch(self, unit: Unit, pid: int) -> int:
-        """Until the process ends: measure, enforce, obey. Returns its exit, or -signal."""
-        pace = Pace()
-        look_s = time.monotonic() + FIRST_LOOK_S
-        while True:
-            now_s = time.monotonic()
-            self._wait(self._next_event_s(unit, look_s) - now_s)
-            status = self._reap(unit, pid)
-            if status is not None:
-                return status
-            now_s = time.monotonic()
-            if unit.kill_at_s is not None and now_s >= unit.kill_at_s:
-                self._processes.signal(signal.SIGKILL)
-                unit.kill_at_s = now_s + 1.0
-            if not unit.error and now_s - unit.began_s >= unit.limits.time_s:
-                self._ask_to_end(unit, "time", "over its %gs" % unit.limits.time_s)
-            if now_s >= look_s:
-                if not unit.told:
-                    self._tell(unit)
-                shares = self._look(unit)
-                done_s = time.monotonic()
-                look_s = done_s + pace.next_s(done_s - unit.began_s, shares, done_s - now_s)
-
-    def _next_event_s(self, unit: Unit, look_s: float) -> float:
-        times_s = [look_s]
-        if unit.kill_at_s is not None:
-            times_s.append(unit.kill_at_s)
-        if not unit.error:
-            times_s.append(unit.began_s + unit.limits.time_s)
-        return max(time.monotonic(), min(times_s))
-
-    def _tell(self, unit: Unit) -> None:
-        unit.told = True
-        self._flush()
-        self._send({"running": [unit.lease, unit.job, unit.began_ms]})
-
-    def _reap(self, unit: Unit, pid: int) -> Optional[int]:
-        """Collect the dead; the status of `pid` once it is among them."""
-        status = None
-        while True:
-            try:
-                dead, wait_status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                if status is None:
-                    raise OSError("process %d is gone" % pid) from None
-                return status
-            if dead == 0:
-                return status
-            unit.cpu_s += usage.ru_utime + usage.ru_stime
-            unit.memory_kib = max(unit.memory_kib, usage.ru_maxrss)
-            if dead == pid:
-                status = _status(wait_status)
-
-    def _look(self, unit: Unit) -> List[float]:
-        """Measure; end the unit if it is over a limit. Gives its shares of memory and disk."""
-        limits = unit.limits
-        memory_kib = self._processes.memory_kib(limits.memory_kib)
-        if self._alone:
-            memory_kib += _shared_memory_kib()
-        self._log.trim()
-        disk_kib = self._disk_kib()
-        unit.memory_kib = max(unit.memory_kib, memory_kib)
-        unit.disk_kib = max(unit.disk_kib, disk_kib)
-        count = len(self._processes.all())
-        error = over(limits, memory_kib, disk_kib, self._log.size(), count)
-        if error is not None:
-            unit.fail(error, _over_text(error, limits, memory_kib, disk_kib, count))
-            self._processes.signal(signal.SIGKILL)
-            unit.kill_at_s = time.monotonic() + 0.2
-        return [memory_kib / max(1, limits.memory_kib), disk_kib / max(1, limits.disk_kib)]
-
-    def _disk_kib(self) -> int:
-        return folders.usage_kib(self._scratch) + folders.usage_kib(self._tmp)
-
-    def _ask_to_end(self, unit: Unit, error: str, say: str = "") -> None:
-        """SIGTERM now, SIGKILL after the grace time."""
-        unit.fail(error, say)
-        if unit.started_processes:
-            self._processes.signal(signal.SIGTERM)
-        if unit.kill_at_s is None:
-            unit.kill_at_s = time.monotonic() + self._grace_s
-
-    def _judge(self, unit: Unit, module: Mapping[str, Any], status: int, argv: str) -> None:
-        """What a module's end means."""
-        rules = module.get("exit") or {}
-        unit.exit = status
-        if status in (rules.get("ok") or [0]):
-            unit.exit = 0
-            return
-        error = self._limit_behind(unit, status)
-        if error is not None:
-            unit.fail(error, _over_text(error, unit.limits, unit.memory_kib, unit.disk_kib, 0))
-        elif status < 0:
-            unit.fail("signal", "%s: killed by signal %d" % (argv, -status))
-        elif status in (rules.get("retry") or []):
-            unit.fail("exit-retry")
-        elif status in (rules.get("fail") or []):
-            unit.fail("exit-final")
-        else:
-            unit.fail("exit")
-
-    def _limit_behind(self, unit: Unit, status: int) -> Optional[str]:
-        """The limit that a module failed of by itself, between two looks; None if none."""
-        limits = unit.limits
-        unit.disk_kib = max(unit.disk_kib, self._disk_kib())
-        if self._log.size() >= limits.log_bytes:
-            return "log"
-        if unit.disk_kib > limits.disk_kib or status in _FILE_TOO_LARGE:
-            return "disk"
-        if unit.memory_kib > limits.memory_kib and status in _KILLED:
-            return "memory"
-        return None
-
-    # --- afterwards ---------------------------------------------------------------------------
+    # --- afterwards ----------------------------------------------------------------------------
 
     def _finish(
         self, unit: Unit, outputs: str, inputs: str, blobs: List[staging.Blob]
     ) -> List[Any]:
         wall_ms = int((time.monotonic() - unit.began_s) * 1000)
-        self._end_leftovers(unit)
+        if unit.started and not self._processes.reap() and not self._processes.end():
+            # Stuck in the kernel. Leaving ends the namespace, and the pilot starts a new runner.
+            raise PilotGone()
+        os.chdir("/")
         if unit.error:
             outputs, blobs = "", []
-        os.chdir("/")
         tail, log = self._take_log(unit, blobs)
         unit.disk_kib = max(unit.disk_kib, self._clean())
         for digest, size, data, file in blobs:
             text = None if data is None else base64.b64encode(data).decode()
             self._blobs.append([digest, size, text, file])
-        gpu_ms = wall_ms * unit.limits.gpu
         return [
             unit.job, OUTCOME_OF.get(unit.error, PAYLOAD), unit.began_ms, wall_ms,
-            int(unit.cpu_s * 1000), unit.memory_kib, unit.disk_kib, gpu_ms, unit.exit,
-            unit.error, outputs, inputs, log, tail,
+            int(unit.cpu_s * 1000), unit.memory_kib, unit.disk_kib, wall_ms * unit.limits.gpu,
+            unit.exit, unit.error, outputs, inputs, log, tail,
         ]  # fmt: skip
-
-    def _end_leftovers(self, unit: Unit) -> None:
-        if unit.started_processes and not self._processes.reap() and not self._processes.end():
-            # Stuck in the kernel. Leaving ends the namespace, and the pilot starts a new runner.
-            raise PilotGone()
 
     def _take_log(self, unit: Unit, blobs: List[staging.Blob]) -> Tuple[str, str]:
         tail = ""
@@ -528,7 +371,7 @@ class Runner:
                 self._log.write(unit.say)
             tail = harmless(text)
         try:
-            blob = self._log.take(folders._nothing)
+            blob = self._log.take()
         except OSError:
             blob = None
         if blob is None:
@@ -537,20 +380,11 @@ class Runner:
         return tail, blob[0]
 
     def _clean(self) -> int:
-        """Empty the scratch folder; the KiB that were in it."""
-        disk_kib = 0
-        for folder in (self._tmp, self._scratch):
-            try:
-                os.rmdir(folder)
-            except FileNotFoundError:
-                pass
-            except OSError:
-                disk_kib += folders.usage_kib(folder)
-                if not folders.remove(folder):
-                    os.rename(folder, "%s.stuck-%d" % (folder, time.time()))
-        if self._alone:
-            _clear_shared_memory()
-        return disk_kib
+        try:
+            return self._scratch.clean()
+        except OSError:
+            self._spoiled = True
+            return 0
 
 
 def _wake_on_child() -> int:
@@ -565,44 +399,3 @@ def _wake_on_child() -> int:
 
 def _ignore(number: int, frame: Any) -> None:
     pass
-
-
-def _status(wait_status: int) -> int:
-    if os.WIFSIGNALED(wait_status):
-        return -os.WTERMSIG(wait_status)
-    return os.WEXITSTATUS(wait_status)
-
-
-def _shared_memory_kib() -> int:
-    try:
-        status = os.statvfs("/dev/shm")
-    except OSError:
-        return 0
-    return (status.f_blocks - status.f_bfree) * status.f_frsize // 1024
-
-
-def _clear_shared_memory() -> None:
-    try:
-        names = os.listdir("/dev/shm")
-    except OSError:
-        return
-    for name in names:
-        path = "/dev/shm/" + name
-        try:
-            os.unlink(path)
-        except OSError:
-            folders.remove(path)
-
-
-def _over_text(error: str, limits: Limits, memory_kib: int, disk_kib: int, processes: int) -> str:
-    if error == "disk":
-        return "used %d MB of disk, %d MB allowed" % (_mb(disk_kib), _mb(limits.disk_kib))
-    if error == "log":
-        return "printed more than %d MB" % (limits.log_bytes // 1000000)
-    if memory_kib > limits.memory_kib:
-        return "used %d MB of memory, %d MB allowed" % (_mb(memory_kib), _mb(limits.memory_kib))
-    return "ran %d processes at once" % processes
-
-
-def _mb(kib: int) -> int:
-    return kib * 1024 // 10**6

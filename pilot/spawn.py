@@ -24,16 +24,20 @@ def start(program: Program, redirects: Sequence[Redirect]) -> int:
         if fault.errno == errno.ENOEXEC:  # a script without "#!": shells run it, so do we
             argv = [SHELL, program.path, *program.argv[1:]]
             return _start(SHELL, argv, program.env, redirects)
-        status = 127 if fault.errno == errno.ENOENT else 126
-        raise NotFound("%s: %s" % (program.argv[0], _why(fault)), status) from fault
+        raise _not_found(program, fault) from fault
     except ValueError as fault:  # a NUL byte in an argument
         raise NotFound("%s: %s" % (program.argv[0], fault), 126) from fault
 
 
-def _why(fault: OSError) -> str:
+def _not_found(program: Program, fault: OSError) -> NotFound:
+    name = program.argv[0]
+    if not os.path.exists(program.path):
+        return NotFound("no such program: %s" % name, 127)
     if fault.errno == errno.ENOENT:
-        return "its interpreter is not here"
-    return fault.strerror or str(fault)
+        return NotFound("%s: its interpreter is not here" % name, 127)
+    if fault.errno == errno.EACCES:
+        return NotFound("not executable: %s" % name, 126)
+    return NotFound("%s: %s" % (name, fault.strerror), 126)
 
 
 def _start_by_spawn(

@@ -17,6 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pilot import folders
 from pilot.folders import Tick
 from pilot.messages import canonical
+from pilot.scratch import Scratch
 
 CHUNK_BYTES = 4 << 20
 FETCH_S_MAX = 60.0  # silence of a server, not the whole transfer
@@ -39,9 +40,14 @@ def digest_of(data: bytes) -> str:
 
 
 def inside(scratch: str, local: str) -> str:
-    """The path of a local name. Raises Failed("input") if it leads out of the scratch folder."""
+    """The path of a local name.
+
+    Raises Failed("input") if it leads out of the scratch folder, be it by links that an earlier
+    module made.
+    """
     path = os.path.normpath(os.path.join(scratch, local))
-    if not path.startswith(scratch + "/"):
+    folder = os.path.realpath(os.path.dirname(path)) + "/"
+    if not path.startswith(scratch + "/") or not folder.startswith(os.path.realpath(scratch) + "/"):
         raise Failed("input", "%r is not inside the scratch folder" % local)
     return path
 
@@ -128,9 +134,10 @@ def inputs_digest(inputs: Sequence[Sequence[Any]]) -> str:
 class Outputs:
     """Collects what a unit produced: digests, and the bytes or a file in the `out` folder."""
 
-    def __init__(self, scratch: str, out: str, tick: Tick) -> None:
-        self._scratch = scratch
-        self._out = out
+    def __init__(self, scratch: Scratch, tick: Tick) -> None:
+        self._scratch = scratch.work
+        self._base_work = os.path.join(scratch.base, "work")
+        self._out = scratch.out
         self._tick = tick
         self._found: Dict[str, Tuple[str, int, int]] = {}
         self.blobs: List[Blob] = []
@@ -199,7 +206,9 @@ class Outputs:
         kept = os.path.join(self._out, digest)
         if not os.path.exists(kept):
             try:
-                os.link(path, kept, follow_symlinks=False)
+                # By the way on which both are on one mount.
+                name = os.path.relpath(path, os.path.realpath(self._scratch))
+                os.link(os.path.join(self._base_work, name), kept, follow_symlinks=False)
             except OSError:
                 os.lseek(fd, 0, os.SEEK_SET)
                 target = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -233,7 +242,7 @@ def deliver(fd: int, url: str, tick: Tick) -> None:
         raise Failed(error, "%s: %s" % (url, fault.strerror)) from fault
 
 
-def digest_of_fd(fd: int, tick: Tick) -> Tuple[str, int]:
+def digest_of_fd(fd: int, tick: Tick = folders.nothing) -> Tuple[str, int]:
     """Digest (hex) and size of an open file."""
     state = hashlib.blake2b(digest_size=32)
     size = 0

@@ -230,9 +230,13 @@ class Pilot:
                 self._returned.extend(message["returned"])
 
     def _take_rows(self, slot: _Slot, message: Dict[str, Any]) -> None:
+        rows = message["rows"]
         for digest, size, text, file in message["blobs"]:
-            self._keep_blob(slot, digest, size, text, file)
-        self._rows.extend(message["rows"])
+            try:
+                self._keep_blob(slot, digest, size, text, file)
+            except OSError as fault:
+                rows = [_without(digest, row, fault) for row in rows]
+        self._rows.extend(rows)
         self._loop.came_back(slot.number, message["rows"], message["done"])
         if message["rows"]:
             self._lost_in_a_row = 0
@@ -437,6 +441,16 @@ class Pilot:
             self._leave("drained")
         elif self._settings.idle_s is not None and now_s - self._busy_s > self._settings.idle_s:
             self._leave("nothing to do for %gs" % self._settings.idle_s)
+
+
+def _without(digest: str, row: Tuple[int, str, Row], fault: OSError) -> Tuple[int, str, Row]:
+    """The same row, as a failure of the worker if the blob that is gone belongs to it."""
+    lease, spec, cells = row
+    if digest not in cells[10:13] and cells[10] == "":
+        return row
+    now_ms = int(time.time() * 1000)
+    text = "blob %s: %s" % (digest[:12], fault.strerror)
+    return lease, spec, messages.lost_row(cells[0], cells[2], now_ms, "output-store", text)
 
 
 def dump(settings: Settings) -> str:
