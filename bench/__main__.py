@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import edge, fold, memory, noop, slowdisk, submit
+from bench import dispatch, edge, fold, memory, noop, slowdisk, submit
 
 GOALS = {
     "submit_1m_node_ms": "< 20",
@@ -30,6 +30,8 @@ GOALS = {
     "tls_10k_per_min_core_share": "< 0.3",
     "node_rss_mb": "< 100",
     "slow_disk_vs_fast": ">= 0.8",
+    "dispatch_us_per_unit": "< 30",
+    "dispatch_mb_100_datasets": "< 20",
 }
 SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "submit": submit.submit,
@@ -41,6 +43,7 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
     "memory": memory.memory,
     "fold": fold.fold,
     "slowdisk": slowdisk.slow_disk,
+    "dispatch": dispatch.dispatch,
 }
 
 
