@@ -68,6 +68,7 @@ class Arrivals:
         session.pid = body["pid"] if type(body.get("pid")) is int else 0
         session.isolation = _text(body, "isolation")[:32]
         session.resources, session.whole = resources, whole
+        session.idle_slots = 0 if holding else whole.cpu
         session.seen_s = self.board.now_s()
         session.specs.clear()
         await self.board.journal.local(

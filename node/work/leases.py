@@ -54,6 +54,7 @@ class Leases:
         lease = Lease(no, session.pilot, pick.task, left, pick.needs, pick.cost_s)
         session.leases[no] = lease
         session.unseen.append(no)
+        session.idle_slots = max(0, session.idle_slots - pick.units)
         return lease
 
     async def write(self, leases: list[Lease]) -> None:

@@ -303,7 +303,8 @@ class PilotSide:
 
     def offer(self, units: int) -> dict[str, Any]:
         return {
-            "free": RESOURCES, "idle_slots": 4, "queued": 0, "units_max": units, "seen": self.seen,
+            "free": RESOURCES, "idle_slots": max(0, 4 - len(self.units())), "queued": 0,
+            "units_max": units, "seen": self.seen,
         }  # fmt: skip
 
     def poll(self, units: int = 4) -> dict[str, Any]:

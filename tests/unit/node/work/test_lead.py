@@ -1,0 +1,145 @@
+"""What the leader of a shard writes, and when."""
+
+from collections.abc import Sequence
+
+import pytest
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+
+from federation import limits
+from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
+from federation.records import Accept, Grant, Record
+from node.changes import DatasetAdded, DatasetChanged
+from node.lead import Lead, Ungranted, grant_jobs
+
+SITE = SiteID(b"s" * 32)
+SHARD = ShardID(b"h" * 32)
+FEED = FeedID(SITE, 0, Lane.RESULTS)
+
+
+class Tables:
+    def __init__(self) -> None:
+        self.free: dict[int, list[Ungranted]] = {}
+        self.left: list[EntryRef] = []
+
+    def ungranted(self, dataset: int) -> Sequence[Ungranted]:
+        return self.free.pop(dataset, [])
+
+    def open_datasets(self) -> Sequence[int]:
+        return list(self.free)
+
+    def unaccepted(self) -> Sequence[EntryRef]:
+        return self.left
+
+
+class House:
+    def __init__(self, *, busy: bool = True, shards: Sequence[ShardID] = (SHARD,)) -> None:
+        self.clock = Clock()
+        self.clock.advance(1000)
+        self.tables = Tables()
+        self.written: list[Record] = []
+        self.lead = Lead(self.clock, SITE, self, self.tables, lambda: shards, lambda: busy)
+
+    def control(self, record: Record, intake: bool = False) -> Deferred[None]:
+        self.written.append(record)
+        return succeed(None)
+
+
+def entry(seq: int) -> EntryRef:
+    return EntryRef(FEED, seq, EntryID(seq.to_bytes(32, "big")))
+
+
+def accept(seq: int, shard: ShardID = SHARD) -> Accept:
+    return Accept(shard, SITE, 0, seq, entry(seq).id)
+
+
+def test_the_first_results_after_a_quiet_second_are_accepted_in_their_own_commit() -> None:
+    house = House()
+    assert house.lead.accept([entry(1)]) == [accept(1)]
+
+
+def test_what_follows_is_gathered_for_a_second_into_one_accept() -> None:
+    house = House()
+    house.lead.accept([entry(1)])
+    assert house.lead.accept([entry(2)]) == house.lead.accept([entry(3)]) == []
+    house.clock.advance(0.99)
+    assert house.written == []
+    house.clock.advance(0.02)
+    assert house.written == [accept(3)]
+    house.clock.advance(10)
+    assert house.written == [accept(3)]
+
+
+def test_nothing_is_gathered_when_nothing_more_will_come() -> None:
+    house = House(busy=False)
+    assert house.lead.accept([entry(1)]) == [accept(1)]
+    assert house.lead.accept([entry(2)]) == [accept(2)]
+
+
+def test_an_accept_that_joined_a_commit_is_not_written_again() -> None:
+    house = House()
+    house.lead.accept([entry(1)])
+    house.lead.accept([entry(2)])
+    house.clock.rightNow += 1.5  # the timer is late
+    assert house.lead.accept([entry(3)]) == [accept(3)]
+    house.clock.advance(5)
+    assert house.written == []
+
+
+def test_each_shard_that_is_led_here_accepts_for_itself() -> None:
+    other = ShardID(b"o" * 32)
+    house = House(shards=[SHARD, other])
+    assert house.lead.accept([entry(1)]) == [accept(1), accept(1, other)]
+
+
+def test_a_restart_accepts_and_grants_what_was_left_before_anything_else() -> None:
+    house = House()
+    house.tables.left = [entry(7)]
+    house.tables.free = {1: [Ungranted(1, DatasetID(b"d" * 32), SHARD, [0, 1], [5, 9])]}
+    list_of = Deferred.fromCoroutine(house.lead.start())
+    assert list_of.called
+    assert house.written == [accept(7), Grant(SHARD, DatasetID(b"d" * 32), [0, 1], [5, 9], SITE)]
+
+
+@pytest.mark.parametrize("change", [DatasetAdded(1), DatasetChanged(1, "extend")])
+def test_new_jobs_are_granted_to_a_site_that_is_alone(
+    change: DatasetAdded | DatasetChanged,
+) -> None:
+    house = House()
+    house.tables.free = {1: [Ungranted(1, DatasetID(b"d" * 32), SHARD, [0], [0, 10**6])]}
+    house.lead.changed([change])
+    assert house.written == [Grant(SHARD, DatasetID(b"d" * 32), [0], [0, 10**6], SITE)]
+
+
+def test_a_pause_grants_nothing() -> None:
+    house = House()
+    house.tables.free = {1: [Ungranted(1, DatasetID(b"d" * 32), SHARD, [0], [0, 5])]}
+    house.lead.changed([DatasetChanged(1, "pause")])
+    assert house.written == []
+
+
+def test_grants_of_many_ranges_come_in_pieces_that_a_record_can_hold() -> None:
+    house = House()
+    holes = [bound for job in range(0, 20_000, 2) for bound in (job, job + 1)]
+    house.tables.free = {1: [Ungranted(1, DatasetID(b"d" * 32), SHARD, [0], holes)]}
+    house.lead.changed([DatasetAdded(1)])
+    grants = [record for record in house.written if isinstance(record, Grant)]
+    assert [bound for grant in grants for bound in grant.ranges] == holes
+    assert max(len(grant.ranges) for grant in grants) <= limits.RANGES_MAX
+
+
+@pytest.mark.parametrize(
+    ("remaining", "sites", "jobs_per_s", "granted"),
+    [
+        (1_000_000, 1, 0.0, 1_000_000),  # alone: everything
+        (1_000_000, 5, 100.0, 100_000),  # a tenth of what is left
+        (1_000_000, 5, 1.0, 7_200),  # two hours of a slow site
+        (10_000, 5, 100.0, 10_000),  # five minutes of a fast site, near the end
+        (1_000_000, 1000, 10.0, 3_000),  # and never less than that
+        (0, 3, 1.0, 0),
+    ],
+)
+def test_grants_are_guided_by_what_is_left_and_by_throughput(
+    remaining: int, sites: int, jobs_per_s: float, granted: int
+) -> None:
+    assert grant_jobs(remaining, sites, jobs_per_s, 7200) == granted
