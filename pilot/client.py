@@ -16,10 +16,16 @@ from urllib.parse import urlsplit
 
 CONNECT_S_MAX = 15.0
 ANSWER_BYTES_MAX = 256 << 20
+# How a kept connection shows that the server had closed it before our request.
+_STALE = (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError)
 
 
 class Unreachable(Exception):
     """The node did not answer: refused, timed out, closed the connection. Trying later may help."""
+
+
+class BrokenOff(Unreachable):
+    """Somebody here closed the connection while a request waited for its answer."""
 
 
 class WrongCertificate(Exception):
@@ -79,6 +85,7 @@ class Connection:
         self._context = _context()
         self._http: Optional[http.client.HTTPSConnection] = None
         self._lock = threading.Lock()  # guards _http against close()
+        self._closed = 0  # how often close() was called
 
     def request(
         self,
@@ -94,19 +101,19 @@ class Connection:
         send the same request twice. Raises Unreachable, WrongCertificate.
         """
         fresh = self._http is None
+        closed = self._closed
         try:
             return self._send(method, path, body, headers or {}, timeout_s)
-        except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError) as fault:
-            self.close()
-            if fresh:
-                raise Unreachable("the node closed the connection") from fault
-        except (OSError, http.client.HTTPException) as fault:
-            self.close()
-            raise Unreachable(_why(fault)) from fault
+        except (OSError, ValueError, http.client.HTTPException) as fault:
+            self._drop()
+            if self._closed != closed:
+                raise BrokenOff("closed here") from fault
+            if fresh or not isinstance(fault, _STALE):
+                raise Unreachable(_why(fault)) from fault
         try:
             return self._send(method, path, body, headers or {}, timeout_s)
-        except (OSError, http.client.HTTPException) as fault:
-            self.close()
+        except (OSError, ValueError, http.client.HTTPException) as fault:
+            self._drop()
             raise Unreachable(_why(fault)) from fault
 
     def json(
@@ -129,7 +136,11 @@ class Connection:
         return parse_answer(status, answer)
 
     def close(self) -> None:
-        """Close the connection; a request that waits in another thread raises Unreachable."""
+        """Close the connection; a request that waits in another thread raises BrokenOff."""
+        self._closed += 1
+        self._drop()
+
+    def _drop(self) -> None:
         with self._lock:
             connection, self._http = self._http, None
         if connection is None:
@@ -156,7 +167,7 @@ class Connection:
         response = connection.getresponse()
         answer = response.read(ANSWER_BYTES_MAX)
         if response.will_close:
-            self.close()
+            self._drop()
         return response.status, {k.lower(): v for k, v in response.getheaders()}, answer
 
     def _open(self) -> http.client.HTTPSConnection:

@@ -10,10 +10,11 @@ import logging
 import queue
 import random
 import threading
+import time
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from pilot import transfer
-from pilot.client import Connection, Refused, Unreachable, WrongCertificate
+from pilot.client import BrokenOff, Connection, Refused, Unreachable, WrongCertificate
 from pilot.config import Settings
 
 BACK_OFF_S_MIN = 0.2
@@ -24,6 +25,10 @@ FETCH_TRIES_MAX = 5
 
 _log = logging.getLogger("pilot")
 Event = Tuple[str, Any]
+
+
+class Unacceptable(Exception):
+    """The node says that a request is wrong in itself: sending it again would not help."""
 
 
 class Link:
@@ -52,15 +57,17 @@ class Link:
         self._reporter = Connection(settings.urls, settings.fingerprint)
         self._fetcher = Connection(settings.urls, settings.fingerprint)
         self._batch = 0
+        self._poll_back_off = BackOff(self._closing)
         self.polling: Optional[Dict[str, Any]] = None  # the poll under way
         self.reporting = False
+        self.answered_s = time.monotonic()  # when the node last said anything
+        works: List[Tuple[Any, Any]] = [
+            (self._asks, self._poll),
+            (self._reports, self._report),
+            (self._fetches, self._fetch),
+        ]
         self._threads = [
-            threading.Thread(target=body, name=name, daemon=True)
-            for name, body in (
-                ("poll", self._poll_forever),
-                ("report", self._report_forever),
-                ("fetch", self._fetch_forever),
-            )
+            threading.Thread(target=self._serve, args=work, daemon=True) for work in works
         ]
 
     def start(self) -> None:
@@ -91,7 +98,8 @@ class Link:
 
     def take(self) -> List[Event]:
         """What happened: ("polled", answer), ("reported", answer), ("fetched", (digest, size)),
-        ("missing", (digest, why)), ("refused", why)."""
+        ("missing", (digest, why)), ("rejected", ("blobs" | "report", why)): the report under way
+        is not acceptable; ("refused", why): this pilot is not wanted."""
         events = []
         while self._events:
             event = self._events.popleft()
@@ -100,7 +108,7 @@ class Link:
                 continue
             if event[0] == "polled":
                 self.polling = None
-            elif event[0] == "reported":
+            elif event[0] in ("reported", "rejected"):
                 self.reporting = False
             events.append(event)
         return events
@@ -119,85 +127,104 @@ class Link:
         self._events.append((kind, value))
         self._wake()
 
-    def _poll_forever(self) -> None:
+    def _serve(self, box: "queue.Queue[Any]", one: Callable[[Any], None]) -> None:
+        """A thread's life: what comes through its box, one after another."""
         while not self._closing.is_set():
-            ask = self._asks.get()
-            if ask is None:
+            item = box.get()
+            if item is None:
                 return
             try:
-                answer = self._call(
-                    self._poller, "/pilot/v1/poll", ask, self._poll_s + POLL_MARGIN_S
-                )
-            except Unreachable as fault:
-                if self._closing.is_set():
-                    return
-                _log.debug("poll: %s", fault)
-                self._closing.wait(0.05)
-                answer = {}
-            self._tell("polled", answer)
-
-    def _report_forever(self) -> None:
-        while not self._closing.is_set():
-            item = self._reports.get()
-            if item is None:
+                one(item)
+            except Exception as fault:
+                if not self._closing.is_set():
+                    _log.exception("a thread of this pilot failed")
+                    self._tell("refused", "%s: %s" % (type(fault).__name__, fault))
                 return
-            body, blobs = item
-            back_off = BackOff(self._closing)
-            while not self._closing.is_set():
-                try:
-                    self._store(blobs)
-                    answer = self._call(self._reporter, "/pilot/v1/report", body, REPORT_S_MAX)
-                    self._tell("reported", answer)
-                    break
-                except Unreachable as fault:
-                    _log.debug("report: %s", fault)
-                    back_off.wait()
 
-    def _store(self, blobs: Sequence[transfer.Upload]) -> None:
-        if not blobs:
-            return
-        self._with_session(lambda session: transfer.upload(self._reporter, session, blobs))
+    def _poll(self, ask: Dict[str, Any]) -> None:
+        answer: Dict[str, Any] = {}
+        timeout_s = self._poll_s + POLL_MARGIN_S
+        try:
+            answer = self._call(self._poller, "/pilot/v1/poll", ask, timeout_s)
+            self._poll_back_off = BackOff(self._closing)
+        except BrokenOff:
+            pass
+        except (Unreachable, Unacceptable) as fault:
+            _log.debug("poll: %s", fault)
+            self._poll_back_off.wait()
+        self._tell("polled", answer)
 
-    def _fetch_forever(self) -> None:
-        while not self._closing.is_set():
-            item = self._fetches.get()
-            if item is None:
-                return
-            self._fetch_one(*item)
-
-    def _fetch_one(self, digest: str, path: str) -> None:
-        why = ""
+    def _report(self, item: Tuple[Dict[str, Any], Sequence[transfer.Upload]]) -> None:
+        body, blobs = item
         back_off = BackOff(self._closing)
-        for _ in range(FETCH_TRIES_MAX):
+        stage = "blobs"
+        while not self._closing.is_set():
+            try:
+                if blobs and stage == "blobs":
+                    self._with_session(lambda name: transfer.upload(self._reporter, name, blobs))
+                stage = "report"
+                answer = self._call(self._reporter, "/pilot/v1/report", body, REPORT_S_MAX)
+                self._tell("reported", answer)
+                return
+            except Unacceptable as fault:
+                self._tell("rejected", (stage, str(fault)))
+                return
+            except Unreachable as fault:
+                _log.debug("report: %s", fault)
+                back_off.wait()
+
+    def _fetch(self, item: Tuple[str, str]) -> None:
+        digest, path = item
+        back_off = BackOff(self._closing)
+        tries = 0
+        while not self._closing.is_set():
             try:
                 size = self._with_session(
                     lambda session: transfer.download(self._fetcher, session, digest, path)
                 )
                 self._tell("fetched", (digest, size))
                 return
-            except transfer.Missing:
-                self._tell("missing", (digest, "the site does not have it"))
+            except Unreachable as fault:  # without the node there is nothing to do anyway
+                _log.debug("fetch: %s", fault)
+            except (transfer.Missing, Unacceptable) as fault:
+                self._tell("missing", (digest, str(fault)))
                 return
-            except (Unreachable, OSError) as fault:
-                why = str(fault)
-                back_off.wait()
-        self._tell("missing", (digest, why))
+            except (transfer.Damaged, OSError) as fault:
+                tries += 1
+                if tries >= FETCH_TRIES_MAX:
+                    self._tell("missing", (digest, str(fault)))
+                    return
+            back_off.wait()
 
     def _call(self, connection: Connection, path: str, body: Any, timeout_s: float) -> Any:
-        """One request in our session. Raises Unreachable for everything that may pass."""
         return self._with_session(
             lambda session: connection.json("POST", path, body, session, timeout_s) or {}
         )
 
     def _with_session(self, request: Callable[[str], Any]) -> Any:
+        """One request in our session, in a new one if the node does not know it.
+
+        Raises Unreachable for everything that may pass, Unacceptable for what will not.
+        """
         session = self._session or self._announce("")
         try:
-            return request(session)
+            try:
+                return self._heard(request(session))
+            except Refused as fault:
+                if fault.status not in (401, 403):
+                    raise
+            return self._heard(request(self._announce(session)))
         except Refused as fault:
-            if fault.status not in (401, 403):
-                _log.warning("the node answers %d: %s", fault.status, fault)
-                raise Unreachable(str(fault)) from fault
-        return request_again(request, self._announce(session))
+            _log.warning("the node answers %d: %s", fault.status, fault)
+            if fault.status in (400, 413, 422):
+                raise Unacceptable(str(fault)) from fault
+            raise Unreachable(str(fault)) from fault
+        except WrongCertificate as fault:
+            raise Unreachable(str(fault)) from fault
+
+    def _heard(self, answer: Any) -> Any:
+        self.answered_s = time.monotonic()
+        return answer
 
     def _announce(self, forgotten: str) -> str:
         """A session of ours; a new one if the node refused `forgotten`. Waits while it has to."""
@@ -235,14 +262,6 @@ class Link:
     def _heartbeat_from(self, answer: Dict[str, Any]) -> None:
         self.heartbeat_s = float(answer.get("heartbeat_s", self.heartbeat_s))
         self._poll_s = float(answer.get("poll_s", self._poll_s))
-
-
-def request_again(request: Callable[[str], Any], session: str) -> Any:
-    """The same request in a new session; a second refusal counts as "try later"."""
-    try:
-        return request(session)
-    except Refused as fault:
-        raise Unreachable(str(fault)) from fault
 
 
 class BackOff:

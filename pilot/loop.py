@@ -28,8 +28,11 @@ CHUNK_UNITS_MAX = 128
 DEEP_S = 0.05  # units shorter than this are sent two chunks deep
 QUEUE_S = 1.0  # of work that may wait here, for each slot
 QUEUE_UNITS_MAX = 4000
+HELD_UNITS_MAX = 5000  # also those that ended: an announcement that names them stays below 64 KiB
 LONG_S = 2.0  # no unit waits here behind units longer than this
 WALL_WEIGHT = 0.2  # of the newest rows in the mean wall time
+
+UNBOUND = -1  # a CPU that counts, but that units are not bound to
 
 Needs = Mapping[str, Any]
 Held = List[List[Any]]  # [[lease, [job, ...]], ...]
@@ -206,8 +209,11 @@ class Loop:
         """What is unused now."""
         return self._free.shown(self.time_left_s(now_s))
 
-    def units_max(self) -> int:
-        """How many more units to ask for; 0 when there is enough here."""
+    def units_max(self, unreported: int = 0) -> int:
+        """How many more units to ask for; 0 when there is enough here.
+
+        unreported: units that ended and that the node does not know of yet.
+        """
         if self.draining:
             return 0
         idle = self.idle_slots()
@@ -221,7 +227,7 @@ class Loop:
         queued = self.queued()
         if queued * 2 > target and not (idle and queued < idle):
             return 0  # ask again when half of it is gone
-        return max(0, target + idle - queued)
+        return max(0, min(target + idle - queued, HELD_UNITS_MAX - queued - unreported))
 
     def _slowest_s(self) -> Optional[float]:
         """Mean wall time of the slowest task here; None while nothing is known."""
@@ -292,7 +298,7 @@ class Loop:
             "spec": batch.spec,
             "jobs": jobs,
             "needs": batch.needs,
-            "cpus": slot.cpus,
+            "cpus": [cpu for cpu in slot.cpus if cpu != UNBOUND],
         }
         if slot.gpus:
             message["gpus"] = slot.gpus

@@ -7,7 +7,7 @@ import time
 from typing import List, Mapping, Optional
 
 from pilot.config import Settings
-from pilot.loop import Resources
+from pilot.loop import UNBOUND, Resources
 
 _CGROUP_FILES = (
     "/sys/fs/cgroup/memory.max",
@@ -19,10 +19,11 @@ _DISK_SHARE = 0.9  # of what is free at the start
 
 def found(settings: Settings, environ: Mapping[str, str]) -> Resources:
     """What units may use here; settings go before what the machine says."""
-    cpus = sorted(os.sched_getaffinity(0))
-    if settings.cpus is not None:
-        # More slots than CPUs are allowed: units then share them.
-        cpus = [cpus[number % len(cpus)] for number in range(settings.cpus)]
+    cpus: List[int] = sorted(os.sched_getaffinity(0))
+    if settings.cpus is not None and settings.cpus != len(cpus):
+        # Some of this machine, or more than it has: nobody told us which ones are ours, so
+        # units are counted and not bound.
+        cpus = [UNBOUND] * settings.cpus
     gpus = _gpus(environ) if settings.gpus is None else settings.gpus
     memory = settings.memory_bytes or max(0, _memory_bytes() - _MEMORY_RESERVED_BYTES)
     disk = settings.disk_bytes or int(_free_disk_bytes(settings.work_dir) * _DISK_SHARE)

@@ -22,12 +22,12 @@ from pilot.processes import Processes
 
 REPORT_EVERY_S = 0.1  # at most so many reports, while results come in
 RUNNING_TOLD_S = 1.0  # a unit that began to run is in a report so soon
-ROWS_MAX = 5000  # in one report
-UNREPORTED_MAX = 50000  # rows that wait for the node; then nothing new is begun
-UNREPORTED_BYTES_MAX = 64 << 20
+ROWS_MAX = 2000  # in one report: with all their texts below the node's 4 MiB
+UNREPORTED_BYTES_MAX = 64 << 20  # of blobs that wait for the node; then nothing new is begun
 ORDERS_ONLY_AFTER_S = 1.0  # without results or polls: listen for orders
 RUNNERS_LOST_MAX = 20  # in a row, without a result between: this worker is no good
 TURN_S_MAX = 5.0
+NODE_LOST_S = 3600.0  # without a word from the node, and without work
 LAST_WORDS_SHARE = 0.4  # of the grace time is kept for the last report
 
 _log = logging.getLogger("pilot")
@@ -173,7 +173,7 @@ class Pilot:
 
     def _start_units(self, now_s: float) -> None:
         self._returned.extend(self._loop.too_long(now_s))
-        if len(self._rows) > UNREPORTED_MAX or self._blob_bytes > UNREPORTED_BYTES_MAX:
+        if self._blob_bytes > UNREPORTED_BYTES_MAX:
             return
         for start in self._loop.plan(now_s, self._cache.have):
             self._start(start)
@@ -273,9 +273,7 @@ class Pilot:
     # --- the node -----------------------------------------------------------------------------
 
     def _ask(self, now_s: float) -> None:
-        wanted = self._loop.units_max()
-        if len(self._rows) > UNREPORTED_MAX:
-            wanted = 0
+        wanted = self._loop.units_max(len(self._rows) + len(self._in_report))
         poll = self._link.polling
         if poll is not None:
             if wanted and not poll["units_max"]:
@@ -398,14 +396,37 @@ class Pilot:
             self._last_words = True
         self._link.report(body, self._blobs_in_report)
 
-    def _on_reported(self, answer: Dict[str, Any]) -> None:
+    def _on_rejected(self, value: Tuple[str, str]) -> None:
+        """The report under way can never be taken as it is: say less, so that the rest gets on."""
+        stage, why = value
+        _log.error("the node rejects %s: %s", stage, why)
+        now_ms = int(time.time() * 1000)
+        rows, self._in_report = self._in_report, []
+        self._returned = self._returned_in_report + self._returned
+        self._returned_in_report = []
+        self._drop_blobs()
+        for lease, spec, row in rows:
+            if stage == "blobs" and any(row[10:13]):
+                text = "the site does not take what it made: %s" % why
+                row = messages.lost_row(row[0], row[2], now_ms, "output-store", text[:200])
+            if stage == "blobs":
+                self._rows.appendleft((lease, spec, row))
+            else:
+                self._returned.append([lease, [row[0]]])
+
+    def _drop_blobs(self) -> None:
+        """The blobs of the last report are of no more use here."""
         for blob in self._blobs_in_report:
             if blob.path:
                 try:
                     os.unlink(blob.path)
                 except OSError:
                     pass
-        self._in_report, self._blobs_in_report, self._returned_in_report = [], [], []
+        self._blobs_in_report = []
+
+    def _on_reported(self, answer: Dict[str, Any]) -> None:
+        self._drop_blobs()
+        self._in_report, self._returned_in_report = [], []
         if self._last_words:
             self._done = True
             return
@@ -441,6 +462,8 @@ class Pilot:
             self._leave("drained")
         elif self._settings.idle_s is not None and now_s - self._busy_s > self._settings.idle_s:
             self._leave("nothing to do for %gs" % self._settings.idle_s)
+        elif now_s - max(self._busy_s, self._link.answered_s) > NODE_LOST_S:
+            self._leave("the node is gone")
 
 
 def _without(digest: str, row: Tuple[int, str, Row], fault: OSError) -> Tuple[int, str, Row]:

@@ -28,6 +28,10 @@ class Missing(Exception):
     """The node has no such blob, or does not let us have it."""
 
 
+class Damaged(Exception):
+    """What arrived is not what its name says."""
+
+
 class Cache:
     """Input blobs on disk, by digest; the oldest unused ones go when there is too much."""
 
@@ -61,7 +65,7 @@ class Cache:
 def download(connection: Connection, session: str, digest: str, path: str) -> int:
     """Bring a blob here, going on where an earlier try broke off; its size.
 
-    Raises Missing, Unreachable, Refused; OSError when the disk is full.
+    Raises Missing, Damaged, Unreachable, Refused; OSError when the disk is full.
     """
     partial = path + ".part"
     with open(partial, "ab") as file:
@@ -75,7 +79,7 @@ def download(connection: Connection, session: str, digest: str, path: str) -> in
                 "GET", "/pilot/v1/blob/" + digest, None, headers, TRANSFER_S_MAX
             )
             if status in (403, 404):
-                raise Missing(digest)
+                raise Missing("the site does not have it")
             if status == 416 and have:  # nothing beyond what we have
                 break
             if status not in (200, 206):
@@ -107,7 +111,7 @@ def _verified(path: str, digest: str) -> int:
             size += len(data)
     if state.hexdigest() != digest:
         os.unlink(path)
-        raise Unreachable("blob %s arrived damaged" % digest[:12])
+        raise Damaged("blob %s arrived damaged" % digest[:12])
     return size
 
 

@@ -97,6 +97,7 @@ class PilotServer:
         self.poll_s = 2.0
         self.heartbeat_s = 1.0
         self.down = False  # close every connection unanswered
+        self.refuse: dict[str, int] = {}  # last part of a path: status to answer once
         self._folder = tempfile.TemporaryDirectory()
         path = certificate or make_certificate(Path(self._folder.name))
         self.certificate = path
@@ -337,7 +338,9 @@ def _handler(server: PilotServer) -> type[BaseHTTPRequestHandler]:
             if name != "announce" and not self._known():
                 return
             data = self._body()
-            if name == "blobs":
+            if name in server.refuse:
+                status, value = server.refuse.pop(name), {"error": {"message": "refused"}}
+            elif name == "blobs":
                 status, value = server.store(data)
             else:
                 status, value = getattr(server, name)(json.loads(data))

@@ -309,6 +309,58 @@ def test_a_node_that_forgot_the_session_is_told_what_is_held(
     server.until(lambda state: len(state.rows) == 2)
 
 
+def test_new_work_reaches_a_pilot_that_only_listens_for_orders(
+    server: PilotServer, launch: Launch
+) -> None:
+    server.poll_s = 60
+    launch(cpu=1)
+    server.add(task({"script": "sleep 3"}), jobs=[0, 1])
+    server.until(lambda state: state.polls >= 2)  # the second one asks for no units
+    server.result(0)
+    assert server.result(1, timeout_s=10)["outcome"] == 0
+
+
+@pytest.mark.parametrize(("where", "status"), [("blobs", 503), ("report", 503), ("poll", 500)])
+def test_a_refusal_that_may_pass_is_waited_out(
+    server: PilotServer, launch: Launch, where: str, status: int
+) -> None:
+    server.refuse[where] = status
+    launch()
+    server.add(task({"script": "echo words"}))
+    row = server.result()
+    assert (row["error"], server.log(row)) == ("", b"words\n")
+
+
+def test_blobs_that_the_node_never_takes_fail_their_units_only(
+    server: PilotServer, launch: Launch
+) -> None:
+    server.refuse["blobs"] = 400
+    launch()
+    server.add(task({"script": "if [ $FLOE_JOB = 0 ]; then echo words; fi"}), jobs=[0, 1])
+    assert server.result(0)["error"] == "output-store"
+    assert server.result(1)["error"] == ""
+
+
+def test_units_of_a_report_that_the_node_never_takes_are_given_back(
+    server: PilotServer, launch: Launch
+) -> None:
+    server.refuse["report"] = 400
+    launch()
+    server.add(task(["true"]), jobs=[4])
+    server.until(lambda state: state.returned)
+    assert server.state.returned == [(1, 4)]
+
+
+def test_a_damaged_input_is_fetched_again(server: PilotServer, launch: Launch) -> None:
+    digest = server.put(b"right")
+    server.state.blobs[digest] = b"wrong"
+    launch()
+    server.add(task(["cat", "x"]), inputs={"0": [["x", digest, 5, 0o644]]})
+    server.until(lambda state: state.requests > 3)
+    server.state.blobs[digest] = b"right"
+    assert server.log(server.result()) == b"right"
+
+
 def test_a_stop_order_reaches_a_running_unit_and_spares_the_others(
     server: PilotServer, launch: Launch, isolation: str
 ) -> None:
