@@ -390,13 +390,10 @@ class _Odd:
         self._write(rows, troubles)
         settled = change.settled | Jobs(ranges_of(self._settled))
         failed = Jobs(ranges_of(job for job, trouble in troubles.items() if trouble.failed))
-        change.count(settled, failed)
+        change.count(settled, failed, change.cancelled)
         self._tell(troubles)
         if self._settled:
             keeping.settle_gates(self._conn, self._task.no, list(self._settled))
-        turned = keeping.turn_gates(self._conn, change.datasets)
-        if turned:
-            keeping.recount(self._conn, turned)
 
     def _tell(self, troubles: dict[int, Trouble]) -> None:
         effect = self._effect

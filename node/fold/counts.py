@@ -108,8 +108,10 @@ class Units:
     def universe(self, task: int) -> Jobs:
         """The chosen jobs that the task has."""
         if task not in self._universe:
-            everything = Jobs((0, self.task(task).jobs))
-            chosen = everything if self._chosen is None else self._chosen & everything
+            jobs = self.task(task).jobs
+            chosen = self._chosen
+            if chosen is None or (chosen and chosen.flat[-1] > jobs):
+                chosen = Jobs((0, jobs)) if chosen is None else chosen & Jobs((0, jobs))
             self._universe[task] = chosen
         return self._universe[task]
 
@@ -141,11 +143,12 @@ class Units:
             self._cancelled[task] = found
         return self._cancelled[task]
 
-    def replace(self, task: int, settled: Jobs, failed: Jobs) -> None:
-        """From now on these of the chosen jobs are settled and failed."""
+    def replace(self, task: int, settled: Jobs, failed: Jobs, cancelled: Jobs) -> None:
+        """From now on these of the chosen jobs are settled, failed and cancelled."""
         self.touched.add(task)
         self._settled[task] = settled
         self._failed[task] = failed
+        self._cancelled[task] = cancelled
         self._blocked.clear()
 
     def descendants(self, task: int) -> list[int]:

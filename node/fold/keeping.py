@@ -35,20 +35,22 @@ class Change:
         self._units = Units(conn, jobs)
         self._tasks = self._units.descendants(task)
         self._before = {each: self._units.tally(each) for each in self._tasks}
-        self.datasets = {dataset_of(each) for each in self._tasks}
         self.settled = self._units.settled(task)
         self.failed = self._units.failed(task)
         self.cancelled = self._units.cancelled(task)
 
-    def count(self, settled: Jobs, failed: Jobs) -> None:
-        """Of the jobs, these are settled and these failed from now on."""
+    def count(self, settled: Jobs, failed: Jobs, cancelled: Jobs) -> None:
+        """Of the jobs, these are settled, failed and cancelled from now on; the tables say so."""
         self._units.behind.update(self._tasks)
-        self._units.replace(self._task, settled, failed)
+        self._units.replace(self._task, settled, failed, cancelled)
         for each in self._tasks:
             after = astuple(self._units.tally(each))
             delta = [b - a for a, b in zip(astuple(self._before[each]), after, strict=True)]
             if any(delta):
                 self._conn.execute(_ADD, (*delta, each))
+        turned = turn_gates(self._conn, {dataset_of(each) for each in self._tasks})
+        if turned:
+            recount(self._conn, turned)
 
 
 def recount(conn: apsw.Connection, tasks: Iterable[int]) -> None:

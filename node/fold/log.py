@@ -63,7 +63,7 @@ from node.model.validate import unpack_document
 
 _log = Logger()
 
-ENTRIES_CACHED = 64
+ENTRIES_CACHED = 16  # up to half a megabyte each; an accept follows within about a second
 LogRecord = Dataset | Command | Grant | Accept | Release
 """Records that belong to a shard's log."""
 

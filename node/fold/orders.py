@@ -1,7 +1,8 @@
 """Users' orders about a dataset: what changes at once, and what waits its turn among results.
 
-Pause, resume, edit and extend are the ownership cursor's. Cancel and retry are the results
-cursor's: a success before a cancel stands, a retry forgives only what precedes it.
+Pause, resume and edit are the ownership cursor's. Cancel and retry are the results cursor's: a
+success before a cancel stands, a retry forgives only what precedes it. Extend is both's: new jobs
+can be granted at once, but a cancel of everything that stands before it must not end them.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from typing import Any, Protocol
 import apsw
 
 from node.fold import keeping
-from node.fold.counts import NOTHING, Units
+from node.fold.counts import NOTHING, Units, cancelled_among
 from node.fold.sets import Jobs
 from node.fold.shape import Member, Refusal, read_tasks, select
 
-JOBS_MAX = 10**9  # units of a dataset, as in its description
+UNITS_MAX = 10**9  # of a dataset, as in its description
 
 
 class Order(Protocol):
@@ -33,7 +34,7 @@ class Order(Protocol):
     def follows(self) -> Sequence[bytes]: ...
 
 
-IN_TURN = frozenset({"cancel", "retry"})
+IN_TURN = frozenset({"cancel", "retry", "extend"})
 
 
 def obey(conn: apsw.Connection, member: Member, order: Order) -> None:
@@ -48,7 +49,7 @@ def obey(conn: apsw.Connection, member: Member, order: Order) -> None:
         _edit(conn, member, order.args)
     elif order.verb == "extend":
         _extend(conn, member, order.args["jobs"])
-    elif order.verb in IN_TURN:
+    elif order.verb in ("cancel", "retry"):
         _chosen_tasks(conn, member, order.args)
     else:
         raise Refusal(f"unknown order {order.verb!r}")
@@ -79,12 +80,9 @@ def _extend(conn: apsw.Connection, member: Member, more: int) -> None:
     if not member.extend:
         raise Refusal("the dataset may not be extended")
     added = more * member.cells
-    tasks = read_tasks(conn, member.no)
-    if (member.jobs + added) * len(tasks) > JOBS_MAX:
-        raise Refusal(f"extended by {more}, the dataset would have more than {JOBS_MAX} units")
+    if (member.jobs + added) * len(read_tasks(conn, member.no)) > UNITS_MAX:
+        raise Refusal(f"extended by {more}, the dataset would have more than {UNITS_MAX} units")
     conn.execute("UPDATE dataset SET jobs = jobs + ? WHERE no = ?", (added, member.no))
-    conn.execute("UPDATE task SET jobs = jobs + ? WHERE dataset = ?", (added, member.no))
-    keeping.recount(conn, tasks)
 
 
 def _chosen_tasks(conn: apsw.Connection, member: Member, args: Mapping[str, Any]) -> list[int]:
@@ -99,26 +97,45 @@ def _chosen_tasks(conn: apsw.Connection, member: Member, args: Mapping[str, Any]
 
 
 def obey_in_turn(conn: apsw.Connection, member: Member, order: Order) -> list[list[int]]:
-    """Cancel or retry: [task, lo, hi, lo, hi, ...] of the units that it changed."""
-    tasks = _chosen_tasks(conn, member, order.args)
+    """The results cursor's part: [task, lo, hi, lo, hi, ...] of the units that it changed."""
+    if order.verb == "extend":
+        tasks = list(read_tasks(conn, member.no))
+        changed = [_append(conn, task, order.args["jobs"] * member.cells) for task in tasks]
+        keeping.recount(conn, tasks)
+        return changed
     flat = order.args.get("select", {}).get("jobs")
-    chosen = None if flat is None else Jobs(flat)
+    chosen = None if flat is None else Jobs.joined(flat)
     act = _cancel if order.verb == "cancel" else _retry
+    tasks = _chosen_tasks(conn, member, order.args)
     changed = [[task, *act(conn, task, chosen).flat] for task in tasks]
-    keeping.recount(conn, tasks)
     return [each for each in changed if len(each) > 1]
+
+
+def _append(conn: apsw.Connection, task: int, added: int) -> list[int]:
+    sql = "UPDATE task SET jobs = jobs + ? WHERE no = ? RETURNING jobs"
+    (jobs,) = select(conn, sql, (added, task))[0]
+    return [task, jobs - added, jobs]
 
 
 def _cancel(conn: apsw.Connection, task: int, chosen: Jobs | None) -> Jobs:
     """End the chosen units that are not settled; they never will be."""
     units = Units(conn, chosen)
-    ended = units.universe(task) - units.settled(task) - units.cancelled(task)
-    for lo, hi in zip(ended.flat[::2], ended.flat[1::2], strict=True):
-        sql = "DELETE FROM cancelled WHERE task = ? AND lo <= ? AND hi >= ? RETURNING lo, hi"
-        for start, end in select(conn, sql, (task, hi, lo)):
-            lo, hi = min(lo, start), max(hi, end)
-        conn.execute("INSERT INTO cancelled VALUES (?, ?, ?)", (task, lo, hi))
-        conn.execute("DELETE FROM troubled WHERE task = ? AND job >= ? AND job < ?", (task, lo, hi))
+    before = Jobs(cancelled_among(conn, task, [0, units.task(task).jobs]))
+    ended = units.universe(task) - units.settled(task) - before
+    if not ended:
+        return ended
+    change = keeping.Change(conn, task, ended)
+    conn.execute("DELETE FROM cancelled WHERE task = ?", (task,))
+    conn.execute(
+        "INSERT INTO cancelled SELECT ?, value ->> 0, value ->> 1 FROM json_each(?)",
+        (task, json.dumps(list((before | ended).pairs()))),
+    )
+    conn.execute(
+        "DELETE FROM troubled WHERE task = ?1 AND job <"
+        " (SELECT hi FROM cancelled WHERE task = ?1 AND lo <= job ORDER BY lo DESC LIMIT 1)",
+        (task,),
+    )
+    change.count(NOTHING, NOTHING, ended)
     return ended
 
 
@@ -126,9 +143,14 @@ def _retry(conn: apsw.Connection, task: int, chosen: Jobs | None) -> Jobs:
     """Forget the faults of the chosen units; the failed ones among them may run again."""
     units = Units(conn, chosen)
     again = units.failed(task)
-    universe = units.universe(task) if chosen is not None else NOTHING
+    change = keeping.Change(conn, task, again)
     if chosen is None:
         conn.execute("DELETE FROM troubled WHERE task = ?", (task,))
-    for lo, hi in zip(universe.flat[::2], universe.flat[1::2], strict=True):
-        conn.execute("DELETE FROM troubled WHERE task = ? AND job >= ? AND job < ?", (task, lo, hi))
+    else:
+        for lo, hi in units.universe(task).pairs():
+            conn.execute(
+                "DELETE FROM troubled WHERE task = ? AND job >= ? AND job < ?", (task, lo, hi)
+            )
+    if again:
+        change.count(NOTHING, NOTHING, NOTHING)
     return again

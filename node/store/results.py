@@ -28,7 +28,7 @@ from node.fold.sets import Jobs
 from node.fold.shape import TASKS_PER_DATASET, dataset_of, read_tasks, select
 from node.store.tasks import NotFound, state_of
 
-BODIES_KEPT: Final = 16  # decoded entries
+BODIES_KEPT: Final = 4  # decoded entries
 WINDOW_MIN: Final = 1024  # jobs looked at together when units are listed
 WINDOW_MAX: Final = 1 << 18
 GROUPS_MAX: Final = 200
@@ -259,7 +259,7 @@ def units(
     size = max((tasks[number].jobs for number in numbers), default=0)
     start = after[0] if after else 0
     window = max(WINDOW_MIN, limit)
-    chosen = None if jobs is None else Jobs(jobs)
+    chosen = None if jobs is None else Jobs.joined(jobs)
     while start < size and len(found) < limit:
         part = Jobs((start, min(size, start + window)))
         part = part if chosen is None else part & chosen
@@ -276,7 +276,7 @@ def _listed(seen: Units, task: int, state: str | None, most: int) -> list[UnitRe
     index = task % TASKS_PER_DATASET
     listed: list[UnitRef] = []
     for name in STATES if state is None else (state,):
-        jobs = islice(_in_state(seen, task, name).ranges.jobs(), most)
+        jobs = islice(_in_state(seen, task, name), most)
         listed += [UnitRef(job, index, name) for job in jobs]
     return listed
 
@@ -316,8 +316,8 @@ def outputs(
         if index < after_index or (task is not None and index != task):
             continue
         first = after_job + 1 if index == after_index else 0
-        part = Jobs((first, max(first, row.jobs)))
-        flat = (part if jobs is None else part & Jobs(jobs)).flat
+        part = Jobs.joined((first, row.jobs))
+        flat = (part if jobs is None else part & Jobs.joined(jobs)).flat
         found += _outputs(conn, number, flat, limit - len(found))
         if len(found) >= limit:
             break

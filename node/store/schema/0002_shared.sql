@@ -85,7 +85,7 @@ CREATE TABLE task (
     dataset INTEGER NOT NULL,
     idx INTEGER NOT NULL,
     name TEXT NOT NULL,
-    jobs INTEGER NOT NULL,
+    jobs INTEGER NOT NULL, -- as far as the results cursor has come; the dataset's is never less
     parents TEXT NOT NULL, -- JSON list: indices of the tasks of this dataset that it waits for
     retry_max INTEGER NOT NULL,
     needs TEXT, -- JSON overrides by an edit; NULL: as submitted

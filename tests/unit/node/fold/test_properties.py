@@ -283,3 +283,19 @@ def test_an_accept_may_come_long_before_its_results() -> None:
     fold_into(conn, held[1:])
     assert some(counts(conn)) == {"settled": 2, "cancelled": 8}
     assert some(counts(conn, 65)) == {"ready": 1, "cancelled": 9}
+
+
+def test_a_cancel_that_has_to_wait_spares_the_jobs_that_were_appended_after_it() -> None:
+    log = Log.new()
+    log.found()
+    id_ = log.submit(document("d", jobs=4))
+    log.grant(id_, [0], [0, 4])
+    late = log.results(results(id_, 0, [0]))
+    log.order(id_, "cancel")
+    log.order(id_, "extend", jobs=2)
+    log.grant(id_, [0], [4, 6])
+    conn = database()
+    fold_into(conn, [entry for entry in log.entries if entry is not late])
+    assert conn.execute("SELECT jobs FROM dataset").get == 6
+    fold_into(conn, [late])
+    assert some(counts(conn)) == {"settled": 1, "cancelled": 3, "ready": 2}
