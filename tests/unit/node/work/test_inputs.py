@@ -1,0 +1,173 @@
+"""Files that units get from other units, and rows of foreach tables."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+from twisted.internet.defer import Deferred, succeed
+
+from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
+from node.ready import TaskState
+from node.store.blobs import digest_of
+from node.work.inputs import Inputs
+from node.work.ports import Known, Resolved
+from tests.unit.node.fold.world import Log, database, document, fold_into, results
+from tests.unit.node.work.house import result_of
+
+IN = {"in.txt": "make/out-{job}.txt"}
+
+
+class Blobs:
+    def __init__(self) -> None:
+        self.kept: dict[bytes, bytes] = {}
+        self.folder = Path("/nowhere")
+
+    def put(self, content: bytes) -> bytes:
+        self.kept[digest_of(content)] = content
+        return digest_of(content)
+
+    def get(self, digest: bytes) -> bytes:
+        return self.kept[digest]
+
+    def path_of(self, digest: bytes) -> Path:
+        return self.folder / digest.hex()
+
+
+class Kitchen:
+    """Dataset 1 has tasks `make` and `use`; dataset 2 has one task that waits for all of `make`."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.blobs = Blobs()
+        self.conn = database()
+        self.log = Log.new()
+        self.log.found()
+        text = document("d", [("make", ()), ("use", (0,))], jobs=3)
+        self.id = self.log.submit(text)
+        self.log.grant(self.id, [0, 1], [0, 3])
+        self.inputs = Inputs(self.blobs, self.read, tmp_path / "rows")
+        child = TaskState(65, 1, Needs(), None)
+        self.make = TaskState(64, 0, Needs(), None, children=[child])
+
+    def read(self, fn: Callable[[apsw.Connection], Resolved]) -> Deferred[Resolved]:
+        fold_into(self.conn, self.log.entries)
+        self.log.entries.clear()
+        return succeed(fn(self.conn))
+
+    def made(self, job: int, *paths: str) -> bytes:
+        """The digest of the output list of a `make`."""
+        listing = [
+            {"path": path, "digest": f"{job:02x}" * 32, "size": 5, "mode": 0o644} for path in paths
+        ]
+        return self.blobs.put(json.dumps(listing).encode())
+
+    def settle(self, *jobs: int) -> None:
+        digests = [self.made(job, f"out-{job}.txt") for job in jobs]
+        self.log.results(results(self.id, 0, jobs, outputs=digests))
+
+    def known(self, inputs: dict[str, Any], after: After, no: int = 1, **more: Any) -> Known:
+        description = {
+            "task": [
+                {"name": "make", "module": []},
+                {"name": "use", "inputs": inputs, "module": []},
+            ]
+        }
+        tasks = (
+            TaskSpec(0, "make", (), Needs(), 3, {}),
+            TaskSpec(1, "use", (after,), Needs(), 3, {}),
+        )
+        document = {"description": description, **more.pop("document", {})}
+        fields = {"foreach": None, **more}
+        spec = DatasetSpec(
+            self.id if no == 1 else b"2" * 32, "d", "", {}, "g", 50, 3, 1, True, tasks, (),
+            document=document, **fields,
+        )  # fmt: skip
+        return Known(no, spec, 3)
+
+    def ask(self, known: Known, *jobs: int) -> Resolved:
+        task = TaskState(known.no * 64 + 1, 1, Needs(), None)
+        answer: Resolved = result_of(Deferred.fromCoroutine(self.inputs.resolve(known, task, jobs)))
+        return answer
+
+
+SAME = After("make", 0, "make")
+
+
+@pytest.fixture
+def kitchen(tmp_path: Path) -> Kitchen:
+    return Kitchen(tmp_path)
+
+
+def test_a_unit_reads_the_outputs_of_the_same_job(kitchen: Kitchen) -> None:
+    kitchen.settle(0, 1, 2)
+    found = kitchen.ask(kitchen.known(IN, SAME), 0, 2)
+    assert found.inputs == {
+        0: [["in.txt", "00" * 32, 5, 0o644]], 2: [["in.txt", "02" * 32, 5, 0o644]],
+    }  # fmt: skip
+    assert not found.missing
+
+
+def test_results_that_are_not_accepted_yet_serve_as_well(kitchen: Kitchen) -> None:
+    digest = kitchen.made(1, "out-1.txt")
+    kitchen.inputs.note(kitchen.make, [1], digest)
+    found = kitchen.ask(kitchen.known(IN, SAME), 1)
+    assert found.inputs == {1: [["in.txt", "01" * 32, 5, 0o644]]}
+
+
+def test_outputs_that_nobody_waits_for_are_not_kept(kitchen: Kitchen) -> None:
+    kitchen.make.children.clear()
+    kitchen.inputs.note(kitchen.make, [1], kitchen.made(1, "out-1.txt"))
+    assert kitchen.inputs.recent(64, 1) is None
+
+
+def test_the_first_success_is_the_one_that_is_read(kitchen: Kitchen) -> None:
+    kitchen.settle(1)
+    late = kitchen.blobs.put(b'[{"path": "out-1.txt", "digest": "ff", "size": 1, "mode": 420}]')
+    kitchen.log.results(results(kitchen.id, 0, [1], outputs=late))
+    found = kitchen.ask(kitchen.known(IN, SAME), 1)
+    assert found.inputs[1][0][1] == "01" * 32
+
+
+def test_all_jobs_of_another_dataset_fill_a_folder(kitchen: Kitchen) -> None:
+    kitchen.settle(0, 1)
+    kitchen.log.results(results(kitchen.id, 0, [2], outputs=kitchen.made(2, "out-0.txt")))
+    everything = After("d/make:*", 0, "make", kitchen.id, "d", True, 3)
+    known = kitchen.known({"all/": "d/make:*/out-0.txt"}, everything, no=2)
+    found = kitchen.ask(known, 0)
+    assert "make of job 1 has no output 'out-0.txt'" in found.missing[0]
+    optional = {"all/": {"from": "d/make:*/out-0.txt", "optional": True}}
+    found = kitchen.ask(kitchen.known(optional, everything, no=2), 0)
+    assert [entry[0] for entry in found.inputs[0]] == ["all/0/out-0.txt", "all/2/out-0.txt"]
+
+
+def test_a_missing_file_is_told_unless_it_is_optional(kitchen: Kitchen) -> None:
+    kitchen.settle(0)
+    found = kitchen.ask(kitchen.known({"x": "make/other"}, SAME), 0)
+    assert found.inputs == {}
+    assert "has no output 'other'" in found.missing[0]
+    found = kitchen.ask(kitchen.known({"x": {"from": "make/other", "optional": True}}, SAME), 0)
+    assert found.inputs == {0: []}
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_a_unit_gets_its_row_of_a_table(kitchen: Kitchen, tmp_path: Path, small: bool) -> None:
+    table = b"run,label\n10,a\n20,b\n30,c\n"
+    digest = kitchen.blobs.put(table)
+    if not small:
+        kitchen.blobs.folder = tmp_path
+        kitchen.blobs.path_of(digest).write_bytes(table)
+    found = kitchen.ask(_with_rows(kitchen, digest, table), 1, 2, 4)
+    assert found.rows == {
+        1: {"run": 20, "label": "b"}, 2: {"run": 30, "label": "c"}, 4: {"run": 20, "label": "b"},
+    }  # fmt: skip
+
+
+def _with_rows(kitchen: Kitchen, digest: bytes, table: bytes) -> Known:
+    known = kitchen.known(
+        {}, SAME, foreach=FileRef("foreach", digest, len(table), 0o644),
+        document={"foreach": {"format": "csv", "columns": ["run", "label"]}},
+    )  # fmt: skip
+    return Known(1, dataclasses.replace(known.spec, cells=3), 6)
