@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import ctypes
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +20,12 @@ from node.config import Config
 from node.home import Home, HomeError
 from node.model.person import BadPerson, read_person
 from node.store.database import Database
-from node.store.feeds import Feeds
-from node.store.highwater import Heads, HighWater, Standing
+from node.store.generation import begin_generation
+from node.store.highwater import HighWater, Standing
 
 log = Logger()
 
 SHARD_NONCE_BYTES = 16
-LEAP_MAX = 1 << 16
 _PR_SET_DUMPABLE = 4
 
 
@@ -67,29 +65,11 @@ def open_home(home: Home, config: Config) -> Opened:
 
 
 def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Database) -> Opened:
-    feeds, site = Feeds(database.writer), SiteID(key.site)
-    heads = feeds.own_heads(site)
     highwater = HighWater(home.highwater, home.database)
-    check = highwater.check(heads, before=feeds.own_heads_before(site))
-    generation = check.generation
-    if check.standing is Standing.RESTORED:
-        log.warn(
-            "the database is an older copy ({why}): going on under generation {generation}",
-            why=check.why,
-            generation=generation,
-        )
-    elif check.standing is Standing.UNBOUND:
-        # In a mesh of one there is no other voter to ask. A new generation cannot fork the old
-        # one; it leaps, because the same copy may be started in two places.
-        generation = max(heads.generation, generation) + 1 + secrets.randbelow(LEAP_MAX)
-        log.warn(
-            "nobody can tell whether this database is the newest copy ({why}): "
-            "going on under generation {generation}",
-            why=check.why,
-            generation=generation,
-        )
-    highwater.begin(heads if heads.generation == generation else Heads(generation))
-    return Opened(key, certificate, database, highwater, generation, check.standing, check.why)
+    check = begin_generation(database, SiteID(key.site), highwater)
+    return Opened(
+        key, certificate, database, highwater, check.generation, check.standing, check.why
+    )
 
 
 def first_records(

@@ -7,7 +7,8 @@ other slot whole.
 
     database ahead by one commit      a crash between the two: normal
     file ahead, or heads that differ  the database was restored: open the next generation
-    file missing or bound elsewhere   ask first: another voter, or the admin
+    file missing or bound elsewhere   nobody can tell: ask, or leap some generations
+What the database lacks is noted in the file for good, so that an admin can be told what was lost.
 Source: docs/protocol.md, "Restored copies".
 """
 
@@ -29,6 +30,7 @@ SLOT_BYTES = 4096  # a block of its own, so that writing one slot cannot tear th
 SLOTS = 2
 FIRST_GENERATION = 1
 LEAP_MAX = 1 << 16
+LOST_MAX = 8  # notes of what was lost; older ones go
 _MAGIC = "icefloe highwater 1"
 _CHECK_BYTES = 16
 
@@ -53,6 +55,24 @@ class Heads:
 NO_HEADS = Heads(0)
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Entries of ours that were written and are no longer here: seq first..last of each lane.
+
+    last < first where a lane lacks nothing.
+    """
+
+    generation: int
+    control: tuple[int, int]
+    results: tuple[int, int]
+
+    def words(self) -> str:
+        """For people: "entries 7 to 12 of control and 3 to 9 of results, generation 1"."""
+        lanes = (("control", *self.control), ("results", *self.results))
+        ranges = [f"{lo} to {hi} of {lane}" for lane, lo, hi in lanes if lo <= hi]
+        return f"entries {' and '.join(ranges)}, generation {self.generation}"
+
+
 class Standing(Enum):
     """How the high-water file and the database agree."""
 
@@ -70,6 +90,7 @@ class Check:
     standing: Standing
     generation: int
     why: str
+    lost: Lost | None = None  # what the file knows of and the database lacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +198,7 @@ class HighWater:
         self._host = host_identity() if host is None else host
         self._binding: list[int] = []
         self._turn = 0  # the next slot is turn % SLOTS
+        self.lost: tuple[Lost, ...] = ()  # as noted by every `begin` so far, the oldest first
 
     def check(self, database: Heads, *, before: Heads | None = None) -> Check:
         """Compare the file with the database's own heads. Only reads.
@@ -195,13 +217,18 @@ class HighWater:
             return verdict
         return Check(Standing.UNBOUND, verdict.generation, elsewhere)
 
-    def begin(self, heads: Heads) -> None:
-        """Bind the file to this database and host and note `heads`; before anything is authored."""
+    def begin(self, heads: Heads, lost: Lost | None = None) -> None:
+        """Bind the file to this database and host and note `heads`; before anything is authored.
+
+        lost: what this start found missing.
+        """
         identity = self._files.identity(self._database)
         self._binding = [identity.device, identity.inode, identity.volume]
         content = self._files.read(self._path)
         slot = _newest_slot(content) if content is not None else None
         self._turn = int(slot["turn"]) + 1 if slot else 0
+        noted = _lost_of(slot) if slot else []
+        self.lost = tuple((noted + ([lost] if lost and lost not in noted else []))[-LOST_MAX:])
         # Both slots are replaced at once: an older binding must not come back after a torn write.
         self._files.create(self._path, self._slot(heads) * SLOTS)
 
@@ -240,6 +267,7 @@ class HighWater:
             "results": [heads.results.seq, heads.results.id.hex()],
             "file": self._binding,
             "host": self._host,
+            "lost": [[each.generation, *each.control, *each.results] for each in self.lost],
         }
         text = json.dumps(fields, separators=(",", ":")).encode()
         line = blake2b(text, digest_size=_CHECK_BYTES).hexdigest().encode() + b" " + text + b"\n"
@@ -270,6 +298,13 @@ def _heads_of(slot: dict[str, Any]) -> Heads:
     return Heads(int(slot["generation"]), control, results)
 
 
+def _lost_of(slot: dict[str, Any]) -> list[Lost]:
+    return [
+        Lost(generation, (first, last), (results_first, results_last))
+        for generation, first, last, results_first, results_last in slot.get("lost", [])
+    ]
+
+
 def _compare(file: Heads, database: Heads, before: Heads | None) -> Check:
     """The verdict on two sets of heads, whatever they are bound to."""
     here = file.generation
@@ -283,7 +318,9 @@ def _compare(file: Heads, database: Heads, before: Heads | None) -> Check:
         database, before = Heads(here), None  # nothing of this generation was written yet
     pairs = [(file.control, database.control), (file.results, database.results)]
     if any(_lacks(noted, held) for noted, held in pairs):
-        return Check(Standing.RESTORED, here + 1, "the database lacks entries that were written")
+        lost = Lost(here, *(_gap(noted, held) for noted, held in pairs))
+        why = f"the database lacks {lost.words()}"
+        return Check(Standing.RESTORED, here + 1, why, lost)
     ahead = max(held.seq - noted.seq for noted, held in pairs)
     if ahead == 0:
         return Check(Standing.FINE, here, "file and database agree")
@@ -292,6 +329,12 @@ def _compare(file: Heads, database: Heads, before: Heads | None) -> Check:
     if before is not None and not _continues(pairs, before):
         return Check(Standing.RESTORED, here + 1, "the database took another branch")
     return Check(Standing.BETWEEN, here, "the last commit came before a crash")
+
+
+def _gap(noted: Head, held: Head) -> tuple[int, int]:
+    """First and last seq that are noted and not held."""
+    branched = noted.seq == held.seq and noted.id != held.id
+    return (noted.seq if branched else held.seq + 1), noted.seq
 
 
 def _lacks(noted: Head, held: Head) -> bool:

@@ -39,9 +39,9 @@ from federation.ids import EntryRef, FeedID, Lane, SiteID
 from federation.records import Record, Refused, encode
 from keys.identity import SiteKey
 from node.changes import Change
-from node.store.database import Database, DiskFull, InThread, NotAStore, StoreError, in_pool
+from node.store.database import Database, DiskFull, InThread, StoreError, in_pool
 from node.store.feeds import Feeds
-from node.store.highwater import Check, Head, Heads, HighWater, Standing, leap_generations
+from node.store.highwater import Head, Heads, HighWater
 
 _log = Logger()
 
@@ -625,47 +625,3 @@ def _free_bytes_of(database: Database) -> Callable[[], int]:
         return found.f_bavail * found.f_frsize
 
     return free_bytes
-
-
-class CopyUnproven(StoreError):
-    """Nobody can tell whether this database is the newest copy of the site."""
-
-
-def begin_generation(
-    database: Database,
-    site: SiteID,
-    highwater: HighWater,
-    *,
-    newest: bool | None = None,
-    leap: Callable[[], int] = leap_generations,
-) -> Check:
-    """Find the generation in which this site may author, and note that in the high-water file.
-
-    newest: the admin's word where the file says nothing: True, this is the newest copy; False, it
-    is an older one (a new generation begins, a random step away).
-    Raises CopyUnproven when that word is needed, NotAStore for a damaged database; nothing was then
-    changed.
-    """
-    feeds = Feeds(database.writer)
-    held = feeds.own_heads(site)
-    if not feeds.holds(site, held):
-        raise NotAStore(
-            f"{database.path} names entries of this site that it does not hold: it is a mixture of "
-            "an old copy and newer parts. Restore a backup into an empty home."
-        )
-    found = highwater.check(held, before=feeds.own_heads_before(site))
-    if found.standing is Standing.UNBOUND and newest is None:
-        raise CopyUnproven(
-            f"{found.why}. If this is the newest copy of the site's data, start once with "
-            "--newest-copy; if it is an older one, with --older-copy."
-        )
-    if found.standing is Standing.UNBOUND and not newest:
-        found = Check(Standing.RESTORED, found.generation + 1 + leap(), found.why)
-    if found.standing is Standing.RESTORED:
-        _log.warn(
-            "store: {why}; the site goes on in generation {generation}, and nothing is forked",
-            why=found.why,
-            generation=found.generation,
-        )
-    highwater.begin(held if held.generation == found.generation else Heads(found.generation))
-    return found

@@ -18,8 +18,9 @@ from keys.identity import SiteKey
 from node.changes import Change, UserChanged
 from node.store.database import Database
 from node.store.feeds import Feeds
+from node.store.generation import begin_generation
 from node.store.highwater import Files, HighWater
-from node.store.writer import Fold, Journal, begin_generation
+from node.store.writer import Fold, Journal
 
 KEY = SiteKey(b"store-test-key".ljust(32, b"-"))
 HOST = "test-host"
@@ -77,7 +78,7 @@ class Store:
         vfs: str | None = None,
         files: Files | None = None,
         host: str = HOST,
-        newest: bool | None = None,
+        newest: bool = False,
         free_bytes: Callable[[], int] = lambda: PLENTY,
         **journal: Any,
     ) -> None:

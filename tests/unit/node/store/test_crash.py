@@ -51,8 +51,9 @@ def main(home: Path) -> None:
 
     from federation.ids import SiteID
     from node.store.database import Database
+    from node.store.generation import begin_generation
     from node.store.highwater import HighWater
-    from node.store.writer import Journal, begin_generation
+    from node.store.writer import Journal
     from tests.fakes.store import a_site, some_results
 
     home.mkdir(exist_ok=True)

@@ -10,7 +10,6 @@ import pytest
 from federation.ids import FeedID, Lane
 from node.store.database import DATABASE_NAME, NotAStore
 from node.store.highwater import NO_HEADS, Head, Heads, HighWater, Standing
-from node.store.writer import CopyUnproven
 from tests.fakes.store import KEY, Store, a_site, outcome, some_results
 
 
@@ -133,7 +132,7 @@ def test_another_host_asks(file):
     assert there.check(heads(2, 5)).standing is Standing.RESTORED
 
 
-def test_another_database_file_asks(file, tmp_path):
+def test_another_database_file_is_noticed(file, tmp_path):
     file.begin(heads(3, 5))
     copy = tmp_path / "copy"
     shutil.copy(file._database, copy)
@@ -224,24 +223,38 @@ def test_a_deleted_database_is_noticed(tmp_path):
     store.close()
 
 
-def test_a_missing_file_needs_the_admins_word(tmp_path):
+def test_without_the_file_a_site_leaps_unless_an_admin_vouches_for_the_copy(tmp_path):
     home = tmp_path / "home"
     store = Store(home)
     write(store, 1)
     store.close()
     (home / "floe.highwater").unlink()
-    with pytest.raises(CopyUnproven, match="newest"):
-        Store(home)
-    assert not (home / "floe.highwater").exists()
     store = Store(home, newest=True)
     assert store.found.generation == 1
     write(store, 1)
     store.close()
     (home / "floe.highwater").unlink()
-    store = Store(home, newest=False)
+    store = Store(home)
+    assert store.found.standing is Standing.UNBOUND
     assert store.found.generation >= 2  # and a random step further
     assert store.journal.heads.control.seq == 0
     store.close()
+
+
+def test_what_was_lost_is_remembered(tmp_path):
+    home, _ = yesterdays_copy(tmp_path, same_inode=True)
+    store = Store(home)
+    (lost,) = store.highwater.lost
+    assert store.found.lost == lost
+    assert lost.generation == 1
+    assert lost.control[0] <= lost.control[1]
+    assert lost.words() in store.found.why
+    write(store, 2)
+    store.close()
+    again = Store(home)
+    assert again.found.lost is None
+    assert again.highwater.lost == (lost,)
+    again.close()
 
 
 def test_a_mixture_of_old_and_new_parts_is_refused(tmp_path):
@@ -253,9 +266,11 @@ def test_a_mixture_of_old_and_new_parts_is_refused(tmp_path):
         Store(tmp_path / "home")
 
 
-def test_a_home_copied_to_another_host_asks(tmp_path):
+def test_a_home_copied_to_another_host_leaps(tmp_path):
     store = Store(tmp_path / "home")
     write(store, 1)
     store.close()
-    with pytest.raises(CopyUnproven, match="another host"):
-        Store(tmp_path / "home", host="elsewhere")
+    there = Store(tmp_path / "home", host="elsewhere")
+    assert there.found.standing is Standing.UNBOUND
+    assert there.found.generation >= 2
+    there.close()
