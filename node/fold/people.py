@@ -10,25 +10,20 @@ import apsw
 from federation.records import UserAdd, UserRemove
 from keys.signing import Purpose, digest
 from node.fold.shape import Refusal, select
+from node.fold.step import Step, site_no
 from node.model.person import BadPerson, PersonOrder, read_person
 
 CheckSignature = Callable[[bytes, bytes], bytes]
 """(document, signature) -> the key that signed; raises an exception for a false signature."""
 
 
-def enrol(
-    conn: apsw.Connection,
-    site: int,
-    site_key: bytes,
-    record: UserAdd | UserRemove,
-    entry: int,
-    idx: int,
-    check: CheckSignature,
-) -> None:
+def enrol(step: Step, idx: int, record: UserAdd | UserRemove, check: CheckSignature) -> None:
     """Fold one document about a person. Raises Refusal unless an admin of that site signed it.
 
     The first person of a site signs their own enrolment.
     """
+    conn, site_key = step.conn, step.ref.feed.site
+    site = site_no(conn, site_key)
     id_ = digest(Purpose.PERSON, record.doc)
     if select(conn, "SELECT 1 FROM person_order WHERE id = ?", (id_,)):
         raise Refusal("this document was taken before")
@@ -46,7 +41,7 @@ def enrol(
         )
     else:
         conn.execute("UPDATE person SET active = 0 WHERE site = ? AND key = ?", (site, record.key))
-    conn.execute("INSERT INTO person_order VALUES (?, ?, ?)", (id_, entry, idx))
+    conn.execute("INSERT INTO person_order VALUES (?, ?, ?)", (id_, step.entry, idx))
 
 
 def _read(record: UserAdd | UserRemove) -> PersonOrder:

@@ -1,0 +1,67 @@
+"""Signed documents of the log: who signed them, and what they say. The fold's edge check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from federation.records import Command, Dataset
+from keys.signing import BadSignature
+from keys.sshsig import verify
+from node.fold.orders import Order
+from node.fold.people import CheckSignature
+from node.fold.shape import Refusal
+from node.model.dataset import DatasetSpec
+from node.model.problems import Invalid
+from node.model.validate import unpack_document
+
+WHY_CHARS_MAX = 1000
+
+
+def signer(document: bytes, signature: bytes) -> bytes:
+    """The key that signed. Raises BadSignature."""
+    return verify(document, signature).raw
+
+
+class Documents:
+    """Reads what people signed; everything that is refused here is refused by every node alike."""
+
+    def __init__(
+        self,
+        read_submission: Callable[[bytes], DatasetSpec],
+        read_command: Callable[[bytes], Order],
+        check_signature: CheckSignature,
+    ) -> None:
+        self._read_submission = read_submission
+        self._read_command = read_command
+        self._check = check_signature
+
+    def dataset(self, record: Dataset) -> DatasetSpec:
+        """Check a submission whole. Raises Refusal."""
+        try:
+            document = unpack_document(record.doc)
+        except Invalid as error:
+            raise Refusal(f"bad document: {error}"[:WHY_CHARS_MAX]) from None
+        self._check_signer(document, record.signature, record.key)
+        try:
+            return self._read_submission(document)
+        except Invalid as error:
+            raise Refusal(f"bad document: {error}"[:WHY_CHARS_MAX]) from None
+
+    def order(self, record: Command) -> Order:
+        """Check an order whole. Raises Refusal."""
+        self._check_signer(record.doc, record.signature, record.key)
+        try:
+            return self._read_command(record.doc)
+        except Invalid as error:
+            raise Refusal(f"bad order: {error}"[:WHY_CHARS_MAX]) from None
+
+    def signer(self, document: bytes, signature: bytes) -> bytes:
+        """The key that signed. Raises Refusal."""
+        try:
+            return self._check(document, signature)
+        except BadSignature as error:
+            raise Refusal(f"false signature: {error}") from None
+
+    def _check_signer(self, document: bytes, signature: bytes, key: bytes) -> None:
+        if self.signer(document, signature) != key:
+            raise Refusal("signed by another key than it says")
