@@ -21,8 +21,8 @@ from node.fold import Fold
 from node.model.dataset import After, DatasetSpec, Needs, TaskSpec
 from node.store.database import schema_files
 
-ANA = UserKey(b"a" * 32)
-BEN = UserKey(b"b" * 32)
+ANA = UserKey(SiteKey(b"a" * 32).site)
+BEN = UserKey(SiteKey(b"b" * 32).site)
 DAY_MS = 86_400_000
 
 
