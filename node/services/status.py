@@ -82,12 +82,13 @@ class StatusViews:
         self._rate = rate
         self._now_s = now_s
         self._started_s = now_s()
+        self._key = show(identity.site)
 
     def ping(self) -> Value:
         """What anybody may know."""
         return {
             "site": self._identity.name,
-            "key": show(self._identity.site),
+            "key": self._key,
             "version": self._identity.version,
             "now_ms": time.time_ns() // 1_000_000,
         }
@@ -104,7 +105,7 @@ class StatusViews:
         running = sum(int(pilot["units"]) for pilot in pilots)
         return {
             "pid": os.getpid(),
-            "site": {"name": identity.name, "key": show(identity.site)},
+            "site": {"name": identity.name, "key": self._key},
             "api": identity.api,
             "version": identity.version,
             "uptime_s": round(self._now_s() - self._started_s, 1),
@@ -149,7 +150,7 @@ class StatusViews:
         return {
             "site": {
                 "name": identity.name,
-                "key": show(identity.site),
+                "key": self._key,
                 "api": identity.api,
                 "fingerprint": identity.fingerprint,
                 "version": identity.version,
