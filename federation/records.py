@@ -5,7 +5,7 @@ Meaning of dataset, command, grant and result records belongs to the node; here 
 
 Kinds kept for later, and parked until then: 4 member.add, 5 member.remove, 6 policy, 7 user.revoke,
 8 delegate, 9 fork, 11 open, 16 import, 17 reproduce, 18 move, 19 adopt, 20 seat.close, 21 ack,
-22 vote, 24 force, 41 holds.
+22 vote, 41 holds.
 """
 
 from __future__ import annotations
@@ -156,6 +156,23 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class Force:
+    """An admin's word that the author leads a shard from here, whose old leader is gone for good.
+
+    The log goes on behind the cut: entry `seq`, `entry` of the control feed of the leader before.
+    """
+
+    kind: ClassVar[int] = 24
+    shard: ShardID
+    term: int  # above all known ones
+    seq: int
+    entry: EntryID
+    doc: bytes  # the signed document; it decides, the fields repeat it
+    signature: bytes
+    key: UserKey
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """Attempts of many units of one (dataset, task), as columns; row i is job jobs[i]."""
 
@@ -212,6 +229,7 @@ Record = (
     | Grant
     | Accept
     | Release
+    | Force
     | Results
     | Unknown
 )
@@ -247,6 +265,15 @@ _CHECKS: Final[dict[type[Any], tuple[Check, ...]]] = {
     Grant: (_DIGEST, _DIGEST, _TASKS, check_ranges, _DIGEST),
     Accept: (_DIGEST, _DIGEST, _GENERATION, integer(1, limits.SEQ_MAX), _DIGEST),
     Release: (_DIGEST, _DIGEST, _TASKS, check_ranges, text(limits.WHY_BYTES_MAX)),
+    Force: (
+        _DIGEST,
+        integer(1, limits.TERM_MAX),
+        integer(1, limits.SEQ_MAX),
+        _DIGEST,
+        blob(1, limits.FORCE_DOC_BYTES_MAX),
+        _SIGNATURE,
+        _DIGEST,
+    ),
 }
 _CLASSES: Final[tuple[type[Any], ...]] = (*_CHECKS, Results)
 _BY_KIND: Final[dict[int, type[Any]]] = {cls.kind: cls for cls in _CLASSES}

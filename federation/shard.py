@@ -1,26 +1,31 @@
 """A shard: its name, its council, its terms, and which records of a feed are its log. Pure.
 
 The log of a shard is the sequence of its records in the leader's control feed. Term 0 begins
-with the founding record and is the founder's; later terms begin with an `open`.
+with the founding record and is the founder's; later terms begin with an `open`, or with an admin's
+`force`, which name the cut: where the log of the term before ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from federation import limits
 from federation.errors import LocalError, PeerError
 from federation.ids import EntryRef, FeedID, Lane, ShardID, SiteID
-from federation.records import Accept, Command, Dataset, Found, Grant, Record, Refused
+from federation.records import Accept, Command, Dataset, Force, Found, Grant, Record, Refused
 from keys import signing
 from keys.signing import Purpose
 
-_LEADERS = (Found, Dataset, Command, Grant, Accept)
+_LEADERS = (Found, Dataset, Command, Grant, Accept, Force)
 
 
 class BadFounding(PeerError):
     """A founding record that founds nothing: wrong id, wrong author, no honest council."""
+
+
+class BadForce(PeerError):
+    """A force record that forces nothing: another term, leader or cut than may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class Term:
     number: int
     feed: FeedID
     began: EntryRef
+    cut: EntryRef | None = None  # the last entry of the log before it, if it was forced
 
     @property
     def leader(self) -> SiteID:
@@ -97,6 +103,37 @@ def open_founded(record: Found, at: EntryRef) -> Shard:
         raise BadFounding("a shard is founded in a control feed")
     check_found(record, at.feed.site)
     return Shard(record.shard, tuple(record.council), (Term(0, at.feed, at),))
+
+
+def force_shard(shard: Shard, record: Force, at: EntryRef) -> Shard:
+    """The shard as forced by a record in the entry `at`, whose author leads from there.
+
+    Who signed the record's document is for the caller to check. Raises BadForce.
+    """
+    cut = check_force(shard.council, shard.newest.number, shard.newest.feed, record, at)
+    return replace(shard, terms=(*shard.terms, Term(record.term, at.feed, at, cut)))
+
+
+def check_force(
+    council: Sequence[SiteID], term: int, leader: FeedID, record: Force, at: EntryRef
+) -> EntryRef:
+    """The cut that a force record in the entry `at` names.
+
+    council, term, leader: of the shard, its newest opened term and that term's control feed.
+    Raises BadForce.
+    """
+    feed = at.feed
+    if feed.lane is not Lane.CONTROL:
+        raise BadForce("a shard is forced in a control feed")
+    if len(council) != 1:
+        raise BadForce("only the shard of a council of one is forced as yet")
+    if feed.site not in council:
+        raise BadForce("who leads a shard sits in its council")
+    if feed.site == leader.site and feed.generation <= leader.generation:
+        raise BadForce("a shard is forced under a later generation than its leader's")
+    if record.term <= term:
+        raise BadForce(f"term {record.term} is not above term {term}, which is open")
+    return EntryRef(leader, record.seq, record.entry)
 
 
 def log_records(shard: Shard, at: EntryRef, records: Iterable[Record | Refused]) -> list[Record]:

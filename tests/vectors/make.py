@@ -18,15 +18,16 @@ import msgpack
 from federation import hlc
 from federation.entry import Entry, seal
 from federation.feed import prove_fork
-from federation.ids import FeedID, Lane, SiteID
-from federation.records import Record, Site, Unknown, encode
+from federation.ids import FeedID, Lane, SiteID, UserKey
+from federation.records import Force, Record, Site, Unknown, encode
 from federation.shard import shard_id
 from keys import signing
 from keys.certificate import fingerprint, site_certificate
 from keys.identity import SiteKey, show
 from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey, armor
-from tests.unit.federation.builders import KEY, NONCE, one_of_each, results
+from node.model.force import ForceOrder, write_force
+from tests.unit.federation.builders import KEY, NONCE, SHARD, one_of_each, results
 
 HERE = Path(__file__).parent
 PERSON_SEED = bytes(range(100, 132))
@@ -48,6 +49,7 @@ def all_vectors() -> dict[str, Any]:
         "sshsig.json": ssh_signatures(),
         "records.json": records(),
         "entries.json": entries(),
+        "force.json": forced(),
     }
 
 
@@ -172,6 +174,32 @@ def entries() -> dict[str, Any]:
         "seed": KEY.seed.hex(),
         "feeds": [[entry(first), entry(second)], [entry(other)]],
         "fork": shown(asdict(fork)),
+    }
+
+
+def forced() -> dict[str, Any]:
+    """A shard put back from a copy and forced on, and documents that force nothing."""
+    public, secret = signing.keypair(PERSON_SEED)
+    old, new = (FeedID(SiteID(KEY.site), generation, Lane.CONTROL) for generation in (1, 2))
+    first = seal(KEY, old, 1, b"", hlc.from_ms(1_790_000_000_000), [one_of_each()[3]])
+    order = ForceOrder(SHARD, 2, new, first.ref, NONCE)
+    document = write_force(order)
+    signature = ssh_blob(secret, public, message=document)
+    record = Force(SHARD, 2, first.ref.seq, first.id, document, signature, UserKey(public))
+    text = document.decode()
+    return {
+        "document": text,
+        "key": public.hex(),
+        "signature": signature.hex(),
+        "record": encode(record).hex(),
+        "cut": entry(first),
+        "refused": {
+            "no cut": text.replace('"seq":1', '"seq":0'),
+            "term 0": text.replace('"term":2', '"term":0'),
+            "another kind": text.replace("shard.force", "shard.close"),
+            "an unknown key": text.replace('{"cut"', '{"council":[],"cut"'),
+            "not canonical": text.replace(":", ": ", 1),
+        },
     }
 
 

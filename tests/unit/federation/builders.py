@@ -8,6 +8,7 @@ from federation.records import (
     Accept,
     Command,
     Dataset,
+    Force,
     Found,
     Grant,
     Record,
@@ -74,6 +75,7 @@ def one_of_each() -> list[Record]:
         Grant(SHARD, DATASET, [0, 1], [0, 100, 200, 250], SITE),
         Accept(SHARD, SITE, 1, 7, EntryID(b"e" * 32)),
         Release(SHARD, DATASET, [1], [5, 6], "drained"),
+        Force(SHARD, 2, 7, EntryID(b"e" * 32), *signed),
         results(),
         results(
             2,

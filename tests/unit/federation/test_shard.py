@@ -8,12 +8,22 @@ import pytest
 
 from federation.errors import LocalError
 from federation.ids import EntryID, EntryRef, SiteID
-from federation.records import Found, Record, Refused, Results, Unknown
-from federation.shard import BadFounding, check_found, found, log_records, open_founded, shard_id
+from federation.records import Force, Found, Grant, Record, Refused, Results, Unknown
+from federation.shard import (
+    BadForce,
+    BadFounding,
+    check_found,
+    force_shard,
+    found,
+    log_records,
+    open_founded,
+    shard_id,
+)
 from tests.unit.federation.builders import (
     CONTROL,
     NONCE,
     OTHER_SITE,
+    PERSON,
     RESULTS,
     SHARD,
     SITE,
@@ -66,6 +76,7 @@ def test_the_log_holds_the_leaders_records_of_this_shard_in_order() -> None:
         13,
         14,
         15,
+        24,
     ]
     assert not any(isinstance(record, Results) for record in log)
 
@@ -77,3 +88,51 @@ def test_records_of_others_of_other_shards_and_from_before_are_no_log() -> None:
     assert log_records(shard, replace(AT, seq=3), records) == []
     other = open_founded(found(SITE, bytes(16), [SITE]), AT)
     assert log_records(other, AT, records) == []
+
+
+# Forced
+
+
+LATER = replace(AT, feed=replace(CONTROL, generation=2), seq=3)
+CUT = EntryID(b"c" * 32)
+
+
+def force(term: int = 1, seq: int = 9) -> Force:
+    return Force(SHARD, term, seq, CUT, b"{}", b"signature", PERSON)
+
+
+def test_who_forces_a_shard_leads_it_behind_the_cut() -> None:
+    shard = force_shard(open_founded(found(SITE, NONCE, [SITE]), AT), force(), LATER)
+    assert shard.newest.number == 1
+    assert shard.newest.cut == EntryRef(CONTROL, 9, CUT)
+    assert shard.leads(LATER.feed)
+    assert not shard.leads(CONTROL)
+    grants = [record for record in one_of_each() if isinstance(record, Grant)]
+    assert log_records(shard, LATER, grants) == grants
+    assert log_records(shard, AT, grants) == []
+    assert log_records(shard, replace(LATER, seq=2), grants) == []
+
+
+def test_a_forced_shard_may_be_forced_again_by_a_later_generation() -> None:
+    shard = force_shard(open_founded(found(SITE, NONCE, [SITE]), AT), force(5), LATER)
+    third = replace(LATER, feed=replace(CONTROL, generation=3))
+    assert force_shard(shard, force(6), third).newest.cut == EntryRef(LATER.feed, 9, CUT)
+    with pytest.raises(BadForce, match="term"):
+        force_shard(shard, force(5), third)
+    with pytest.raises(BadForce, match="generation"):
+        force_shard(shard, force(6), LATER)
+
+
+@pytest.mark.parametrize(
+    ("council", "at", "why"),
+    [
+        ([SITE], AT, "generation"),
+        ([SITE], replace(LATER, feed=replace(RESULTS, generation=2)), "control"),
+        ([SITE], replace(LATER, feed=replace(LATER.feed, site=OTHER_SITE)), "council"),
+        ([SITE, OTHER_SITE, THIRD], LATER, "council of one"),
+    ],
+)
+def test_nobody_else_can_force_a_shard(council: list[SiteID], at: EntryRef, why: str) -> None:
+    shard = open_founded(found(SITE, NONCE, council), AT)
+    with pytest.raises(BadForce, match=why):
+        force_shard(shard, force(), at)

@@ -18,6 +18,8 @@ from federation.records import Refused, Unknown, decode, encode
 from keys.identity import parse
 from keys.signing import BadSignature
 from keys.sshsig import PublicKey, dearmor, verify
+from node.model.force import read_force
+from node.model.problems import Invalid
 from tests.vectors import make
 
 HERE = Path(make.__file__).parent
@@ -132,3 +134,27 @@ def test_entries_open_and_follow_one_another() -> None:
 def test_the_fork_proves_itself() -> None:
     proof = ForkProof(**plain(load("entries.json")["fork"]))
     assert check_fork(proof)[1] == 2
+
+
+def test_the_document_that_forces_a_shard_says_what_its_record_repeats() -> None:
+    vectors = load("force.json")
+    kind, shard, term, seq, cut, doc, signature, key = msgpack.unpackb(
+        bytes.fromhex(vectors["record"])
+    )
+    said = json.loads(vectors["document"])
+    assert kind == 24
+    assert doc == vectors["document"].encode()
+    assert verify(doc, signature).raw == key == bytes.fromhex(vectors["key"])
+    assert (shard.hex(), term) == (said["shard"], said["term"])
+    assert (seq, cut.hex()) == (said["cut"]["seq"], said["cut"]["entry"])
+    header = bytes.fromhex(vectors["cut"]["header_bytes"])
+    assert blake2b(b"icefloe entry 1\0" + header) == cut
+    read = read_force(doc)
+    assert (read.shard, read.term, read.cut.seq, read.cut.id) == (shard, term, seq, cut)
+    assert (read.leader.generation, read.cut.feed.generation) == (2, 1)
+
+
+@pytest.mark.parametrize("why", sorted(load("force.json")["refused"]))
+def test_documents_that_force_nothing_are_refused(why: str) -> None:
+    with pytest.raises(Invalid):
+        read_force(load("force.json")["refused"][why].encode())
