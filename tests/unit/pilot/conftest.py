@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ def launch(server: PilotServer, tmp_path: Path) -> Iterator[Launch]:
     """Starts pilots of the test's server; none of them outlives the test."""
     started: list[RunningPilot] = []
 
-    def start(python: str = sys.executable, **settings: Any) -> RunningPilot:
+    def start(
+        python: str = sys.executable, under: Sequence[str] = (), **settings: Any
+    ) -> RunningPilot:
         number = len(started)
         work = tmp_path / "home" / "pilots" / f"work {number}"
         work.mkdir(parents=True)
@@ -72,7 +74,7 @@ def launch(server: PilotServer, tmp_path: Path) -> Iterator[Launch]:
         log = tmp_path / f"pilot-{number}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [python, "-m", "pilot", str(path)],
+                [*under, python, "-m", "pilot", str(path)],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -439,3 +439,33 @@ def test_settings_that_others_can_read_are_refused(launch: Launch, tmp_path: Pat
     )
     assert done.returncode == 2
     assert "chmod 600" in done.stderr
+
+
+DENYING = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"'
+
+
+@pytest.fixture
+def denied() -> list[str]:
+    """Words before a command that let it run where no user namespaces may be made."""
+    words = ["unshare", "--user", "--map-root-user", "sh", "-c", DENYING, "sh"]
+    if subprocess.run([*words, "true"], capture_output=True).returncode:
+        pytest.skip("this host cannot play one that denies user namespaces")
+    return words
+
+
+def test_where_namespaces_are_denied_units_run_without(
+    server: PilotServer, launch: Launch, denied: list[str]
+) -> None:
+    pilot = launch(under=denied)
+    server.add(task({"script": "echo fine"}))
+    assert server.log(server.result()) == b"fine\n"
+    assert server.state.announced[0]["isolation"] == "group"
+    assert "units are not walled off from each other: unshare: No space left" in pilot.log()
+
+
+def test_walls_that_were_demanded_and_cannot_be_had_end_the_pilot(
+    server: PilotServer, launch: Launch, denied: list[str]
+) -> None:
+    pilot = launch(under=denied, isolation="full")
+    assert pilot.process.wait(20) == 2
+    assert server.state.announced == []
