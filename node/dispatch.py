@@ -2,15 +2,17 @@
 
 A pilot offers what it has; `take` answers with ranges of jobs of single tasks. Units that can start
 at once must fit into what is free. Beyond that a pilot may queue more of a task whose units are
-known to be short, so that it never waits for the network between two of them, and behind short
-ones a first few of a task that nobody knows yet. Long units are never parked behind others while
-another pilot may come for them.
+known to be short, so that it never waits for the network between two of them; behind short ones
+a few others may wait, too. No unit is parked behind long ones while another pilot may come for it.
+
+A unit that fits a pilot as a whole but never what is free there would wait for ever behind smaller
+ones. After RESERVE_S a pilot is kept for it: that one gets nothing else until the unit fits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from node.model.dataset import Needs
 from node.model.share import Account, Shares, unit_cost_s
@@ -18,8 +20,13 @@ from node.ranges import Flat, JobRanges, size
 from node.ready import WALL_WEIGHT, DatasetState, Ready, TaskState
 
 QUEUE_WALL_S_MAX = 10.0  # units longer than this are not queued at a pilot
+RESERVE_S = 300.0  # how long a unit is passed over before a pilot is kept for it
+RENEW_S = 60.0  # a pilot that does not ask for so long is not kept any longer
 QUEUE_S_MAX = 3.0  # a slot's queue holds at most about this much work, or one unit
+PASSED_MAX = 1000  # queues remembered as passed over, before empty ones are dropped
 TURNS = 4  # competing accounts each get about this many turns in one answer
+
+Queue = tuple[int, Needs]  # local task number, and what its units ask for
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,8 @@ class Offer:
     whole: Room
     units_max: int
     brisk: bool = False  # all that it has now is known to be short
+    pilot: int = field(default=0, compare=False)
+    now_s: float = field(default=0.0, compare=False)  # monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +94,8 @@ class Dispatch:
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
         self.ready = Ready(shares)
+        self._passed: dict[Queue, float] = {}  # since when its units found no room
+        self._kept: dict[Queue, tuple[int, float]] = {}  # (pilot, when it last asked)
 
     def take(self, offer: Offer) -> list[Pick]:
         """Lease units for a pilot; empty if nothing that is ready fits it."""
@@ -97,11 +108,16 @@ class Dispatch:
                 break
             rivals = len(self.ready.active) - len(useless)
             turn = left if rivals == 1 else max(1, min(left, offer.units_max // (rivals * TURNS)))
-            pick, at_once = self._pick(account, free, offer, turn)
+            try:
+                pick, at_once = self._pick(account, free, offer, turn)
+            except _Kept:
+                break
             if pick is None:
                 useless.add(account)
                 continue
             free = free.less(pick.needs, at_once)
+            if pick.units > at_once and not _short(pick.task):
+                offer = replace(offer, brisk=False)
             left -= pick.units
             picks.append(pick)
         return _joined(picks)
@@ -140,13 +156,46 @@ class Dispatch:
                 at_once = free.units(needs)
                 fit = at_once + _queueable(task, needs, offer)
                 if fit <= 0:
+                    if offer.whole.units(needs):
+                        self._pass((task.no, needs), offer)
                     continue
+                self._passed.pop((task.no, needs), None)
+                self._kept.pop((task.no, needs), None)
                 flat = self.ready.take(task, needs, min(units_max, fit))
                 units = size(flat)
                 cost_s = unit_cost_s(needs.cpu, needs.gpu, task.expected_s())
                 self.shares.start(account, cost_s * units)
                 return Pick(task, needs, flat, units, cost_s), min(at_once, units)
         return None, 0
+
+    def _pass(self, queue: Queue, offer: Offer) -> None:
+        """Units that would fit this pilot find no room. Raises _Kept if it is kept for them."""
+        if len(self._passed) > PASSED_MAX:
+            self._forget_passed()
+        since_s = self._passed.setdefault(queue, offer.now_s)
+        if offer.now_s - since_s < RESERVE_S:
+            return
+        pilot, asked_s = self._kept.get(queue, (offer.pilot, offer.now_s))
+        if pilot == offer.pilot or offer.now_s - asked_s > RENEW_S:
+            self._kept[queue] = (offer.pilot, offer.now_s)
+            raise _Kept
+
+    def keeps(self, pilot: int) -> bool:
+        """Whether a pilot is kept for a unit that does not fit yet."""
+        return any(pilot == kept for kept, _ in self._kept.values())
+
+    def _forget_passed(self) -> None:
+        """Drop queues that are empty by now."""
+        tasks = self.ready.tasks
+        for queue in list(self._passed):
+            task = tasks.get(queue[0])
+            if task is None or not task.queues.get(queue[1]):
+                del self._passed[queue]
+                self._kept.pop(queue, None)
+
+
+class _Kept(Exception):
+    """This pilot gets nothing now."""
 
 
 def _in_order(state: DatasetState) -> Iterator[tuple[TaskState, Needs]]:
@@ -167,11 +216,13 @@ def _in_order(state: DatasetState) -> Iterator[tuple[TaskState, Needs]]:
 def _queueable(task: TaskState, needs: Needs, offer: Offer) -> int:
     """How many units a pilot may hold beyond those that start at once."""
     slots = offer.whole.units(needs)
-    if task.wall_s is None:
-        return slots if offer.brisk and not task.leased else 0
-    if task.wall_s > QUEUE_WALL_S_MAX:
-        return 0
+    if task.wall_s is None or not _short(task):
+        return slots if offer.brisk else 0
     return slots * max(1, int(QUEUE_S_MAX / max(task.wall_s, 1e-3)))
+
+
+def _short(task: TaskState) -> bool:
+    return task.wall_s is not None and task.wall_s <= QUEUE_WALL_S_MAX
 
 
 def _joined(picks: list[Pick]) -> list[Pick]:

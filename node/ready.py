@@ -59,6 +59,15 @@ class Tries:
 
 
 @dataclass(frozen=True, slots=True)
+class Most:
+    """The largest that any pilot here offered, beyond which no boost goes. None: not known."""
+
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    time_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFacts:
     """A task as the tables know it. done=None: keep what is in memory."""
 
@@ -107,16 +116,16 @@ class TaskState:
     tries: dict[int, Tries] = field(default_factory=dict)
     wall_s: float | None = None  # moving mean of successes
 
-    def needs_of(self, job: int) -> Needs:
+    def needs_of(self, job: int, most: Most) -> Needs:
         """What this unit asks for, with what earlier attempts taught."""
         tried = self.tries.get(job)
         if tried is None or not (tried.memory or tried.disk or tried.time):
             return self.needs
         return replace(
             self.needs,
-            memory_bytes=boosted(self.needs.memory_bytes, tried.memory),
-            disk_bytes=boosted(self.needs.disk_bytes, tried.disk),
-            time_s=boosted(self.needs.time_s, tried.time),
+            memory_bytes=boosted(self.needs.memory_bytes, tried.memory, most.memory_bytes),
+            disk_bytes=boosted(self.needs.disk_bytes, tried.disk, most.disk_bytes),
+            time_s=boosted(self.needs.time_s, tried.time, most.time_s),
         )
 
     def expected_s(self) -> float:
@@ -140,9 +149,10 @@ class DatasetState:
         return (-self.priority, self.age, self.no)
 
 
-def boosted(amount: int, times: int) -> int:
-    """amount x 1.5^times, whole."""
-    return int(amount * 3**times // 2**times)
+def boosted(amount: int, times: int, most: int | None) -> int:
+    """amount x 1.5^times, whole; no more than `most`, where that is known, but for the amount."""
+    more = int(amount * 3**times // 2**times)
+    return more if most is None else max(amount, min(more, most))
 
 
 class Ready:
@@ -150,6 +160,7 @@ class Ready:
 
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
+        self.most = Most()
         self.datasets: dict[int, DatasetState] = {}
         self.tasks: dict[int, TaskState] = {}
         # Accounts with ready units, their datasets in dispatch order.
@@ -317,6 +328,25 @@ class Ready:
         task.shut.add_all(flat)
         self.refresh(task, flat)
 
+    def offered(self, memory_bytes: int, disk_bytes: int, time_s: int | None) -> None:
+        """A pilot with so much came up; time_s None: without an end."""
+        known, before = self.most, self.most
+        if known.memory_bytes is None:
+            known = Most(memory_bytes, disk_bytes, time_s)
+        else:
+            endless = time_s is None or known.time_s is None
+            known = Most(
+                max(memory_bytes, known.memory_bytes),
+                max(disk_bytes, known.disk_bytes or 0),
+                None if endless else max(time_s or 0, known.time_s or 0),
+            )
+        if known == before:
+            return
+        self.most = known
+        for task in self.tasks.values():
+            if task.tries:
+                self.refresh(task, ranges_of(task.tries))
+
     # -- derived
 
     def _done(self, task: TaskState, flat: Flat) -> None:
@@ -379,7 +409,7 @@ class Ready:
         """Put units that ask for more than their task into queues of their own."""
         members = JobRanges(can)
         for job in task.tries:
-            if job in members and (needs := task.needs_of(job)) != task.needs:
+            if job in members and (needs := task.needs_of(job, self.most)) != task.needs:
                 members.remove(job, job + 1)
                 self._queue(task, needs).add(job, job + 1)
         return members.flat

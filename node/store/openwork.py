@@ -75,6 +75,11 @@ def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> Dat
     return DatasetRow._make([*row[:7], bool(row[7]), bool(row[8])])
 
 
+def site_name(conn: apsw.Connection, site: bytes) -> str:
+    row = conn.execute("SELECT name FROM site WHERE key = ?", (site,)).fetchone()
+    return "" if row is None else str(row[0])
+
+
 def number(conn: apsw.Connection, dataset_id: bytes) -> int | None:
     row = conn.execute("SELECT no FROM dataset WHERE id = ?", (dataset_id,)).fetchone()
     return None if row is None else int(row[0])

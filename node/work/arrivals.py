@@ -71,6 +71,10 @@ class Arrivals:
         session.idle_slots = 0 if holding else whole.cpu
         session.seen_s = self.board.now_s()
         session.specs.clear()
+        left_s = whole.time_left_s
+        self.board.dispatch.ready.offered(
+            whole.memory_bytes, whole.disk_bytes, None if left_s is None else int(left_s)
+        )
         await self.board.journal.local(
             partial(store.announced, row=self._row(session, announcements))
         )

@@ -43,9 +43,8 @@ class Leases:
         """Lease what suits; not durable before `write`."""
         if self.draining or session.draining or session.leaving:
             return []
-        return [
-            self._lease(session, pick) for pick in self.dispatch.take(_as_of_now(session, offer))
-        ]
+        offer = self._as_of_now(session, offer)
+        return [self._lease(session, pick) for pick in self.dispatch.take(offer)]
 
     def _lease(self, session: Session, pick: Pick) -> Lease:
         no = self.next_no
@@ -80,6 +79,19 @@ class Leases:
     def drop(self, numbers: list[int]) -> None:
         """Let these rows go with the next write."""
         self._gone += numbers
+
+    def _as_of_now(self, session: Session, offer: Offer) -> Offer:
+        """The offer with what became free since the poll came, as far as reports tell."""
+        free = session.whole
+        brisk = bool(session.leases)
+        for lease in session.leases.values():
+            free = free.less(lease.needs, len(lease.left))
+            wall_s = lease.task.wall_s
+            brisk = brisk and wall_s is not None and wall_s <= BRISK_S
+        offer = replace(offer, brisk=brisk, pilot=session.pilot, now_s=self.reactor.seconds())
+        if free.cpu <= 0:
+            return offer  # units wait there: only the pilot knows what runs
+        return replace(offer, free=replace(free, time_left_s=offer.free.time_left_s))
 
     # -- waiting polls
 
@@ -117,13 +129,13 @@ class Leases:
             parked = self._parked.get(session)
             if parked is None:
                 continue
-            offer = _as_of_now(session, parked.offer)
+            offer = self._as_of_now(session, parked.offer)
             if offer in hopeless:
                 continue
             if self.take(session, offer):
                 # The poll finds its new leases in `unseen`.
                 self.unpark(session)
-            else:
+            elif not self.dispatch.keeps(session.pilot):
                 hopeless.add(offer)
 
     def stop(self) -> None:
@@ -172,19 +184,6 @@ class Leases:
         """Stop units at one pilot, at once if it waits at the door."""
         session.stops.append(Stop(lease, set(jobs), why, strange))
         self.unpark(session)
-
-
-def _as_of_now(session: Session, offer: Offer) -> Offer:
-    """The offer with what became free since the poll came, as far as reports tell."""
-    free = session.whole
-    brisk = bool(session.leases)
-    for lease in session.leases.values():
-        free = free.less(lease.needs, len(lease.left))
-        wall_s = lease.task.wall_s
-        brisk = brisk and wall_s is not None and wall_s <= BRISK_S
-    if free.cpu <= 0:
-        return replace(offer, brisk=brisk)  # units wait there: only the pilot knows what runs
-    return replace(offer, free=replace(free, time_left_s=offer.free.time_left_s), brisk=brisk)
 
 
 def _write(rows: list[store.LeaseRow], gone: list[int], conn: apsw.Connection) -> None:

@@ -245,7 +245,7 @@ class Work:
         state = self.dispatch.ready.tasks.get(task)
         if state is None or state.dataset is None:
             return {"here": False}
-        needs = state.needs_of(job)
+        needs = state.needs_of(job, self.dispatch.ready.most)
         rivals = self.dispatch.ready.active
         own = state.dataset.account
         return {

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import apsw
 
@@ -17,6 +18,14 @@ from node.work.ports import Known
 
 TASKS_A_DATASET = 64
 Spec = Callable[[apsw.Connection, int], DatasetSpec]
+
+
+def allowed(sites: Mapping[str, Sequence[str]], name: str) -> bool:
+    """Whether a task's rule lets a site run it: among `only`, if that is given, and not `avoid`."""
+    only, avoid = sites.get("only", ()), sites.get("avoid", ())
+    if only and not any(fnmatchcase(name, glob) for glob in only):
+        return False
+    return not any(fnmatchcase(name, glob) for glob in avoid)
 
 
 class FoldedTables:
@@ -53,7 +62,11 @@ class FoldedTables:
         if row is None or not row.led:
             return []
         alike: dict[tuple[int, ...], list[int]] = {}
+        name = openwork.site_name(self._conn, self._site)
+        rules = self._spec(self._conn, dataset).tasks
         for task, index, _settled, _needs in openwork.tasks(self._conn, dataset):
+            if not allowed(rules[index].sites, name):
+                continue
             owned = JobRanges(openwork.owned_by_anyone(self._conn, task))
             if free := owned.lacking([0, row.jobs]):
                 alike.setdefault(tuple(free), []).append(index)

@@ -140,6 +140,17 @@ def test_a_unit_that_ran_out_of_memory_asks_for_half_as_much_again() -> None:
     assert picks == {NEEDS.memory_bytes: [1], NEEDS.memory_bytes * 3 // 2: [0]}
 
 
+def test_a_boost_goes_no_further_than_the_largest_pilot() -> None:
+    made = dispatch(dataset(1, task(64, jobs=1, tries={0: Tries(3, memory=3)}), jobs=1))
+    small = replace(ROOM, memory_bytes=2 * 10**9)
+    assert taken(made, 1, small) == []
+    made.ready.offered(2 * 10**9, 10**12, None)
+    assert taken(made, 1, small) == [(64, 0)]
+    tight = dispatch(dataset(1, task(64, jobs=1, tries={0: Tries(1, memory=1)}), jobs=1))
+    tight.ready.offered(10**8, 10**12, None)
+    assert tight.ready.tasks[64].needs_of(0, tight.ready.most).memory_bytes == NEEDS.memory_bytes
+
+
 def test_units_beyond_the_free_room_stay_behind() -> None:
     made = dispatch(dataset(1, task(64, needs=Needs(cpu=3))))
     assert len(taken(made, 9)) == 2
@@ -174,7 +185,49 @@ def test_a_few_units_of_an_unknown_task_may_wait_behind_short_ones() -> None:
     made = dispatch(dataset(1, task(64)))
     brisk = Offer(full, ROOM, 50, brisk=True)
     assert sum(pick.units for pick in made.take(brisk)) == ROOM.cpu
-    assert made.take(brisk) == []
+    assert made.take(replace(brisk, brisk=False)) == []
+
+
+def test_a_long_unit_may_wait_behind_short_ones_but_not_two_kinds_of_them() -> None:
+    full = replace(ROOM, cpu=0)
+    made = dispatch(dataset(1, task(64)), dataset(2, task(128)))
+    for no in (64, 128):
+        made.learn_wall(state(made, no), 1000)
+    picks = made.take(Offer(full, ROOM, 50, brisk=True))
+    assert [(pick.task.no, pick.units) for pick in picks] == [(64, 8)]
+
+
+def test_a_pilot_is_kept_for_a_unit_that_was_passed_over_for_long() -> None:
+    made = dispatch(dataset(1, task(64, needs=Needs(cpu=8))), dataset(2, task(128)))
+    seven = replace(ROOM, cpu=7)
+
+    def ask(pilot: int, now_s: float, free: Room = seven) -> list[int]:
+        return [pick.task.no for pick in made.take(Offer(free, ROOM, 1, pilot=pilot, now_s=now_s))]
+
+    assert ask(1, 0.0) == [128]
+    assert ask(1, 299.0) == [128]
+    assert ask(1, 300.0) == []
+    assert made.keeps(1)
+    assert ask(2, 310.0) == [128]  # one pilot is enough
+    assert ask(1, 320.0) == []
+    assert ask(1, 330.0, ROOM) == [64]
+    assert ask(1, 331.0) == [128]
+    assert not made.keeps(1)
+
+
+def test_a_pilot_that_went_away_is_not_kept() -> None:
+    made = dispatch(dataset(1, task(64, needs=Needs(cpu=8))), dataset(2, task(128)))
+    seven = replace(ROOM, cpu=7)
+    for pilot, now_s in ((1, 0.0), (1, 300.0)):
+        made.take(Offer(seven, ROOM, 1, pilot=pilot, now_s=now_s))
+    assert made.take(Offer(seven, ROOM, 1, pilot=2, now_s=400.0)) == []
+    assert made.keeps(2)
+
+
+def test_a_unit_that_fits_no_pilot_keeps_none() -> None:
+    made = dispatch(dataset(1, task(64, needs=Needs(cpu=99))), dataset(2, task(128)))
+    for now_s in (0.0, 1000.0, 2000.0):
+        assert len(made.take(Offer(ROOM, ROOM, 1, pilot=1, now_s=now_s))) == 1
 
 
 def test_paused_units_stay_and_go_on_when_resumed() -> None:

@@ -1,9 +1,11 @@
 """What dispatch and the leader read from tables that the real fold made."""
 
+import pytest
+
 from federation.ids import Lane
 from node.ready import Tries, Wait
 from node.store import tasks
-from node.work.tables import FoldedTables
+from node.work.tables import FoldedTables, allowed
 from tests.unit.node.fold.world import (
     INFRASTRUCTURE,
     PAYLOAD,
@@ -59,6 +61,23 @@ def test_a_new_dataset_is_granted_to_nobody() -> None:
     assert facts is not None
     assert [list(task.owned) for task in facts.tasks] == [[], []]
     assert facts.tasks[1].waits == (Wait(64),)
+
+
+@pytest.mark.parametrize(
+    ("sites", "here"),
+    [
+        ({}, True),
+        ({"only": ("desy", "nersc")}, True),
+        ({"only": ("nersc",)}, False),
+        ({"only": ("d*",), "avoid": ("desy",)}, False),
+        ({"avoid": ("nersc",)}, True),
+        ({"prefer": ("nersc",)}, True),
+    ],
+)
+def test_a_dataset_may_name_the_sites_that_run_it(
+    sites: dict[str, tuple[str, ...]], here: bool
+) -> None:
+    assert allowed(sites, "desy") is here
 
 
 def test_only_what_is_not_granted_is_left() -> None:
