@@ -16,7 +16,7 @@ from federation.records import Record, encode
 from node.dispatch import Dispatch, Offer, Room
 from node.model.dataset import DatasetSpec, Needs, TaskSpec
 from node.model.share import Shares
-from node.ready import DatasetFacts, TaskFacts, TaskState, Wait
+from node.unitstate import DatasetFacts, TaskFacts, TaskState, Wait
 from node.work import Work
 from node.work.ports import Known, Resolved, Statement
 

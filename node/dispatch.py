@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from node.model.dataset import Needs
 from node.model.share import Account, Shares, unit_cost_s
 from node.ranges import Flat, JobRanges, size
-from node.ready import WALL_WEIGHT, DatasetState, Ready, TaskState
+from node.ready import Ready
+from node.unitstate import WALL_WEIGHT, DatasetState, TaskState
 
 QUEUE_WALL_S_MAX = 10.0  # units longer than this are not queued at a pilot
 RESERVE_S = 300.0  # how long a unit is passed over before a pilot is kept for it

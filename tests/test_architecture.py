@@ -25,7 +25,8 @@ FORBIDDEN = {
 PURE = [
     "federation/ids.py", "federation/limits.py", "federation/errors.py", "federation/codec.py",
     "federation/entry.py", "federation/feed.py", "federation/records.py", "federation/shard.py",
-    "federation/settle.py", "node/dispatch.py", "node/ranges.py", "node/model/dag.py",
+    "federation/settle.py", "node/dispatch.py", "node/ranges.py", "node/ready.py",
+    "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",
 ]  # fmt: skip
 IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}

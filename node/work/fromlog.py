@@ -16,7 +16,7 @@ from node.changes import (
     UnitsSettled,
 )
 from node.ranges import jobs_of, ranges_of
-from node.ready import DatasetState
+from node.unitstate import DatasetState
 from node.work.answers import Answers
 from node.work.board import Board
 

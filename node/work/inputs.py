@@ -17,8 +17,8 @@ from twisted.internet.defer import Deferred
 from federation.records import DigestColumn, Results, decode, digest_cells
 from node.model.pilotspec import row_of, task_spec
 from node.model.rows import RowFile
-from node.ready import TaskState
 from node.store import openwork
+from node.unitstate import TaskState
 from node.work.ports import Input, Known, Resolved
 from pilot.expand import ExpandError, JobNames, Tree
 

@@ -19,10 +19,10 @@ from twisted.logger import Logger
 from federation.records import Outcome, Results
 from node.model.share import GPU_WEIGHT
 from node.ranges import ranges_of
-from node.ready import TaskState
 from node.store import pilots as store
 from node.store.database import StoreError
 from node.store.pilots import WHOLE
+from node.unitstate import TaskState
 from node.work.board import TASKS_A_DATASET, Board, failure_of, watch
 from node.work.refusals import Refusal
 from node.work.reports import (

@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from node.dispatch import Dispatch, Offer, Pick
 from node.ranges import jobs_of, ranges_of
-from node.ready import TaskState
 from node.store import pilots as store
+from node.unitstate import TaskState
 from node.work.ports import Journal
 from node.work.sessions import Lease, Parked, Session, Sessions, Stop
 

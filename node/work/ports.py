@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 
 from federation.records import Record
 from node.model.dataset import DatasetSpec
-from node.ready import DatasetFacts, TaskState
+from node.unitstate import DatasetFacts, TaskState
 
 Statement = Callable[[apsw.Connection], None]
 Input = Sequence[Any]  # [local name, digest (hex), size, mode] of one input file

@@ -12,9 +12,9 @@ import apsw
 from node.dispatch import Dispatch, Room
 from node.model.share import unit_cost_s
 from node.ranges import jobs_of, size
-from node.ready import TaskState
 from node.store import pilots as store
 from node.store.pilots import LeaseRow, PilotRow
+from node.unitstate import TaskState
 from node.work.sessions import Lease, Session, Sessions
 
 

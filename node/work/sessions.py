@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 
 from node.dispatch import Offer, Room
 from node.model.dataset import Needs
-from node.ready import TaskState
 from node.store.pilots import WHOLE
+from node.unitstate import TaskState
 
 ORDER_AGAIN_S = 10.0  # an order whose effect does not show is sent again
 HOLD_LEASES_MAX = 10_000  # of one pilot

@@ -12,8 +12,8 @@ from node.lead import Ungranted
 from node.model.dataset import DatasetSpec
 from node.model.validate import needs_of
 from node.ranges import JobRanges
-from node.ready import DatasetFacts, TaskFacts, Tries, Wait
 from node.store import openwork
+from node.unitstate import DatasetFacts, TaskFacts, Tries, Wait
 from node.work.ports import Known
 
 TASKS_A_DATASET = 64

@@ -23,7 +23,7 @@ from node.dispatch import Dispatch
 from node.model.dataset import DatasetSpec, Needs, TaskSpec
 from node.model.share import Shares
 from node.ranges import ranges_of
-from node.ready import DatasetFacts, TaskFacts, TaskState, Tries, Wait
+from node.unitstate import DatasetFacts, TaskFacts, TaskState, Tries, Wait
 from node.work import Work
 from node.work.ports import Known, Resolved, Statement
 from node.work.sessions import Session

@@ -7,7 +7,7 @@ from node.dispatch import Dispatch, Offer, Room
 from node.model.dataset import Needs
 from node.model.share import Shares
 from node.ranges import jobs_of
-from node.ready import DatasetFacts, TaskFacts, TaskState, Tries, Wait
+from node.unitstate import DatasetFacts, TaskFacts, TaskState, Tries, Wait
 
 ANA, BEN = b"a" * 32, b"b" * 32
 ROOM = Room(8, 0, 10**11, 10**12)

@@ -11,8 +11,8 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
-from node.ready import TaskState
 from node.store.blobs import digest_of
+from node.unitstate import TaskState
 from node.work.inputs import Inputs
 from node.work.ports import Known, Resolved
 from tests.unit.node.fold.world import Log, database, document, fold_into, results

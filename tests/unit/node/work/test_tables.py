@@ -3,8 +3,8 @@
 import pytest
 
 from federation.ids import Lane
-from node.ready import Tries, Wait
 from node.store import tasks
+from node.unitstate import Tries, Wait
 from node.work.tables import FoldedTables, allowed
 from tests.unit.node.fold.world import (
     INFRASTRUCTURE,
