@@ -3,7 +3,7 @@
 import glob
 import os
 import stat
-from typing import Callable, List, Optional
+from typing import Callable, List, Optional, Set
 
 Tick = Callable[[], None]
 
@@ -74,7 +74,7 @@ def empty(folder: str, tick: Tick = nothing) -> bool:
 
 def _empty(top_fd: int, tick: Tick) -> None:
     serial = 0
-    stuck: set[str] = set()
+    stuck: Set[str] = set()
     while True:
         names = [name for name in os.listdir(top_fd) if name not in stuck]
         if not names:

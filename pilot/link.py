@@ -49,10 +49,10 @@ class Link:
         self._session = ""
         self._poll_s = 25.0
         self.heartbeat_s = 30.0
-        self._asks: queue.Queue[Optional[Dict[str, Any]]] = queue.Queue()
-        self._reports: queue.Queue[Optional[Tuple[Any, Any]]] = queue.Queue()
-        self._fetches: queue.Queue[Optional[Tuple[str, str]]] = queue.Queue()
-        self._answers: queue.Queue[Any] = queue.Queue()
+        self._asks: Any = queue.Queue()
+        self._reports: Any = queue.Queue()
+        self._fetches: Any = queue.Queue()
+        self._answers: Any = queue.Queue()
         self._poller = Connection(settings.urls, settings.fingerprint)
         self._reporter = Connection(settings.urls, settings.fingerprint)
         self._fetcher = Connection(settings.urls, settings.fingerprint)
@@ -127,7 +127,7 @@ class Link:
         self._events.append((kind, value))
         self._wake()
 
-    def _serve(self, box: "queue.Queue[Any]", one: Callable[[Any], None]) -> None:
+    def _serve(self, box: Any, one: Callable[[Any], None]) -> None:
         """A thread's life: what comes through its box, one after another."""
         while not self._closing.is_set():
             item = box.get()

@@ -114,7 +114,7 @@ class Slot:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.chunks: OrderedDict[int, Chunk] = OrderedDict()
+        self.chunks: Dict[int, Chunk] = OrderedDict()
         self.needs: Needs = {}
         self.cpus: List[int] = []
         self.gpus: List[str] = []
@@ -143,7 +143,7 @@ class Loop:
     def add(self, work: Iterable[Mapping[str, Any]], specs: Mapping[str, Any]) -> List[str]:
         """Take work from the node; digests of all blobs that it needs, each once."""
         self._specs.update(specs)
-        wanted: OrderedDict[str, None] = OrderedDict()
+        wanted: Dict[str, None] = OrderedDict()
         for message in work:
             batch = Batch(message, self._specs[message["spec"]])
             if batch.lease <= self.seen:
@@ -162,7 +162,7 @@ class Loop:
 
     def holding(self) -> Held:
         """Every unit that is here, begun or not, by lease."""
-        held: OrderedDict[int, List[int]] = OrderedDict()
+        held: Dict[int, List[int]] = OrderedDict()
         for slot in self._slots:
             for chunk in slot.chunks.values():
                 held.setdefault(chunk.batch.lease, []).extend(chunk.left)

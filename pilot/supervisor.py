@@ -60,7 +60,7 @@ class Pilot:
         self._fetching: Set[str] = set()
         self._slots: Dict[int, _Slot] = {}
         self._rows: Deque[Tuple[int, str, Row]] = collections.deque()
-        self._blobs: collections.OrderedDict[str, transfer.Upload] = collections.OrderedDict()
+        self._blobs: Dict[str, transfer.Upload] = collections.OrderedDict()
         self._blob_bytes = 0
         self._returned: Held = []
         self._in_report: List[Tuple[int, str, Row]] = []
@@ -356,7 +356,7 @@ class Pilot:
                 self._say(slot, frame({"op": "recall"}))
 
     def _holding(self) -> Held:
-        held: collections.OrderedDict[int, List[int]] = collections.OrderedDict()
+        held: Dict[int, List[int]] = collections.OrderedDict()
         for lease, jobs in self._loop.holding() + self._returned + self._returned_in_report:
             held.setdefault(lease, []).extend(jobs)
         for lease, _, row in [*self._rows, *self._in_report]:
