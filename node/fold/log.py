@@ -19,6 +19,7 @@ import apsw
 
 from federation.ids import EntryRef, Lane, SiteID
 from federation.records import (
+    Force,
     Found,
     Record,
     Refused,
@@ -32,7 +33,7 @@ from federation.records import (
 )
 from keys.signing import Purpose, digest
 from node.changes import Change, UserChanged
-from node.fold import people, roots
+from node.fold import forcing, people, roots
 from node.fold.documents import Documents, signer
 from node.fold.following import Following, save_results
 from node.fold.orders import Order
@@ -135,13 +136,15 @@ class _Control:
             self._step.refuse(self._step.entry, idx, str(refusal))
 
     def _fact(self, idx: int, record: Record) -> bool:
-        """A record of no shard's log."""
+        """A record that its author writes without leading the shard's log, if it is of one."""
         if isinstance(record, Site):
             self._site(record)
         elif isinstance(record, UserAdd | UserRemove):
             self._person(idx, record)
         elif isinstance(record, Found):
             self._found(record)
+        elif isinstance(record, Force):
+            forcing.force(self._step, idx, record, self._documents)
         return True
 
     def _site(self, record: Site) -> None:

@@ -61,12 +61,14 @@ def _read(record: UserAdd | UserRemove) -> PersonOrder:
     return order
 
 
+def is_admin(conn: apsw.Connection, site: int, key: bytes) -> bool:
+    """Whether the key is that of somebody whom the site enrolled as admin and did not remove."""
+    sql = "SELECT roles FROM person WHERE site = ? AND key = ? AND active = 1"
+    return any("admin" in json.loads(roles) for (roles,) in select(conn, sql, (site, key)))
+
+
 def _may_enrol(conn: apsw.Connection, site: int, record: UserAdd | UserRemove) -> bool:
-    for (roles,) in select(
-        conn,
-        "SELECT roles FROM person WHERE site = ? AND key = ? AND active = 1",
-        (site, record.signer),
-    ):
-        return "admin" in json.loads(roles)
+    if is_admin(conn, site, record.signer):
+        return True
     anybody = select(conn, "SELECT 1 FROM person WHERE site = ? LIMIT 1", (site,))
     return not anybody and record.signer == record.key and isinstance(record, UserAdd)

@@ -11,7 +11,7 @@ import apsw
 from federation.codec import pack
 from node.fold.shape import select
 
-VERSION: Final = 1  # of the meaning of the log; stands beside every root
+VERSION: Final = 2  # of the meaning of the log; stands beside every root
 EMPTY: Final = bytes(32)
 
 
@@ -40,8 +40,10 @@ _SHARD: Final = "(SELECT id FROM shard s WHERE s.no = x.shard)"
 # Every shared fact by names that all nodes agree on, in an order that all agree on.
 _FACTS: Final = (
     "SELECT key, name, version FROM site ORDER BY key",
-    "SELECT id, founder, generation, council, own_pos, results_pos, own_root, results_root"
+    "SELECT id, founder, generation, term, council, own_pos, results_pos, own_root, results_root"
     " FROM shard ORDER BY id",
+    f"SELECT {_SHARD}, term, pos, {_ENTRY}, idx, {_SITE}, generation, cut_generation, cut_seq,"
+    " cut_entry, person, hlc FROM forced x ORDER BY 1, 2",
     f"SELECT {_SHARD}, pos, {_ENTRY}, idx FROM pending x ORDER BY 1, 2",
     f"SELECT {_SHARD}, {_SITE}, generation, through FROM position x ORDER BY 1, 2, 3",
     f"SELECT {_ENTRY}, {_SHARD}, pos FROM accepted x ORDER BY 1, 2",

@@ -124,7 +124,7 @@ def test_a_body_that_is_none_is_refused_whole(data: bytes) -> None:
 
 def test_a_body_with_another_count_than_signed_is_refused_whole() -> None:
     assert decode(body(*one_of_each()), 2) == [Refused(0, "a body of 12 records")]
-    assert len(decode(body(*one_of_each()), 11)) == 11
+    assert len(decode(body(*one_of_each()), 12)) == 12
 
 
 BAD_RESULTS: list[tuple[str, object]] = [
