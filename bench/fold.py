@@ -236,6 +236,7 @@ def readers(path: Path, threads: int) -> Iterator[None]:
 
     def answer() -> None:
         conn = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        conn.set_busy_timeout(5_000)
         while not stop.is_set():
             shown = [
                 {"id": row.id.hex(), "name": row.name, "counts": row.counts.shown()}
