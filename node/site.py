@@ -383,6 +383,10 @@ def run(home: Home, ready: Callable[[], None], *, network_home: bool = False) ->
     """
     from twisted.internet import reactor
 
+    steady: Any = reactor
+    # Twisted's timers follow the wall clock, which may jump by a year: pilots would be given up,
+    # or no timer would fire for as long.
+    steady.seconds = time.monotonic
     ended: list[str] = []
 
     def failed(error: BaseException) -> None:
