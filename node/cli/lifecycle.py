@@ -15,6 +15,8 @@ from node.cli.failures import Failed
 from node.cli.output import duration, harmless, note, number, plural, print_json, say, size
 
 NAME_CHARACTERS_MAX = 32
+PILOTS_END_S_MAX = 30.0  # a pilot's grace time is shorter
+PILOTS_LOOK_S = 0.1
 
 
 def _account() -> str:
@@ -149,7 +151,7 @@ def down_verb(floe: Floe, pilots: bool) -> None:
     from node import daemon
 
     if pilots:
-        floe.client().post("/v1/admin/drain", {"pilots": "end", "why": "floe down --pilots"})
+        _end_pilots(floe)
     try:
         stopped = daemon.stop(floe.home)
     except daemon.DaemonError as error:
@@ -160,6 +162,21 @@ def down_verb(floe: Floe, pilots: bool) -> None:
         say("no node runs here")
     else:
         say(f"{harmless(stopped.name)} is down (process {stopped.pid})")
+
+
+def _end_pilots(floe: Floe) -> None:
+    """Ask this node's own pilots to end, and wait for their last reports while it still listens."""
+    import time
+
+    client = floe.client()
+    client.post("/v1/admin/drain", {"pilots": "end", "why": "floe down --pilots"})
+    until = time.monotonic() + PILOTS_END_S_MAX
+    while time.monotonic() < until:
+        here = client.get("/v1/pilots")["pilots"]
+        if not any(str(pilot["tag"]).startswith("local-") for pilot in here):
+            return
+        time.sleep(PILOTS_LOOK_S)
+    note("some pilots are still ending; they report when the node is up again")
 
 
 @verb("status", examples=["floe status", "floe status --json"])
