@@ -117,7 +117,7 @@ def _files(
             to = os.path.normpath(part) if part else ""
             if not to or "{" in part or os.path.isabs(part) or to in outputs:
                 continue
-            if not (base / part).is_file():
+            if not os.path.isfile(base / part):  # no error for what is too long for a name
                 continue
             if wrong_local(to):
                 what = f'"{clean(part)}" lies outside this folder'

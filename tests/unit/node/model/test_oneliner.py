@@ -108,6 +108,12 @@ def test_any_table_reads_back_from_toml(table: dict[str, Any]) -> None:
     assert tomllib.loads(toml.dumps(table)) == table
 
 
+def test_a_program_as_a_word_is_no_file(here: Path) -> None:
+    program = "print('a program that is longer than any file name may be')\n" * 200
+    table = from_command(["python3", "-c", program], base_dir=here)
+    assert "files" not in table
+
+
 def test_files_that_words_name_are_sent(here: Path) -> None:
     table = from_command(["python3", "sim.py", "--cfg=cfg/a.json", "-n", "5", "x"], base_dir=here)
     assert table["files"] == ["sim.py", "cfg/a.json"]
