@@ -124,7 +124,7 @@ class PilotApi:
         digest = _digest(call)
         if call.request.method == b"HEAD":
             return await self._head(call, digest)
-        if not session.may_read(digest):
+        if not await self._work.may_read(session, digest):
             raise ApiError(403, "this blob belongs to no unit of this pilot")
         try:
             file, size = await self._in_thread(

@@ -40,6 +40,15 @@ class Answers:
                 work.append(item)
         return work, specs, missing
 
+    async def learn_blobs(self, session: Session) -> None:
+        """Find out again which blobs the leases of before a restart may ask for."""
+        for lease in [each for each in session.leases.values() if each.blobs is None]:
+            known = self._known(lease.task.no // 64)
+            _, spec = self._spec(known, lease.task.index)
+            session.files.update(bytes.fromhex(file["digest"]) for file in spec["files"])
+            await self._add_files(lease, known, spec, {})
+            lease.blobs = lease.blobs or frozenset()
+
     def forget(self, dataset_id: bytes) -> None:
         """Drop what is kept of a dataset that has ended or changed."""
         start = dataset_id.hex() + "/"

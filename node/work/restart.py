@@ -67,7 +67,8 @@ def _claim(
         again = set(jobs_of(twice))
         for lease in earlier:
             lease.left -= again
-    lease = Lease(row.no, row.pilot, task, set(jobs_of(flat)), task.needs, _cost_s(task))
+    left = set(jobs_of(flat))
+    lease = Lease(row.no, row.pilot, task, left, task.needs, _cost_s(task), blobs=None)
     earlier.append(lease)
     session.leases[row.no] = lease
     dispatch.ready.lease(task, flat)

@@ -181,6 +181,13 @@ class Work:
             await self.arrivals.left(session)
         return {"acked": acked, "orders": session.due_orders(self._board.now_s())}
 
+    async def may_read(self, session: Session, digest: bytes) -> bool:
+        """Whether a pilot has a use for that blob."""
+        if session.may_read(digest):
+            return True
+        await self._answers.learn_blobs(session)
+        return session.may_read(digest)
+
     def session(self, token: str) -> Session | None:
         """The pilot of a bearer token."""
         return self.sessions.find(token)

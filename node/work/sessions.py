@@ -36,7 +36,8 @@ class Lease:
     left: set[int]
     needs: Needs
     cost_s: float  # charged for each unit
-    blobs: frozenset[bytes] = frozenset()  # inputs that the pilot may fetch for it
+    # Inputs that the pilot may fetch for it; None: not known since a restart.
+    blobs: frozenset[bytes] | None = frozenset()
 
 
 @dataclass(slots=True)
@@ -105,7 +106,9 @@ class Session:
 
     def may_read(self, digest: bytes) -> bool:
         """Whether this pilot has a use for that blob."""
-        return digest in self.files or any(digest in each.blobs for each in self.leases.values())
+        if digest in self.files:
+            return True
+        return any(digest in each.blobs for each in self.leases.values() if each.blobs)
 
     def due_orders(self, now_s: float) -> list[dict[str, Any]]:
         """Orders to send now; those whose effect shows are dropped, the others come again."""

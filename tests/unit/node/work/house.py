@@ -20,7 +20,7 @@ from federation.errors import LocalError
 from federation.records import Outcome, Record, Results, cells, encode
 from node.changes import Change, UnitsFailed, UnitsFaulted, UnitsSettled
 from node.dispatch import Dispatch
-from node.model.dataset import DatasetSpec, Needs, TaskSpec
+from node.model.dataset import DatasetSpec, FileRef, Needs, TaskSpec
 from node.model.share import Shares
 from node.ranges import ranges_of
 from node.unitstate import DatasetFacts, TaskFacts, TaskState, Tries, Wait
@@ -30,6 +30,7 @@ from node.work.sessions import Session
 
 SITE = b"s" * 32
 RETRY_MAX = 3
+FILE = FileRef("gen.py", b"f" * 32, 10, 0o644)
 RESOURCES = {
     "cpu": 4, "gpu": 0, "memory_bytes": 10**11, "disk_bytes": 10**12, "time_left_s": None,
 }  # fmt: skip
@@ -185,7 +186,7 @@ class Tables:
         )
         document = {"description": description}
         spec = DatasetSpec(
-            found.id, "d", "", {}, "g", 50, found.jobs, 1, True, tasks, (), None, document
+            found.id, "d", "", {}, "g", 50, found.jobs, 1, True, tasks, (FILE,), None, document
         )
         return Known(dataset, spec, found.jobs)
 

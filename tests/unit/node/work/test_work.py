@@ -9,7 +9,7 @@ from federation.records import Outcome
 from node.changes import DatasetChanged
 from node.store import pilots as store
 from node.work.refusals import Refusal
-from tests.unit.node.work.house import Described, House, Pending, columns, result_of
+from tests.unit.node.work.house import FILE, Described, House, Pending, columns, result_of
 
 T = 64  # the first task of dataset 1
 
@@ -435,6 +435,21 @@ def test_a_unit_that_stands_in_two_leases_belongs_to_the_later_one() -> None:
     assert first.poll(0)["orders"][0]["jobs"] == [0, 1]
     second.finish()
     assert settled(house) == {0, 1}
+
+
+def test_a_pilot_may_still_fetch_its_files_after_a_restart() -> None:
+    described = Described(1, 4)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(2)
+    assert house.ask(house.work.may_read(pilot.session, FILE.digest))
+    house.kill()
+    house.start()
+    assert not house.ask(house.work.may_read(pilot.session, bytes(32)))
+    pilot.announce()
+    assert house.ask(house.work.may_read(pilot.session, FILE.digest))
+    pilot.finish()
+    assert not house.ask(house.work.may_read(house.pilot("other").session, FILE.digest))
 
 
 # What pilots may send
