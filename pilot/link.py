@@ -47,6 +47,7 @@ class Link:
         self._closing = threading.Event()
         self._announcing = threading.Lock()
         self._session = ""
+        self._stale = False
         self._poll_s = 25.0
         self.heartbeat_s = 30.0
         self._asks: Any = queue.Queue()
@@ -91,6 +92,10 @@ class Link:
         self._batch += 1
         body["batch"] = self._batch
         self._reports.put((body, list(blobs)))
+
+    def renew(self) -> None:
+        """Announce again before the next request: the node forgets which tasks it described."""
+        self._stale = True
 
     def fetch(self, digest: str, path: str) -> None:
         """Bring a blob here."""
@@ -206,7 +211,8 @@ class Link:
 
         Raises Unreachable for everything that may pass, Unacceptable for what will not.
         """
-        session = self._session or self._announce("")
+        stale, self._stale = self._stale, False
+        session = self._announce(self._session) if stale or not self._session else self._session
         try:
             try:
                 return self._heard(request(session))

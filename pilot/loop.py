@@ -29,6 +29,7 @@ DEEP_S = 0.05  # units shorter than this are sent two chunks deep
 QUEUE_S = 1.0  # of work that may wait here, for each slot
 QUEUE_UNITS_MAX = 4000
 HELD_UNITS_MAX = 5000  # also those that ended: an announcement that names them stays below 64 KiB
+SPECS_MAX = 1000  # descriptions of tasks
 LONG_S = 2.0  # no unit waits here behind units longer than this
 WALL_WEIGHT = 0.2  # of the newest rows in the mean wall time
 
@@ -140,22 +141,43 @@ class Loop:
 
     # --- what we hold -------------------------------------------------------------------------
 
-    def add(self, work: Iterable[Mapping[str, Any]], specs: Mapping[str, Any]) -> List[str]:
-        """Take work from the node; digests of all blobs that it needs, each once."""
+    def add(
+        self, work: Iterable[Mapping[str, Any]], specs: Mapping[str, Any]
+    ) -> Tuple[List[str], Held]:
+        """Take work from the node: digests of all blobs that it needs, each once; and units of
+        tasks that were never described to us, which we cannot take."""
         self._specs.update(specs)
         wanted: Dict[str, None] = OrderedDict()
+        unknown: Held = []
         for message in work:
-            batch = Batch(message, self._specs[message["spec"]])
-            if batch.lease <= self.seen:
+            if message["lease"] <= self.seen:
                 continue  # told twice
-            self.seen = batch.lease
+            self.seen = message["lease"]
+            if message["spec"] not in self._specs:
+                unknown.append([message["lease"], expand_ranges(message["jobs"])])
+                continue
+            batch = Batch(message, self._specs[message["spec"]])
             self._batches.append(batch)
             for job in batch.jobs:
                 for digest in batch.blobs(job):
                     wanted[digest] = None
                 if not batch.inputs:
                     break
-        return list(wanted)
+        return list(wanted), unknown
+
+    def forget_specs(self) -> bool:
+        """Once there are many: drop those that nothing here uses; True if any went.
+
+        The node has to be told, by a new announcement, since it describes each task once.
+        """
+        if len(self._specs) <= SPECS_MAX:
+            return False
+        used = {batch.spec for batch in self._batches}
+        for slot in self._slots:
+            used.update(chunk.batch.spec for chunk in slot.chunks.values())
+        self._specs = {name: spec for name, spec in self._specs.items() if name in used}
+        self._walls_s = {name: wall for name, wall in self._walls_s.items() if name in used}
+        return True
 
     def spec(self, spec: str) -> Mapping[str, Any]:
         return self._specs[spec]

@@ -303,7 +303,11 @@ class Pilot:
         self._obey(answer.get("orders") or [])
 
     def _take_work(self, work: List[Dict[str, Any]], specs: Dict[str, Any]) -> None:
-        for digest in self._loop.add(work, specs):
+        wanted, unknown = self._loop.add(work, specs)
+        if unknown or self._loop.forget_specs():
+            self._returned.extend(unknown)
+            self._link.renew()
+        for digest in wanted:
             if not self._cache.have(digest) and digest not in self._fetching:
                 if not self._fetching:
                     self._cache.make_room(self._loop.blobs_needed())

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pilot.loop import HELD_UNITS_MAX, Loop, Resources
+from pilot.loop import HELD_UNITS_MAX, SPECS_MAX, Loop, Resources
 from pilot.messages import ROW, expand_ranges
 
 NEEDS = {"cpu": 1, "gpu": 0, "memory_bytes": 10, "disk_bytes": 10, "time_s": 60}
@@ -111,7 +111,7 @@ def test_a_unit_waits_for_its_blobs_and_lets_others_pass() -> None:
     wanted = core.add(
         [item(1, 0, 1, inputs={"0": [["x", "aa", 1, 0o644]]}), item(2, 7, 8)], specs()
     )
-    assert wanted == ["aa"]
+    assert wanted == (["aa"], [])
     (start,) = core.plan(0, lambda digest: False)
     assert start.message["jobs"] == [7]
     finish(core, start.message, start.slot)
@@ -133,6 +133,21 @@ def test_a_lease_that_is_told_twice_counts_once() -> None:
     core.add([item(3, 0, 2)], {})
     assert core.holding() == [[3, [0, 1]]]
     assert core.seen == 3
+
+
+def test_units_of_a_task_that_was_never_described_are_not_taken() -> None:
+    core = loop()
+    assert core.add([item(1, 0, 2), item(2, 5, 6, spec="e/0/1")], specs()) == ([], [[2, [5]]])
+    assert core.holding() == [[1, [0, 1]]]
+
+
+def test_descriptions_that_nobody_uses_go_once_there_are_many() -> None:
+    core = loop()
+    core.add([item(1, 0, 1)], {f"x/{number}/1": {} for number in range(SPECS_MAX)})
+    assert core.add([item(2, 0, 1)], specs()) == ([], [])
+    assert core.forget_specs()
+    assert not core.forget_specs()
+    assert core.spec("d/0/1")
 
 
 def test_what_to_ask_for_follows_the_length_of_units() -> None:

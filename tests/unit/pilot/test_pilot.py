@@ -361,6 +361,40 @@ def test_a_damaged_input_is_fetched_again(server: PilotServer, launch: Launch) -
     assert server.log(server.result()) == b"right"
 
 
+def test_a_task_that_the_node_forgot_to_describe_is_asked_for_again(
+    server: PilotServer, launch: Launch
+) -> None:
+    launch()
+    first = server.add(task(["true"]))
+    server.result(0)
+    other = server.add(task(["false"]), jobs=[])
+    with server.changed:
+        server.state.sent.add(other)  # as if it had been told
+        server.state.ready[:] = [{"spec": other, "jobs": [1], "more": {}}]
+        server.changed.notify_all()
+    server.until(lambda state: state.returned)
+    server.until(lambda state: len(state.announced) == 2)
+    with server.changed:
+        server.state.ready.append({"spec": other, "jobs": [1], "more": {}})
+        server.state.ready.append({"spec": first, "jobs": [2], "more": {}})
+        server.changed.notify_all()
+    assert server.result(1)["error"] == "exit"
+    assert server.result(2)["error"] == ""
+
+
+def test_sigterm_is_obeyed_though_the_node_is_away(server: PilotServer, launch: Launch) -> None:
+    mark = f"97002.{os.getpid()}"
+    pilot = launch(grace_s=2)
+    server.add(task({"script": f"sleep {mark}"}))
+    server.until(lambda state: state.running)
+    server.down = True
+    began = time.monotonic()
+    pilot.end()
+    assert time.monotonic() - began < 4
+    assert gone(mark)
+    assert list(pilot.work.iterdir()) == []
+
+
 def test_a_stop_order_reaches_a_running_unit_and_spares_the_others(
     server: PilotServer, launch: Launch, isolation: str
 ) -> None:
