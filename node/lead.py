@@ -30,7 +30,7 @@ _log = Logger()
 ACCEPT_GATHER_S = 1.0
 GRANT_S_MIN = 300  # of the site's own throughput
 GRANT_S_ASKED = 2 * 3600  # what a site asks for by default, to outlive an outage
-GRANTED_AGAIN = frozenset({"extend", "retry"})
+GRANTED_AGAIN = frozenset({"extend", "retry", "force"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,9 @@ class LeadTables(Protocol):
 
     def unaccepted(self) -> Iterable[EntryRef]:
         """The newest entry of each results feed that has entries beyond the accepted ones."""
+
+    def unaccepted_by(self, shard: ShardID) -> Iterable[EntryRef]:
+        """The same for one shard, whoever leads it."""
 
 
 class Control(Protocol):
@@ -137,11 +140,21 @@ class Lead:
                 done = Deferred.fromCoroutine(self._grant(change.dataset))
                 done.addErrback(lambda failure: _log.failure("lead: a grant failed", failure))
 
+    def take_over(self, shard: ShardID) -> None:
+        """Accept what the log of a shard lacks. Call in the turn in which its force is written:
+        what ran while nobody led is then counted before anything of it starts again."""
+        for ref in self._tables.unaccepted_by(shard):
+            feed = ref.feed
+            self._write(Accept(shard, feed.site, feed.generation, ref.seq, ref.id))
+
     def _accept_late(self) -> None:
         self._timer = None
         for record in self._accepts():
-            done = self._journal.control(record)
-            done.addErrback(lambda failure: _log.failure("lead: an accept failed", failure))
+            self._write(record)
+
+    def _write(self, record: Record) -> None:
+        done = self._journal.control(record)
+        done.addErrback(lambda failure: _log.failure("lead: an accept failed", failure))
 
     def _accepts(self) -> list[Record]:
         self.stop()

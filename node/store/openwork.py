@@ -12,6 +12,11 @@ from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, 
 
 Flat = Sequence[int]
 
+_UNFINISHED = (
+    "EXISTS (SELECT 1 FROM task WHERE task.dataset = dataset.no"
+    " AND task.settled + task.cancelled < task.jobs)"
+)
+
 
 class DatasetRow(NamedTuple):
     id: DatasetID
@@ -23,6 +28,29 @@ class DatasetRow(NamedTuple):
     position: int  # in its shard's log
     paused: bool
     led: bool  # this site writes that log
+    still: bool  # this site wrote it, in an earlier generation: nobody does now
+
+
+class StillShard(NamedTuple):
+    """A shard of this site that nobody leads, since its database was put back from a copy."""
+
+    id: ShardID
+    term: int
+    cut: EntryRef  # the newest entry held of its leader's control feed
+    datasets: int
+    open: Sequence[tuple[bytes, str, int]]  # (id, name, units left) of those not finished
+
+
+class ForcedShard(NamedTuple):
+    """That a shard was forced on, for ever."""
+
+    shard: ShardID
+    term: int
+    generation: int  # that leads from there
+    cut_generation: int
+    cut_seq: int
+    by: str  # the admin's name, or a piece of the key
+    hlc: int
 
 
 def led_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[ShardID]:
@@ -32,6 +60,61 @@ def led_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[Shar
         (site, generation),
     )
     return [ShardID(id) for (id,) in rows]
+
+
+def still_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[StillShard]:
+    """Shards with datasets that an earlier generation of a site led, and that nobody leads now."""
+    rows: list[tuple[Any, ...]] = conn.execute(
+        "SELECT s.no, s.id, s.term, f.generation, f.seq, f.id,"
+        " (SELECT count(*) FROM dataset WHERE shard = s.no) AS datasets"
+        " FROM shard s JOIN feed f ON f.site = s.founder AND f.generation = s.generation"
+        " AND f.lane = ? WHERE s.founder = ? AND s.generation < ? AND datasets ORDER BY s.no",
+        (int(Lane.CONTROL), site, generation),
+    ).fetchall()
+    return [
+        StillShard(
+            ShardID(id),
+            term,
+            EntryRef(FeedID(SiteID(site), old, Lane.CONTROL), seq, EntryID(entry)),
+            datasets,
+            _left(conn, no),
+        )
+        for no, id, term, old, seq, entry, datasets in rows
+    ]
+
+
+def still_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[int]:
+    """Unfinished datasets of the shards that nobody leads now, oldest first."""
+    rows = conn.execute(
+        "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN"
+        " (SELECT no FROM shard WHERE founder = ? AND generation < ?)"
+        f" AND {_UNFINISHED} ORDER BY no",
+        (site, generation),
+    )
+    return [no for (no,) in rows]
+
+
+def forced(conn: apsw.Connection, shard: bytes | None = None) -> list[ForcedShard]:
+    """When shards were forced on, in order; shard: only that one."""
+    rows: Iterable[tuple[Any, ...]] = conn.execute(
+        "SELECT s.id, f.term, f.generation, f.cut_generation, f.cut_seq,"
+        " coalesce((SELECT name FROM person p WHERE p.site = f.site AND p.key = f.person),"
+        " substr(lower(hex(f.person)), 1, 8)), f.hlc FROM forced f"
+        " JOIN shard s ON s.no = f.shard WHERE ?1 IS NULL OR s.id = ?1"
+        " ORDER BY f.shard, f.term",
+        (shard,),
+    )
+    return [ForcedShard(ShardID(row[0]), *row[1:]) for row in rows]
+
+
+def _left(conn: apsw.Connection, shard: int) -> list[tuple[bytes, str, int]]:
+    rows: Iterable[tuple[Any, ...]] = conn.execute(
+        "SELECT d.id, d.name, sum(t.jobs - t.settled - t.cancelled) AS units FROM dataset d"
+        " JOIN task t ON t.dataset = d.no WHERE d.shard = ? GROUP BY d.no HAVING units > 0"
+        " ORDER BY d.no",
+        (shard,),
+    )
+    return [(id, name, units) for id, name, units in rows]
 
 
 def unaccepted(conn: apsw.Connection, shard: bytes) -> list[EntryRef]:
@@ -54,9 +137,8 @@ def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[i
     """Datasets of led shards with units that are neither settled nor cancelled, oldest first."""
     rows = conn.execute(
         "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN "
-        "(SELECT no FROM shard WHERE founder = ? AND generation = ?) AND EXISTS "
-        "(SELECT 1 FROM task WHERE task.dataset = dataset.no "
-        "AND task.settled + task.cancelled < task.jobs) ORDER BY no",
+        "(SELECT no FROM shard WHERE founder = ? AND generation = ?) "
+        f"AND {_UNFINISHED} ORDER BY no",
         (site, generation),
     )
     return [no for (no,) in rows]
@@ -66,13 +148,14 @@ def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> Dat
     """One dataset; None if there is none of that number, or its folding is quarantined."""
     row = conn.execute(
         "SELECT dataset.id, shard.id, person, grp, priority, jobs, dataset.pos, paused, "
-        "founder = ? AND generation = ? FROM dataset JOIN shard ON shard.no = dataset.shard "
-        "WHERE dataset.no = ? AND quarantined IS NULL",
+        "founder = ?1 AND generation = ?2, founder = ?1 AND generation < ?2 "
+        "FROM dataset JOIN shard ON shard.no = dataset.shard "
+        "WHERE dataset.no = ?3 AND quarantined IS NULL",
         (site, generation, no),
     ).fetchone()
     if row is None:
         return None
-    return DatasetRow._make([*row[:7], bool(row[7]), bool(row[8])])
+    return DatasetRow._make([*row[:7], *map(bool, row[7:])])
 
 
 def site_name(conn: apsw.Connection, site: bytes) -> str:

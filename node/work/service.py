@@ -43,9 +43,13 @@ class Work:
         site_name: str,
         factors: Sequence[int] = (1000, 1000),
         lease_s: float = LEASE_S,
+        copied: bool = False,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """lease_s: a pilot that is silent for so long loses its units."""
+        """lease_s: a pilot that is silent for so long loses its units.
+
+        copied: the tables are an older copy; units that they do not know as leased may finish.
+        """
         self.dispatch = dispatch
         self.sessions = Sessions()
         self.leases = Leases(reactor, dispatch, self.sessions, journal)
@@ -55,7 +59,7 @@ class Work:
         )  # fmt: skip
         self._answers = Answers(self._board.known, resolver)
         self._intake = Intake(self._board)
-        self.arrivals = Arrivals(self._board, self._intake, lease_s)
+        self.arrivals = Arrivals(self._board, self._intake, lease_s, copied)
         self._log = FromLog(self._board, self._answers)
 
     # -- start and stop

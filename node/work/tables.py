@@ -45,6 +45,10 @@ class FoldedTables:
     def open_datasets(self) -> Iterable[int]:
         return openwork.open_datasets(self._conn, self._site, self._generation)
 
+    def still_datasets(self) -> Sequence[int]:
+        """Unfinished datasets whose log this site led in an earlier generation: nobody does now."""
+        return openwork.still_datasets(self._conn, self._site, self._generation)
+
     def number(self, dataset_id: bytes) -> int | None:
         return openwork.number(self._conn, dataset_id)
 
@@ -56,6 +60,10 @@ class FoldedTables:
     def unaccepted(self) -> Iterable[EntryRef]:
         found = {ref for shard in self.shards() for ref in openwork.unaccepted(self._conn, shard)}
         return sorted(found, key=lambda ref: (ref.feed.site, ref.feed.generation))
+
+    def unaccepted_by(self, shard: ShardID) -> Iterable[EntryRef]:
+        """`unaccepted` for one shard, whoever leads it."""
+        return openwork.unaccepted(self._conn, shard)
 
     def ungranted(self, dataset: int) -> Sequence[Ungranted]:
         row = openwork.dataset(self._conn, dataset, self._site, self._generation)
@@ -74,7 +82,7 @@ class FoldedTables:
 
     def facts(self, dataset: int, *, with_done: bool) -> DatasetFacts | None:
         row = openwork.dataset(self._conn, dataset, self._site, self._generation)
-        if row is None or not row.led:
+        if row is None or not (row.led or row.still):
             return None
         spec = self._spec(self._conn, dataset)
         tasks, sources = [], {}
@@ -110,7 +118,7 @@ class FoldedTables:
             priority=row.priority,
             age=row.position,
             jobs=row.jobs,
-            paused=row.paused,
+            paused=row.paused or row.still,  # what is out goes on; nothing else starts
             tasks=tuple(tasks),
             sources=sources,
         )

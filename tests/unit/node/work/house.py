@@ -215,14 +215,15 @@ class House:
         self.work: Work
         self.start()
 
-    def start(self) -> None:
-        """A new process on what is on disk."""
+    def start(self, *, copied: bool = False) -> None:
+        """A new process on what is on disk; copied: which is an older copy."""
         self.journal = Journal(self.disk, lambda changes: self.work.changed(changes))
         self.dispatch = Dispatch(Shares())
         tables = Tables(self.disk, self.datasets)
         self.work = Work(
             self.clock, self.journal, tables, self.dispatch, NoInputs(),
             site=SITE, site_name="here", wall_ms=lambda: int(self.clock.seconds() * 1000),
+            copied=copied,
         )  # fmt: skip
         self.work.load(tables.open_datasets())
         self.work.restore(self.disk.conn)

@@ -31,6 +31,9 @@ class Tables:
     def unaccepted(self) -> Sequence[EntryRef]:
         return self.left
 
+    def unaccepted_by(self, shard: ShardID) -> Sequence[EntryRef]:
+        return self.left if shard == SHARD else []
+
 
 class House:
     def __init__(self, *, busy: bool = True, shards: Sequence[ShardID] = (SHARD,)) -> None:
@@ -84,6 +87,13 @@ def test_an_accept_that_joined_a_commit_is_not_written_again() -> None:
     assert house.lead.accept([entry(3)]) == [accept(3)]
     house.clock.advance(5)
     assert house.written == []
+
+
+def test_a_shard_that_is_taken_over_accepts_at_once_what_its_log_lacks() -> None:
+    house = House(shards=[ShardID(b"n" * 32)])
+    house.tables.left = [entry(7)]
+    house.lead.take_over(SHARD)
+    assert house.written == [accept(7)]
 
 
 def test_each_shard_that_is_led_here_accepts_for_itself() -> None:

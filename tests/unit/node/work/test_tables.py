@@ -3,7 +3,7 @@
 import pytest
 
 from federation.ids import Lane
-from node.store import tasks
+from node.store import openwork, tasks
 from node.unitstate import Tries, Wait
 from node.work.tables import FoldedTables, allowed
 from tests.unit.node.fold.world import (
@@ -187,6 +187,23 @@ def test_results_that_no_accept_covers_are_found() -> None:
     assert world.tables().unaccepted() == []
 
 
+def test_what_stands_still_is_named_with_the_cut_and_what_is_left() -> None:
+    world = World()
+    dataset = world.submit(CHAIN)
+    done = world.submit(document("done", jobs=1))
+    for id_ in (dataset, done):
+        world.log.grant(id_, [0], [0, 1])
+    world.log.results(results(dataset, 0, [0]), results(done, 0, [0]))
+    world.tables()
+    assert openwork.still_shards(world.conn, world.log.site, 1) == []
+    (still,) = openwork.still_shards(world.conn, world.log.site, 2)
+    assert (still.id, still.term, still.datasets) == (world.log.shard, 0, 2)
+    assert still.open == [(dataset, "chain", 19)]
+    assert (still.cut.feed.generation, still.cut.seq, still.cut.id) == (
+        1, *world.log.tips[Lane.CONTROL],
+    )  # fmt: skip
+
+
 def test_another_generation_leads_nothing_of_before() -> None:
     world = World()
     world.submit(CHAIN)
@@ -194,6 +211,10 @@ def test_another_generation_leads_nothing_of_before() -> None:
     assert tables.shards() == []
     assert list(tables.open_datasets()) == []
     assert tables.ungranted(1) == []
-    assert tables.facts(1, with_done=True) is None
+    facts = tables.facts(1, with_done=True)
+    assert facts is not None
+    assert facts.paused  # what is out goes on, nothing else starts
+    assert tables.still_datasets() == [1]
+    assert world.tables().still_datasets() == []
     assert world.tables().shards() == [world.log.shard]
     assert tasks.TASKS_PER_DATASET == 64

@@ -221,6 +221,21 @@ def test_a_late_result_of_a_unit_that_runs_elsewhere_counts_and_stops_the_other(
     assert quick.poll(0)["orders"][0]["jobs"] == [0]
 
 
+@pytest.mark.parametrize("copied", [True, False])
+def test_units_that_an_older_copy_does_not_know_as_leased_may_finish(copied: bool) -> None:
+    house = House(Described(1, 4))
+    pilot = house.pilot()
+    pilot.poll(2)
+    house.kill()
+    house.disk.conn.execute("DELETE FROM lease")  # they were written after the copy was made
+    house.start(copied=copied)
+    pilot.announce()
+    stopped = [job for stop in pilot.session.stops for job in sorted(stop.jobs)]
+    assert stopped == ([] if copied else [0, 1])
+    pilot.finish()
+    assert house.disk.settled(64) == {0, 1}
+
+
 def test_a_pilot_that_leaves_frees_what_it_holds() -> None:
     house = House(Described(1, 5))
     pilot = house.pilot()
