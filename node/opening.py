@@ -73,16 +73,23 @@ def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Dat
 
 
 def first_records(
-    home: Home, site: SiteID, name: str, version: str, random: Callable[[int], bytes]
+    home: Home,
+    site: SiteID,
+    name: str,
+    version: str,
+    random: Callable[[int], bytes],
+    *,
+    enrolled: bool = False,
 ) -> list[Record]:
-    """What a site writes before anything else: its name, its first shard, its first admin.
+    """What a generation writes before anything else: the name, a shard, the first admin.
 
+    enrolled: an earlier generation enrolled somebody already.
     Raises HomeError when the enrolment that `floe init` left is not as it should be.
     """
     nonce = random(SHARD_NONCE_BYTES)
     shard = ShardID(digest(Purpose.SHARD, site + nonce))
     records: list[Record] = [Site(name, version), Found(shard, nonce, [site])]
-    if home.enrol.exists():
+    if home.enrol.exists() and not enrolled:
         records.append(read_enrolment(home.enrol))
     return records
 

@@ -24,7 +24,7 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from federation.ids import SiteID
+from federation.ids import FeedID, Lane, SiteID
 from keys.identity import KeyFileError, show
 from node import pilotzip
 from node.config import Config, ConfigError, load
@@ -51,6 +51,7 @@ from node.services.commands import Commands
 from node.services.facts import Rate, SiteFacts
 from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
 from node.services.people import People
+from node.services.recovery import Recovery, standing_still
 from node.services.status import Identity, StatusViews
 from node.services.submit import Submissions
 from node.services.units import UnitViews
@@ -169,8 +170,9 @@ class Site:
         tables = FoldedTables(conn, site, opened.generation, tasks.spec)
         if not tables.shards():
             for record in first_records(
-                self._home, site, self._config.name, our_version(), secrets.token_bytes
-            ):
+                self._home, site, self._config.name, our_version(), secrets.token_bytes,
+                enrolled=any(person.site == site for person in tasks.people(conn)),
+            ):  # fmt: skip
                 await journal.control(record)
         return _Store(opened, site, journal, blobs, conn, tables)
 
@@ -188,8 +190,9 @@ class Site:
             inputs,
             site=store.site,
             site_name=self._config.name,
+            copied=bool(store.tables.still_datasets()),
         )
-        lead = Lead(
+        self._lead = lead = Lead(
             self._reactor,
             store.site,
             store.journal,
@@ -202,7 +205,7 @@ class Site:
         store.journal.subscribe(lead.changed)
         await lead.start()
         self._undo.append(lead.stop)
-        work.load(store.tables.open_datasets())
+        work.load([*store.tables.open_datasets(), *store.tables.still_datasets()])
         work.restore(store.conn)
         self._undo.append(work.stop)
         return work
@@ -295,7 +298,7 @@ class Site:
                 self._config.name,
                 store.journal,
                 lambda: store.tables.shards()[-1],
-                SubmitLookups(store.conn, blobs, facts.shapes),
+                SubmitLookups(store.conn, blobs, facts.shapes, store.tables.shards),
             ),
             commands=Commands(
                 store.journal,
@@ -311,11 +314,20 @@ class Site:
             units=UnitViews(store.read, work, store.blobs, deferToThread, facts, rate),
             status=status,
             admin=self._admin(store, work, provision, facts),
+            recovery=self._recovery(store),
         )
         root = Root()  # type: ignore[no-untyped-call]
         root.putChild(b"v1", Router(api.routes(), logins))
         root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
         self._factory.open(root, EdgeGate(logins, work.knows))
+
+    def _recovery(self, store: _Store) -> Recovery:
+        leader = FeedID(store.site, store.opened.generation, Lane.CONTROL)
+        lost = store.opened.highwater.lost
+        recovery = Recovery(store.conn, leader, store.journal, self._lead, lost)
+        if words := standing_still(recovery.still()):
+            log.warn("{words}", words=words)
+        return recovery
 
     def _identity(self, store: _Store, address: NodeAddress) -> Identity:
         opened = store.opened

@@ -1,4 +1,4 @@
-"""Verbs about this site and its neighbours: site, pilots, mesh."""
+"""Verbs about this site: site, pilots."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from node.cli.command import Floe, json_option, pass_floe, verb, verb_group
-from node.cli.failures import ERROR
-from node.cli.output import duration, harmless, number, plural, print_json, say, size, state, table
+from node.cli.command import Floe, json_option, pass_floe, verb_group
+from node.cli.output import duration, harmless, number, print_json, say, size, state, table
 from node.client import Json
 
 
@@ -173,42 +172,3 @@ def _pilot_row(pilot: Json) -> list[object]:
         pilot.get("isolation") or "-",
         pilot.get("note") or "",
     ]
-
-
-@verb("mesh", examples=["floe mesh"])
-@json_option
-@pass_floe
-def mesh_verb(floe: Floe) -> int:
-    """Show the sites that share the work. This version knows one: this site."""
-    status = floe.client().get("/v1/status")
-    site = status.get("site") or {}
-    units, pilots = status.get("units") or {}, status.get("pilots") or {}
-    row = {
-        "name": site.get("name"),
-        "key": site.get("key"),
-        "state": site.get("state", "alive"),
-        "version": status.get("version"),
-        "running": units.get("running"),
-        "ready": units.get("ready"),
-        "pilots": pilots.get("running"),
-    }
-    if floe.as_json:
-        print_json({"sites": [row]})
-        return 0
-    if not site:
-        return ERROR
-    say(f"MESH · {plural(1, 'site')} · settled means: on this site's disk")
-    table(
-        ["SITE", "STATE", "VERSION", ">RUN", ">READY", ">PILOTS"],
-        [
-            [
-                f"{row['name']}*",
-                state(row["state"]),
-                row["version"],
-                number(row["running"]),
-                number(row["ready"]),
-                number(row["pilots"]),
-            ]
-        ],
-    )
-    return 0

@@ -82,6 +82,11 @@ def _show_dataset(reply: Json) -> None:
         f"id {harmless(dataset.get('id', '?'))[:16]}",
     ]
     say(f"  {' · '.join(words)}")
+    if forced := reply.get("forced"):
+        from node.cli.mesh import forced_line  # rare
+
+        for each in forced:
+            say(f"  {forced_line(each)}")
 
 
 def _show_unit(floe: Floe, client: Client, name: Name) -> None:

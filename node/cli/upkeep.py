@@ -90,8 +90,8 @@ def backup_verb(floe: Floe, to: Path, keys: bool) -> None:
 def restore_verb(floe: Floe, backup: Path, network_home: bool) -> None:
     """Put BACKUP into an empty home.
 
-    The node will notice that it runs on a copy and go on under a new generation, so that nothing
-    forks.
+    The node will go on under a new generation, so that nothing forks. Datasets under way stand
+    still until an admin says: floe mesh recover.
     """
     from node.cli import storework
 
@@ -103,6 +103,7 @@ def restore_verb(floe: Floe, backup: Path, network_home: bool) -> None:
     if not result["keys"]:
         say(f"the backup has no keys: put site.key and api.pem into {floe.home.keys}")
     say("start it  floe up --detach")
+    say("then      floe mesh recover    as an admin: until then what was under way stands still")
 
 
 @verb_group("store", examples=["floe store show", "floe down && floe store rebuild"])

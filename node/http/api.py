@@ -17,6 +17,7 @@ from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
 from node.services.people import People, Person
+from node.services.recovery import Recovery
 from node.services.status import StatusViews
 from node.services.submit import Submissions
 from node.services.units import UnitViews
@@ -49,6 +50,7 @@ class Api:
     units: UnitViews
     status: StatusViews
     admin: AdminOrders
+    recovery: Recovery
 
     def routes(self) -> list[Route]:
         """Every route of the user API."""
@@ -62,6 +64,8 @@ class Api:
             Route("GET", "/v1/pilots", self.plain(self.status.pilots)),
             Route("GET", "/v1/usage", self.plain(self.status.usage)),
             Route("GET", "/v1/store", self.plain(self.status.store)),
+            Route("GET", "/v1/recovery", self.plain(self.recovery.shown), role="admin"),
+            Route("POST", "/v1/recovery", self.recover, role="admin"),
             Route("GET", "/v1/people", self.list_people),
             Route("POST", "/v1/people", self.order_people),
             Route("POST", "/v1/blobs/missing", self.missing_blobs),
@@ -209,6 +213,10 @@ class Api:
     async def _blob(self, digest: bytes, kind: str) -> Answer:
         file, size = await self.blobs.open(digest)
         return Stream(file, size, kind, digest.hex())
+
+    async def recover(self, call: Call) -> Answer:
+        document, signature = _signed(call.body())
+        return Reply(await self.recovery.force(document, signature, _asking(call)))
 
     async def shutdown(self, call: Call) -> Answer:
         return Reply(await self.admin.shutdown(_asking(call)))

@@ -13,6 +13,8 @@ from keys.signing import Purpose, digest
 from node.model.commands import Command as Order
 from node.model.problems import Invalid
 from node.services.people import Person
+from node.services.recovery import COMMAND as RECOVER
+from node.services.recovery import NOBODY_LEADS
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
 from node.services.writing import Control, write
@@ -77,9 +79,8 @@ class Commands:
         if not target.led:
             raise Refusal(
                 "conflict",
-                f"{target.name} belongs to a log that this site no longer leads: "
-                "its database was put back from a copy",
-                "submit it again",
+                f"{target.name} stands still: {NOBODY_LEADS}",
+                f"an admin: {RECOVER}",
             )
         if len(document) > limits.COMMAND_DOC_BYTES_MAX:
             raise Refusal(

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from node.changes import Change, UnitsSettled
 from node.config import Config
+from node.services.recovery import NOBODY_LEADS
 from node.services.submit import Shape
 from node.services.why import Workers
 
@@ -93,9 +94,7 @@ class SiteFacts:
 
     def closed(self, shard: bytes) -> str:
         """Why nothing more happens to the datasets of a shard, or ""."""
-        if shard in self.led():
-            return ""
-        return "its log is no longer led: the database was put back from a copy; submit it again"
+        return "" if shard in self.led() else NOBODY_LEADS
 
     def workers(self) -> Workers:
         """What there is to run units on."""

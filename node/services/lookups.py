@@ -42,21 +42,31 @@ class PeopleTable:
 
 
 class SubmitLookups:
-    """Implements `submit.Ports`. shapes: the workers that this site may offer."""
+    """Implements `submit.Ports`.
+
+    shapes: the workers that this site may offer; led: the shards that it leads.
+    """
 
     def __init__(
-        self, conn: apsw.Connection, blobs: BlobService, shapes: Callable[[], Iterable[Shape]]
+        self,
+        conn: apsw.Connection,
+        blobs: BlobService,
+        shapes: Callable[[], Iterable[Shape]],
+        led: Callable[[], Sequence[ShardID]],
     ) -> None:
         self._conn = conn
         self._blobs = blobs
         self._shapes = shapes
+        self._led = led
 
     def known(self, dataset: bytes) -> Known | None:
         no = tasks.number(self._conn, dataset)
         if no is None:
             return None
         row = tasks.dataset(self._conn, no)
-        return Known(row.id, row.name, row.jobs, row.tasks)
+        shard = ShardID(row.shard)
+        home = shard if shard in self._led() else None
+        return Known(row.id, row.name, row.jobs, row.tasks, home)
 
     def read(self, document: bytes) -> DatasetSpec:
         return read_submission(document)

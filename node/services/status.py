@@ -17,9 +17,11 @@ from node.fold import VERSION as FOLD_VERSION
 from node.fold import state_root
 from node.services.facts import Rate, SiteFacts
 from node.services.people import People
+from node.services.recovery import standing_still
 from node.services.views import Reader, Value
 from node.store import tasks
 from node.store.feeds import Feeds
+from node.store.openwork import still_shards
 
 SECONDS_A_DAY = 86_400
 MESH_OF_ONE = "settled means: on this site's disk"
@@ -94,11 +96,13 @@ class StatusViews:
         }
 
     async def status(self) -> Value:
-        def asked(conn: apsw.Connection) -> tuple[int, tasks.Counts, int]:
+        def asked(conn: apsw.Connection) -> tuple[int, tasks.Counts, int, str]:
+            still = still_shards(conn, self._identity.site, self._identity.generation)
             number = int(conn.execute("SELECT count(*) FROM dataset").get)
-            return number, tasks.counts(conn), int(conn.execute("PRAGMA page_count").get)
+            pages = int(conn.execute("PRAGMA page_count").get)
+            return number, tasks.counts(conn), pages, standing_still(still)
 
-        number, counts, pages = await self._read(asked)
+        number, counts, pages, still = await self._read(asked)
         workers = self._facts.workers()
         identity = self._identity
         pilots = self._work.pilots()
@@ -122,11 +126,11 @@ class StatusViews:
             },
             "disk": {**self._facts.disk(), "blobs_bytes": self._blobs.used_bytes},
             "store": {"backlog": self._journal.backlog, "database_bytes": pages * 4096},
-            "warnings": self._warnings(),
+            "warnings": self._warnings(still),
         }
 
-    def _warnings(self) -> list[str]:
-        identity, found = self._identity, []
+    def _warnings(self, still: str) -> list[str]:
+        identity, found = self._identity, [still] if still else []
         if self._journal.trouble:
             found.append(f"nothing can be written: {self._journal.trouble}")
         if self._facts.trouble():

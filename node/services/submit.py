@@ -16,6 +16,8 @@ from node.model.description import STORED_BYTES_MAX
 from node.model.problems import Invalid
 from node.model.validate import pack_document
 from node.services.people import Person
+from node.services.recovery import COMMAND as RECOVER
+from node.services.recovery import NOBODY_LEADS
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
 from node.services.writing import Control, write
@@ -31,6 +33,7 @@ class Known:
     name: str
     jobs: int
     tasks: int
+    shard: ShardID | None = None  # whose log it is in; None: of one that this site does not lead
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Ports(Protocol):
 
 
 class Submissions:
-    """Takes datasets in. shard: the shard that this site leads now."""
+    """Takes datasets in. shard: the newest that this site leads."""
 
     def __init__(
         self, site_name: str, journal: Control, shard: Callable[[], ShardID], ports: Ports
@@ -93,10 +96,11 @@ class Submissions:
         if known is not None:
             return self._answer(known, [])
         spec = self._checked(document, asking)
+        home = self._home_of(spec)
         await self._need_blobs(spec)
         # Between the check and here another copy of the request may have come: the fold takes the
         # first of two equal records, and both callers get the same answer.
-        record = Dataset(self._shard(), _packed(document), signature, UserKey(signer))
+        record = Dataset(home, _packed(document), signature, UserKey(signer))
         await write(self._journal, record)
         if self._ports.known(dataset) is None:
             raise Refusal("unavailable", "the dataset was stored but not taken", "floe doctor")
@@ -122,11 +126,24 @@ class Submissions:
                 f"{asking.name} is not in group {spec.group!r}",
                 f"groups of {asking.name}: {groups}",
             )
-        for task in spec.tasks:
-            self._check_foreign(task)
         return spec
 
-    def _check_foreign(self, task: TaskSpec) -> None:
+    def _home_of(self, spec: DatasetSpec) -> ShardID:
+        """The shard for a dataset: that of those it waits for, else the newest. Raises Refusal."""
+        homes: set[ShardID] = set()
+        for task in spec.tasks:
+            homes |= self._check_foreign(task)
+        if len(homes) > 1:
+            raise Refusal(
+                "conflict",
+                "the datasets that it waits for are in different logs, since one was forced on",
+                "wait for datasets of one log only",
+            )
+        return homes.pop() if homes else self._shard()
+
+    def _check_foreign(self, task: TaskSpec) -> set[ShardID]:
+        """The shards of what a task waits for. Raises Refusal."""
+        homes = set()
         for after in task.after:
             if after.dataset is None:
                 continue
@@ -139,6 +156,14 @@ class Submissions:
                 )
             if after.task >= other.tasks or (not after.all_jobs and other.jobs < 1):
                 raise Refusal("invalid", f"task {task.name}: {after.text} has no such task")
+            if other.shard is None:
+                raise Refusal(
+                    "conflict",
+                    f"task {task.name} waits for {after.text}, which stands still: {NOBODY_LEADS}",
+                    f"an admin: {RECOVER}",
+                )
+            homes.add(other.shard)
+        return homes
 
     async def _need_blobs(self, spec: DatasetSpec) -> None:
         wanted = [file.digest for file in spec.files]

@@ -16,6 +16,7 @@ from node.model.dataset import DatasetSpec, Needs
 from node.services import errors
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
+from node.services.recovery import COMMAND as RECOVER
 from node.services.refusal import Refusal
 from node.services.views import Reader, Value, asked
 from node.services.why import Dependency, Try, UnitFacts, why_unit
@@ -159,6 +160,7 @@ class UnitViews:
             needs=unit.needs,
             paused=unit.dataset.paused,
             stopped=unit.dataset.quarantined or self._facts.closed(unit.dataset.shard),
+            remedy="floe doctor" if unit.dataset.quarantined else RECOVER,
             dependencies=unit.dependencies,
             tries=[_try(each) for each in unit.row.attempts],
             retry_max=unit.spec.tasks[unit.row.task % TASKS_A_DATASET].retry_max,

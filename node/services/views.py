@@ -15,10 +15,13 @@ from node.model.dataset import DatasetSpec, Needs
 from node.model.validate import needs_of
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
+from node.services.recovery import COMMAND as RECOVER
+from node.services.recovery import shown_force
 from node.services.refusal import Refusal
 from node.services.watch import Watch
 from node.services.why import DatasetFacts, Dependency, TaskFacts, why_dataset
-from node.store import tasks
+from node.store import openwork, tasks
+from node.store.openwork import ForcedShard
 from node.store.tasks import Ambiguous, DatasetRow, NotFound, TaskCounts
 
 T = TypeVar("T")
@@ -54,6 +57,7 @@ class Whole:
     spec: DatasetSpec
     heads: Sequence[bytes]
     sites: Sequence[tuple[bytes, str, int]]
+    forced: Sequence[ForcedShard]
 
 
 def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
@@ -65,6 +69,7 @@ def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
         tasks.spec(conn, row.no),
         tasks.order_heads(conn, row.no),
         tasks.sites(conn, row.no),
+        openwork.forced(conn, row.shard),
     )
 
 
@@ -117,6 +122,7 @@ class DatasetViews:
             "sites": self._sites(found, counts),
             "eta_s": self._eta_s(found.row.no, counts),
             "commands": [head.hex() for head in found.heads],
+            "forced": [shown_force(each) for each in found.forced],
         }
 
     async def document(self, asking: Person, ref: str) -> Value:
@@ -166,6 +172,7 @@ class DatasetViews:
             tasks=[self._task_facts(found, task) for task in found.tasks],
             paused=found.row.paused,
             stopped=self._stopped(found.row),
+            remedy="floe doctor" if found.row.quarantined else RECOVER,
             eta_s=self._eta_s(found.row.no, counts),
             workers=self._facts.workers(),
         )

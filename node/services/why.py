@@ -66,6 +66,7 @@ class UnitFacts:
     needs: Needs = field(default_factory=Needs)
     paused: bool = False
     stopped: str = ""  # why nothing more happens to the dataset, if so
+    remedy: str = "floe doctor"  # and the command that helps
     dependencies: Sequence[Dependency] = ()
     tries: Sequence[Try] = ()
     retry_max: int = 3
@@ -108,8 +109,9 @@ def why_unit(facts: UnitFacts) -> Why:
     if facts.stopped and facts.state in ("ready", "waiting"):
         return Why(
             "stopped",
-            "nothing more happens to its dataset here",
+            "its dataset stands still",
             [{"mark": "block", "text": facts.stopped}],
+            [facts.remedy],
         )
     if facts.live is not None and facts.state not in ("settled", "cancelled"):
         why = _running(facts)
@@ -354,6 +356,7 @@ class DatasetFacts:
     tasks: Sequence[TaskFacts]
     paused: bool = False
     stopped: str = ""  # why nothing more happens to it, if so
+    remedy: str = "floe doctor"  # and the command that helps
     eta_s: float | None = None
     workers: Workers = field(default_factory=Workers)
 
@@ -364,7 +367,7 @@ def why_dataset(facts: DatasetFacts) -> Why:
     why = Why(*_headline(facts))
     if facts.stopped:
         why.add("block", facts.stopped)
-        why.next.append("floe doctor")
+        why.next.append(facts.remedy)
         return why
     for task in facts.tasks:
         _add_task(why, facts, task)
@@ -384,7 +387,7 @@ def _headline(facts: DatasetFacts) -> tuple[str, str]:
     if left == 0 and not facts.stopped:
         return "settled", f"all {counts['settled']:,} units are settled"
     if facts.stopped:
-        return "stopped", f"{left:,} units left; nothing more happens to it here"
+        return "stopped", f"{left:,} units left, and it stands still"
     if facts.paused:
         return "paused", f"{left:,} units left; nothing of it starts"
     if left == stuck:

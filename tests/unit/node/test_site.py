@@ -2,14 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from federation.ids import EntryRef, FeedID, Lane
 from node.model.commands import command_document
+from node.model.document import load
+from node.model.force import ForceOrder, write_force
+from node.model.rules import Foreign
 from tests.unit.node.http.people import ANA, BEN, EVE
 from tests.unit.node.sites import Caller, RunningSite, description, make_home, task
 
@@ -496,34 +502,119 @@ def test_an_admin_can_shut_it_down(own):
     assert site.process.wait(20) == 0
 
 
-def test_a_copy_of_the_database_from_yesterday_is_noticed(own, tmp_path):
-    import shutil
+def put_back(site, copy):
+    """Put a copy of the database in place of the one that is there."""
+    with open(copy, "rb") as old, open(site.home.database, "r+b") as now:
+        now.truncate()
+        now.write(old.read())
+    for beside in site.home.path.glob("floe.sqlite-*"):
+        beside.unlink()
 
+
+@pytest.fixture
+def restored(own, tmp_path):
+    """A site whose database is that of yesterday, when it had one dataset of the two."""
     site = own()
-    ana = Caller(site).log_in()
-    ana.submit(description("yesterday"))
+    Caller(site).log_in().submit(description("yesterday"))
     site.stop()
     shutil.copy(site.home.database, tmp_path / "yesterday.sqlite")
     site.start()
     Caller(site).log_in().submit(description("today"))
     site.stop()
-    with open(tmp_path / "yesterday.sqlite", "rb") as old, open(site.home.database, "r+b") as now:
-        now.truncate()
-        now.write(old.read())
-    for beside in site.home.path.glob("floe.sqlite-*"):
-        beside.unlink()
+    put_back(site, tmp_path / "yesterday.sqlite")
     site.start()
-    ana = Caller(site).log_in()
-    assert any("copy" in word for word in ana.get("/v1/status")["warnings"])
+    return site
+
+
+def foreign(ana, name):
+    shown = ana.get(f"/v1/datasets/{name}")
+    tasks = tuple(each["name"] for each in shown["tasks"])
+    return Foreign(bytes.fromhex(shown["dataset"]["id"]), shown["dataset"]["jobs"], tasks)
+
+
+def word(ana, found, still, **other):
+    """What ana signs to let a shard go on."""
+    cut = still["cut"]
+    old, new = (
+        FeedID(bytes.fromhex(site), generation, Lane.CONTROL)
+        for site, generation in (
+            (cut["site"], cut["generation"]),
+            (found["site"], found["generation"]),
+        )
+    )
+    cut = EntryRef(old, cut["seq"], bytes.fromhex(cut["entry"]))
+    order = ForceOrder(bytes.fromhex(still["shard"]), still["term"], new, cut, os.urandom(16))
+    return ana.signed(write_force(replace(order, **other)))
+
+
+def test_a_copy_of_the_database_from_yesterday_is_noticed(restored):
+    site, ana = restored, Caller(restored).log_in()
+    (still,) = [each for each in ana.get("/v1/status")["warnings"] if "still" in each]
+    assert "yesterday" in still
+    assert "floe mesh recover" in still
+    assert "floe mesh recover" in site.log()
     generations = {feed["generation"] for feed in ana.get("/v1/store")["feeds"]}
     assert generations == {1, 2}
+    assert ana.get("/v1/store")["refused_records"] == 0
     assert code(404, ana.ask("GET", "/v1/datasets/today")) == "not-found"
     kept = ana.get("/v1/datasets/yesterday")["dataset"]["id"]
-    assert code(409, ana.ask("POST", "/v1/commands", order(ana, kept, "cancel"))) == "conflict"
-    assert "copy" in json.dumps(ana.get("/v1/datasets/yesterday/why"))
-    assert "copy" in json.dumps(ana.get("/v1/units/yesterday/0/main/why"))
+    reply = ana.ask("POST", "/v1/commands", order(ana, kept, "cancel"))
+    assert code(409, reply) == "conflict"
+    assert "recover" in reply[1]["error"]["right"]
+    for path in ("datasets/yesterday/why", "units/yesterday/0/main/why"):
+        why = ana.get(f"/v1/{path}")["why"]
+        assert why["state"] == "stopped"
+        assert why["next"] == ["floe mesh recover"]
     ana.submit(description("tomorrow"))
     assert ana.get("/v1/datasets/tomorrow")["counts"]["ready"] == 3
+    waits = description("after", tasks=[task("main", after=["yesterday/main"])])
+    made = load(waits).build(lambda name: foreign(ana, name))
+    reply = ana.post("/v1/datasets", ana.signed(made.document), 409)
+    assert "recover" in reply["error"]["right"]
+
+
+def test_an_admin_lets_what_stands_still_go_on(restored):
+    site, ana = restored, Caller(restored).log_in()
+    ana.enrol(BEN)
+    ben = Caller(site, BEN).log_in()
+    assert code(403, ben.ask("GET", "/v1/recovery")) == "denied"
+    found = ana.get("/v1/recovery")
+    (still,) = found["still"]
+    (lost,) = found["lost"]
+    assert lost["generation"] == 1
+    assert lost["control"][0] <= lost["control"][1]
+    assert [each["name"] for each in still["open"]] == ["yesterday"]
+    assert code(403, ben.ask("POST", "/v1/recovery", word(ben, found, still))) == "denied"
+    assert code(403, ana.ask("POST", "/v1/recovery", word(ben, found, still))) == "denied"
+    elsewhere = word(ana, found, still, shard=b"x" * 32)
+    assert code(409, ana.ask("POST", "/v1/recovery", elsewhere)) == "conflict"
+    stale = {**still, "cut": {**still["cut"], "seq": still["cut"]["seq"] + 1}}
+    assert code(409, ana.ask("POST", "/v1/recovery", word(ana, found, stale))) == "conflict"
+    document = {"document": "e30=", "signature": ana.signed(b"{}")["signature"]}
+    assert code(400, ana.ask("POST", "/v1/recovery", document)) == "invalid"
+    signed = word(ana, found, still)
+    taken = ana.post("/v1/recovery", signed)
+    assert (taken["term"], taken["generation"]) == (2, 2)
+    assert code(409, ana.ask("POST", "/v1/recovery", signed)) == "conflict"
+    assert ana.get("/v1/recovery")["still"] == []
+    assert not [each for each in ana.get("/v1/status")["warnings"] if "still" in each]
+    shown = ana.get("/v1/datasets/yesterday")
+    (forced,) = shown["forced"]
+    assert (forced["by"], forced["term"]) == ("ana", 2)
+    assert shown["counts"]["ready"] == 3
+    ana.post("/v1/commands", order(ana, shown["dataset"]["id"], "cancel"))
+    assert ana.get("/v1/datasets/yesterday")["counts"]["cancelled"] == 3
+    made = load(description("after", tasks=[task("main", after=["yesterday/main"])])).build(
+        lambda name: foreign(ana, name)
+    )
+    ana.post("/v1/datasets", ana.signed(made.document))
+    assert ana.get("/v1/datasets/after")["counts"]["blocked"] == 3
+    site.stop()
+    site.start()
+    ana = Caller(site).log_in()
+    assert ana.get("/v1/datasets/after")["counts"]["blocked"] == 3
+    found = ana.get("/v1/recovery")
+    assert (found["still"], len(found["forced"]), len(found["lost"])) == ([], 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -248,7 +248,7 @@ def test_a_dataset_that_is_waited_for_must_be_known(intake):
     after = After("gen/make", 0, "make", b"g" * 32, "gen")
     intake.ports.spec = spec(after=(after,))
     assert "gen/make" in refused("not-found", intake.send()).message
-    intake.ports.datasets[b"g" * 32] = Known(b"g" * 32, "gen", 1000, 1)
+    intake.ports.datasets[b"g" * 32] = Known(b"g" * 32, "gen", 1000, 1, SHARD)
     run(intake.send())
 
 
