@@ -34,7 +34,6 @@ _log = Logger()
 
 LOOK_S = 2.0
 SUBMIT_S = 0.5  # at most one submission in so long
-ANNOUNCE_S = 120.0  # a pilot whose job nobody knows must announce itself in this time
 STRANDED_S = 60.0  # after a restart of ours, for a pilot that retries every few seconds
 STRIKES_MAX = 3
 BREAK_S_MIN = 30.0
@@ -51,6 +50,8 @@ class Launcher(Protocol):
     def submit(self, spec: PilotSpec) -> list[JobName]: ...
 
     def states(self, jobs: Sequence[JobName]) -> dict[JobName, JobState]: ...
+
+    def find(self, word: str) -> JobName | None: ...
 
     def cancel(self, jobs: Sequence[JobName]) -> None: ...
 
@@ -73,7 +74,6 @@ class Own:
     no: int
     tag: str
     job: str
-    since_s: float
     row: PilotRow
     ended_s: float = float("-inf")  # when it was told to end
 
@@ -129,10 +129,11 @@ class Provision:
 
     def start(self, rows: Iterable[PilotRow]) -> None:
         """rows: pilots that had not ended when the node stopped. Begins to look."""
-        now_s = self._reactor.seconds()
         for row in rows:
             if row.scheduler == self._launcher.name:
-                self._own[row.no] = Own(row.no, row.tag, row.job, now_s, row)
+                # Killed before its name was written down: looked for; "" if it is not there.
+                job = row.job or self._launcher.find(str(self._settings_file(row.tag))) or ""
+                self._own[row.no] = Own(row.no, row.tag, job, row)
         self._work.leases.on_ready = self.wanted
         self._schedule(0.0)
 
@@ -245,10 +246,7 @@ class Provision:
             if states.get(JobName(own.job)) is JobState.ENDED:
                 await self._ended(own)
         for own in [own for own in self._own.values() if not own.job]:
-            # The node was killed before it could write down which job that is.
-            known = own.no in self._work.sessions.by_pilot
-            if not known and self._reactor.seconds() - own.since_s > ANNOUNCE_S:
-                await self._ended(own)
+            await self._ended(own)
 
     async def _ended(self, own: Own) -> None:
         del self._own[own.no]
@@ -256,7 +254,7 @@ class Provision:
         session = self._work.sessions.by_pilot.get(own.no)
         if own.no in self._work.arrivals.left_well or (session is not None and session.reported):
             self._breaker.worked()
-        else:
+        elif own.job:
             self._breaker.failed(self._reactor.seconds(), f"The last one said: {said or 'nothing'}")
         self._work.arrivals.left_well.discard(own.no)
         if session is not None:
@@ -271,11 +269,11 @@ class Provision:
         tag = f"local-{secrets.token_hex(4)}"
         token = secrets.token_urlsafe(32)
         row = await self._work.arrivals.expect(tag, token, 1, self._launcher.name)
-        own = self._own[row.no] = Own(row.no, tag, "", self._reactor.seconds(), row)
+        own = self._own[row.no] = Own(row.no, tag, "", row)
         folder = self._folder(tag)
         try:
             make_private_folder(folder)
-            settings = folder / "settings.json"
+            settings = self._settings_file(tag)
             write_private(settings, json.dumps(self._settings_of(tag, token, folder)).encode())
             spec = PilotSpec(
                 name=tag,
@@ -315,6 +313,9 @@ class Provision:
         if disk:
             found["disk_bytes"] = disk
         return found
+
+    def _settings_file(self, tag: str) -> Path:
+        return self._folder(tag) / "settings.json"
 
     def _folder(self, tag: str) -> Path:
         return self._home.folder / tag

@@ -66,6 +66,25 @@ class Local:
         self._bury()
         return {job: self._state(LocalJob.parse(job)) for job in jobs}
 
+    def find(self, word: str) -> JobName | None:
+        """The oldest process with this word on its command line; None if there is none.
+
+        For a pilot that was started just before we died, with its name not yet written down.
+        """
+        found: list[tuple[int, int]] = []
+        for folder in self._proc.glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            pid = int(folder.name)
+            if os.fsencode(word) in words and (seen := self._look(pid)) and seen[0] not in "ZX":
+                found.append((seen[1], pid))
+        if not found:
+            return None
+        ticks, pid = min(found)
+        return LocalJob(pid, ticks, self._boot).name()
+
     def cancel(self, jobs: Sequence[JobName], number: int = signal.SIGTERM) -> None:
         """Signal the pilots that still run."""
         for job in map(LocalJob.parse, jobs):

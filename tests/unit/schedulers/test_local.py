@@ -76,3 +76,19 @@ def test_a_pilot_that_ended_by_itself_is_seen_and_buried(tmp_path: Path) -> None
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(SchedulerError, match="/no/such/pilot"):
         Local().submit(spec(tmp_path, "/no/such/pilot"))
+
+
+def test_a_pilot_whose_name_was_lost_is_found_by_a_word_of_its_command_line(tmp_path: Path) -> None:
+    local = Local()
+    word = str(tmp_path / "settings.json")
+    assert local.find(word) is None
+    program = "import time; time.sleep(1000)"
+    (job,) = local.submit(spec(tmp_path, sys.executable, "-c", program, word))
+    until = time.monotonic() + DEADLINE_S
+    while (found := Local().find(word)) is None and time.monotonic() < until:
+        os.sched_yield()  # not executed yet
+    assert found == job
+    assert local.find(word + "x") is None
+    local.cancel([job])
+    assert ended(local, job)
+    assert local.find(word) is None

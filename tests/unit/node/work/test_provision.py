@@ -37,6 +37,12 @@ class Launcher:
     def states(self, jobs: Sequence[JobName]) -> dict[JobName, JobState]:
         return {job: JobState.ENDED if job in self.dead else JobState.RUNNING for job in jobs}
 
+    def find(self, word: str) -> JobName | None:
+        for number, spec in enumerate(self.started, 1):
+            if word in spec.argv and JobName(str(number)) not in self.dead:
+                return JobName(str(number))
+        return None
+
     def cancel(self, jobs: Sequence[JobName]) -> None:
         self.cancelled += jobs
 
@@ -176,6 +182,25 @@ def test_pilots_are_found_again_after_a_restart(tmp_path: Path) -> None:
     made.die()
     assert made.house.work.running(64) == 0
     assert len(made.launcher.started) == 2
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_pilot_whose_name_was_not_written_down_is_looked_for(tmp_path: Path, alive: bool) -> None:
+    made = machine(tmp_path, Described(1, 5))
+    made.up().poll(4)
+    made.house.disk.conn.execute("UPDATE pilot SET job = ''")
+    made.provision.stop()
+    made.house.kill()
+    made.house.start()
+    if not alive:
+        made.launcher.dead.add(JobName("1"))
+    made.begin()
+    made.pass_s(5)
+    assert made.house.work.running(64) == (4 if alive else 0)
+    assert len(made.launcher.started) == (1 if alive else 2)
+    if alive:
+        made.die()
+        assert len(made.launcher.started) == 2
 
 
 def test_a_pilot_that_does_not_find_back_is_ended(tmp_path: Path) -> None:
