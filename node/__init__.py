@@ -1,1 +1,1 @@
-"""One site's server: the meaning of records, the store, dispatch, the HTTP API and the command line."""
+"""One site's server: what records mean, the store, dispatch, the HTTP API, the command line."""
