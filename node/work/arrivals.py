@@ -25,6 +25,9 @@ _log = Logger()
 
 HEARTBEAT_S = 30
 POLL_S = 25
+PID_END = 2**31
+RESOURCES = ("cpu", "gpu", "memory_bytes", "disk_bytes", "time_left_s")
+MOST = 2**53  # of any resource
 FORGET_S = 7 * 86_400.0  # a lost pilot that does not come back is forgotten
 
 
@@ -67,9 +70,11 @@ class Arrivals:
             secret = secrets.token_urlsafe(32)
             session, announcements = self._first(_text(body, "token"), secret)
         session.host = _text(body, "host")[:255] or "unknown"
-        session.pid = body["pid"] if type(body.get("pid")) is int else 0
+        pid = body.get("pid")
+        session.pid = pid if type(pid) is int and 0 <= pid < PID_END else 0
         session.isolation = _text(body, "isolation")[:32]
-        session.resources, session.whole = resources, whole
+        session.resources = {name: resources[name] for name in RESOURCES if name in resources}
+        session.whole = whole
         session.idle_slots = 0 if holding else whole.cpu
         session.seen_s = self.board.now_s()
         session.specs.clear()
@@ -119,7 +124,7 @@ class Arrivals:
             if lease.no not in on_the_way:
                 leases.give_back(lease, lease.left - holding.get(lease.no, set()))
         for no, jobs in holding.items():
-            leases.next_no = max(leases.next_no, no + 1)
+            leases.above(no)
             known = session.leases.get(no)
             if known is None and no in session.expired:
                 known = self._revive(session, session.expired[no], jobs)
@@ -222,9 +227,9 @@ def room(resources: Mapping[str, Any]) -> Room:
     """Resources as a pilot writes them. Raises Refusal."""
     values = [resources.get(name, 0) for name in ("cpu", "gpu", "memory_bytes", "disk_bytes")]
     left_s = resources.get("time_left_s")
-    if any(type(value) is not int or value < 0 for value in values):
+    if any(type(value) is not int or not 0 <= value < MOST for value in values):
         raise Refusal(400, "resources are whole numbers", "cpu, gpu, memory_bytes, disk_bytes")
-    if left_s is not None and type(left_s) not in (int, float):
+    if left_s is not None and not (type(left_s) in (int, float) and abs(left_s) < MOST):
         raise Refusal(400, "time_left_s is no number", "seconds, or null")
     # Steps of a minute, so that equal pilots make equal offers.
     cpu, gpu, memory, disk = values
@@ -233,4 +238,5 @@ def room(resources: Mapping[str, Any]) -> Room:
 
 def _text(body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
-    return value if isinstance(value, str) else ""
+    # A lone surrogate could neither be stored nor shown.
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""

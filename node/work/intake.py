@@ -40,6 +40,7 @@ from node.work.sessions import Lease, Session
 _log = Logger()
 
 RUNNING_MAX = 10_000
+BEGUN_MS_MAX = 2**38  # nine years: a pilot's clock may be off, but records have bounds
 
 
 @dataclass(slots=True, eq=False)
@@ -63,7 +64,7 @@ class Intake:
                 n=len(wrong),
                 why=wrong[0],
             )
-        _note_running(session, body.get("running"))
+        _note_running(session, body.get("running"), self.board.wall_ms())
         returned = held_jobs(body.get("returned"))
         if groups:
             await self._take_batch(session, batch, groups)
@@ -221,12 +222,15 @@ class Intake:
             watch(done, "recording lost units")
 
 
-def _note_running(session: Session, running: Any) -> None:
+def _note_running(session: Session, running: Any, now_ms: int) -> None:
     if type(running) is not list or len(running) > RUNNING_MAX:
         return
     try:
-        session.running = {(int(lease), int(job)): int(at) for lease, job, at in running}
-    except (TypeError, ValueError):
+        session.running = {
+            (int(lease), int(job)): int(at) if abs(at - now_ms) < BEGUN_MS_MAX else now_ms
+            for lease, job, at in running
+        }
+    except (TypeError, ValueError, OverflowError):
         session.running = {}
 
 

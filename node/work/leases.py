@@ -19,6 +19,7 @@ from node.work.sessions import Lease, Parked, Session, Sessions, Stop
 
 _log = Logger()
 
+LEAP_MAX = 1 << 32  # numbers of leases that one look at a pilot may pass over
 BRISK_S = 1.0  # units that take no longer do not hold up one that waits behind them
 
 
@@ -38,6 +39,14 @@ class Leases:
     _wake: IDelayedCall | None = None
 
     # -- out
+
+    def above(self, no: int) -> None:
+        """A pilot knows a lease of this number: a store that was put back may have forgotten it.
+
+        A number far beyond our own is not ours, and would use up those that a row can hold.
+        """
+        if self.next_no <= no < self.next_no + LEAP_MAX:
+            self.next_no = no + 1
 
     def take(self, session: Session, offer: Offer) -> list[Lease]:
         """Lease what suits; not durable before `write`."""

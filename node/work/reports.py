@@ -20,6 +20,8 @@ from node.work.refusals import Refusal
 ROWS_SURELY = 100
 TAILS_SURELY = 40
 GROUPS_MAX = 10_000
+LEASE_END = 2**63  # what a row of the store can hold
+JOB_END = 2**32
 SUCCESS = int(Outcome.SUCCESS)
 
 
@@ -54,9 +56,11 @@ def groups_of(body: Mapping[str, Any]) -> tuple[list[Group], list[str]]:
 
 def _group(item: Any) -> Group:
     lease, spec, jobs = item["lease"], item["spec"], item["jobs"]
-    dataset, task = spec.split("/")[:2]
     if type(lease) is not int or type(jobs) is not list or not jobs:
         raise BadReport("no lease or no jobs")
+    if type(spec) is not str:
+        raise BadReport("no task")
+    dataset, task = spec.split("/")[:2]
     if set(map(type, jobs)) != {int}:
         raise BadReport("jobs that are no numbers")
     return Group(lease, bytes.fromhex(dataset), int(task), jobs, item)
@@ -96,8 +100,14 @@ def _record(group: Group, host: str, factors: Sequence[int]) -> Results:
         inputs=_digests(given["inputs"]),
         log=_digests(given["log"]),
         factors=list(factors),
-        tails=[[row, cut_tail(text)] for row, text in given["tails"]],
+        tails=[[row, cut_tail(_text(text))] for row, text in given["tails"]],
     )
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise BadReport("a tail that is no text")
+    return value
 
 
 def _digests(column: Any) -> DigestColumn:
@@ -134,6 +144,14 @@ def held_jobs(value: Any) -> dict[int, set[int]]:
     if value is None:
         return {}
     try:
-        return {int(lease): set(map(int, jobs)) for lease, jobs in value}
+        held = {lease: set(jobs) for lease, jobs in value}
     except (TypeError, ValueError):
-        raise Refusal(400, "leases are [[lease, [job, ...]], ...]", "numbers") from None
+        held = {None: set()}
+    for lease, jobs in held.items():
+        if not (_below(lease, LEASE_END) and all(_below(job, JOB_END) for job in jobs)):
+            raise Refusal(400, "leases are [[lease, [job, ...]], ...]", "numbers")
+    return held
+
+
+def _below(value: Any, end: int) -> bool:
+    return type(value) is int and 0 <= value < end

@@ -131,7 +131,7 @@ class Work:
             session.idle_since_s = session.seen_s
         seen = body.get("seen")
         if type(seen) is int:
-            self.leases.next_no = max(self.leases.next_no, seen + 1)
+            self.leases.above(seen)
             session.unseen = [no for no in session.unseen if no > seen]
         elif not session.unread:
             session.unseen = []  # a pilot that does not say what it has seen has seen all

@@ -539,3 +539,103 @@ def test_long_reports_become_several_records() -> None:
     body["results"][0]["tails"] = [[row, "x" * 600] for row in range(0, held, 2)]
     pilot.report(body)
     assert len(settled(house)) == held + 1
+
+
+FAR = 2**63 - 1  # no lease after this one could be written down
+
+
+@pytest.mark.parametrize("how", ["holding", "seen"])
+def test_a_pilot_cannot_use_up_the_numbers_of_leases(how: str) -> None:
+    house = House(Described(1, 10))
+    liar, honest = house.pilot("liar"), house.pilot("honest")
+    if how == "holding":
+        liar.holding = {FAR: {0}, FAR - 1: {1}}
+        liar.announce()
+    else:
+        liar.seen = FAR
+        liar.poll_later(0)
+        house.settle()
+    assert honest.poll(2)["work"]
+    house.kill()
+    house.start()
+    honest.announce()
+    honest.finish()
+    assert settled(house) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "holding",
+    [5, "ab", [[1]], [[1.0, [1]]], [[float("inf"), [1]]], [[1, [float("inf")]]], [[1, [[]]]],
+     [[-1, [1]]], [[2**63, [1]]], [[1, [2**32]]], [[1, [-1]]], [["1", [1]]], [[1, ["1"]]]],
+)  # fmt: skip
+def test_leases_that_are_no_numbers_are_refused(holding: Any) -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    with pytest.raises(Refusal) as refused:
+        house.ask(house.work.announce({**pilot.hello(), "holding": holding}))
+    assert refused.value.status == 400
+    pilot.poll(1)
+    body = {**pilot.results(*pilot.units()), "returned": holding}
+    with pytest.raises(Refusal):
+        house.ask(house.work.report(pilot.session, body))
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [{"time_left_s": float("inf")}, {"time_left_s": float("nan")}, {"time_left_s": 10**400},
+     {"cpu": 2**70}, {"memory_bytes": 10**400}],
+)  # fmt: skip
+def test_resources_without_bounds_are_refused(resources: dict[str, Any]) -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    hello = {**pilot.hello(), "resources": {**pilot.hello()["resources"], **resources}}
+    with pytest.raises(Refusal):
+        house.ask(house.work.announce(hello))
+    pilot.announce()  # its token is still good
+    assert pilot.poll(1)["work"]
+
+
+def test_what_a_pilot_says_of_itself_can_be_stored() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    house.ask(
+        house.work.announce({
+            **pilot.hello(), "host": "a\ud800", "isolation": "\udfff", "pid": 2**70,
+            "resources": {**pilot.hello()["resources"], "more": float("inf")},
+        })
+    )  # fmt: skip
+    shown = house.work.pilots()[0]
+    assert (shown["host"], shown["isolation"], shown["pid"]) == ("a?", "?", 0)
+    assert "more" not in shown["resources"]
+
+
+@pytest.mark.parametrize("at", [2**70, -(2**70), 2**46, float("inf"), float("nan"), "x", None])
+def test_units_said_to_run_since_any_time_are_lost_with_their_pilot(at: Any) -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    pilot.poll(2)
+    (lease, job), *_ = pilot.units()
+    house.ask(
+        house.work.report(
+            pilot.session,
+            {"batch": 0, "results": [], "returned": [],
+             "running": [[lease, job, at], [lease, job + 1, 0]]},
+        )
+    )  # fmt: skip
+    house.clock.advance(3600)
+    house.work.tick()
+    house.settle()
+    assert pilot.session.lost
+    assert house.work.running(T) == 0
+
+
+@pytest.mark.parametrize("wrong", [{"spec": 5}, {"spec": None}, {"tails": [[0, 5]]}])
+def test_groups_of_other_types_are_refused_alone(wrong: dict[str, Any]) -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    pilot.poll(2)
+    body = pilot.results(*pilot.units())
+    good = body["results"][0]
+    body["results"] = [{**good, "jobs": good["jobs"][:1], **wrong}, {**good, "jobs": [1]}]
+    house.ask(house.work.report(pilot.session, body))
+    assert settled(house) == {1}
