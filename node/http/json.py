@@ -56,8 +56,15 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is beyond all numbers")
+    return value
+
+
 # json.loads and json.dumps make a new one of these at every call that has options.
-_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 _ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 
@@ -69,7 +76,7 @@ def dump(value: object) -> bytes:
 def load(body: bytes) -> Any:
     """The JSON value of a request's body. Raises ApiError(400) for anything else.
 
-    Refuses what Python would let through: NaN, integers without end, deep nesting.
+    Refuses what Python would let through: NaN, 1e999, integers without end, deep nesting.
     """
     try:
         value = _DECODER.decode(body.decode("utf-8"))
