@@ -280,17 +280,28 @@ class Channel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         self._enter(Phase.IDLE, limits.IDLE_S_MAX)
+        if self._waitingForTransport:
+            # The base class does not pause what comes in while a request is at work, and forgets
+            # it afterwards: whoever asks and asks and never reads would fill our memory.
+            self._networkProducer.pauseProducing()
+            self.deadline_s = self.factory.door.now_s() + limits.STALL_S_MAX
         super().requestDone(request)
 
     def pauseProducing(self) -> None:
         super().pauseProducing()
-        if self.phase is Phase.WORK:
+        self.paused = True  # no further request is begun, even if it is here already
+        if self.phase is Phase.WORK or self.phase is Phase.IDLE:
             self.deadline_s = self.factory.door.now_s() + limits.STALL_S_MAX
 
     def resumeProducing(self) -> None:
         if self.phase is Phase.WORK:
             self.deadline_s = float("inf")
+        elif self.phase is Phase.IDLE:
+            self._enter(Phase.IDLE, limits.IDLE_S_MAX)
+        self.paused = False
         super().resumeProducing()
+        if self._buffer:
+            self.dataReceived(b"")
 
     def _enter(self, phase: Phase, patience_s: float) -> None:
         self.phase = phase

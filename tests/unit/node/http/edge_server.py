@@ -84,6 +84,7 @@ ROUTES = [
 def main(folder: Path) -> None:
     limits.HEAD_S_MAX = limits.BODY_S_MIN = limits.IDLE_S_MAX = PATIENCE_S
     limits.CLOSE_S_MAX = PATIENCE_S
+    limits.STALL_S_MAX = 2 * PATIENCE_S
     limits.SWEEP_S = PATIENCE_S / 10
     limits.CONNECTIONS_PER_ADDRESS_MAX = 30
     logins = Logins("site", lambda key: Ana(), reactor.seconds, os.urandom)

@@ -16,8 +16,9 @@ AUTH = b"Authorization: Bearer known\r\n"
 
 
 class Edge:
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, pid: int) -> None:
         self.port = port
+        self.pid = pid
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.check_hostname = False
         self.context.verify_mode = ssl.CERT_NONE
@@ -38,6 +39,10 @@ class Edge:
         client.close()
         return response.status, response.headers, json.loads(content)
 
+    def rss_kib(self) -> int:
+        with open(f"/proc/{self.pid}/status") as file:
+            return int(next(line for line in file if line.startswith("VmRSS")).split()[1])
+
     def is_well(self) -> bool:
         return self.ask("POST", "/v1/echo", b'{"a":1}')[2] == {"schema": 1, "got": {"a": 1}}
 
@@ -48,7 +53,7 @@ def edge(tmp_path_factory):
     argv = [sys.executable, "-m", "tests.unit.node.http.edge_server", str(folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         said = json.loads(process.stdout.readline())
-        yield Edge(said["port"])
+        yield Edge(said["port"], process.pid)
         process.kill()
 
 
@@ -349,6 +354,38 @@ def test_a_reader_that_leaves_harms_nobody(edge):
         connection.recv(100)
         connection.close()
     assert edge.is_well()
+
+
+def test_whoever_asks_and_never_reads_is_stopped_and_then_cut(edge):
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    plain.connect(("127.0.0.1", edge.port))
+    plain.settimeout(20)
+    before_kib = edge.rss_kib()
+    with edge.context.wrap_socket(plain) as connection, pytest.raises(OSError, match=""):
+        ask_and_never_read(connection)
+    assert edge.rss_kib() - before_kib < 30_000
+    assert edge.is_well()
+
+
+def ask_and_never_read(connection):
+    """Ends with an error once the server takes no more, or has cut the connection."""
+    for _ in range(100_000):
+        connection.sendall(b"GET /v1/names/a HTTP/1.1\r\n\r\n" * 50)
+
+
+def test_a_reader_that_is_only_slow_gets_everything(edge):
+    with edge.connect() as connection:
+        connection.sendall(b"GET /v1/file HTTP/1.1\r\n\r\n" * 5 + b"GET /v1/names/end HTTP/1.1\r\n")
+        connection.sendall(b"Connection: close\r\n\r\n")
+        got = 0
+        last = b""
+        while chunk := connection.recv(20_000):
+            got += len(chunk)
+            last = (last + chunk)[-200:]
+            time.sleep(0.0005)
+    assert got > 5 * 256 * 4096
+    assert b'"ref":"end"' in last
 
 
 @pytest.mark.parametrize(
