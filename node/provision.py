@@ -337,7 +337,9 @@ class Provision:
 
 def _has_room(session: Session) -> bool:
     """Whether this pilot will ask for units soon, so that another is of no use."""
-    return not session.stale and not session.draining and session.idle_slots > 0
+    if session.stale or session.draining or session.rests:
+        return False
+    return session.idle_slots > 0
 
 
 def _machine_memory_bytes() -> int:

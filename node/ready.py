@@ -190,6 +190,12 @@ class Ready:
         task.held.remove_all(flat)
         self.refresh(task, flat)
 
+    def free(self, task: TaskState, jobs: Sequence[int]) -> None:
+        """Units that waited after their verdict may run."""
+        flat = ranges_of(set(jobs))
+        task.held.remove_all(flat)
+        self.refresh(task, flat)
+
     def close(self, task: TaskState, jobs: Sequence[int]) -> None:
         """The log calls these units failed."""
         flat = ranges_of(set(jobs))

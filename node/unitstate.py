@@ -10,6 +10,9 @@ from node.model.dataset import Needs
 from node.model.share import Account
 from node.ranges import Flat, JobRanges
 
+WITH_THE_PILOT = frozenset({"pilot-lost", "evicted"})
+LATER_S_MIN = 2.0  # until a unit that was lost runs again; doubled each time
+LATER_S_MAX = 300.0
 BOOSTS_MAX = 3  # of one resource, 1.5 times each
 WALL_WEIGHT = 0.3  # of the newest batch in a task's mean wall time
 
@@ -30,10 +33,13 @@ class Tries:
     memory: int = 0  # boosts
     disk: int = 0
     time: int = 0
+    losses: int = 0  # that lay in the unit's own way: not with its pilot
 
     def add(self, outcome: int, error: str) -> None:
         """One more attempt ended with this error class."""
         self.attempts += 1
+        if outcome == Outcome.INFRASTRUCTURE and error not in WITH_THE_PILOT:
+            self.losses += 1
         if outcome != Outcome.RESOURCES:
             return
         if error == "disk":
@@ -42,6 +48,12 @@ class Tries:
             self.time = min(self.time + 1, BOOSTS_MAX)
         else:
             self.memory = min(self.memory + 1, BOOSTS_MAX)
+
+    def later_s(self) -> float:
+        """How long to wait before the next attempt: what was not there may be back by then."""
+        if not self.losses:
+            return 0.0
+        return min(LATER_S_MAX, LATER_S_MIN * 2.0 ** min(self.losses - 1, 20))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
+from twisted.internet.interfaces import IDelayedCall
+
+from federation.records import Outcome
 from node.changes import (
     Change,
     DatasetAdded,
@@ -20,11 +24,15 @@ from node.unitstate import DatasetState
 from node.work.answers import Answers
 from node.work.board import Board
 
+LATER_STEP_S = 0.5  # units that come due within this go together
+
 
 @dataclass(slots=True, eq=False)
 class FromLog:
     board: Board
     answers: Answers
+    later: list[tuple[float, int, int]] = field(default_factory=list)  # heap: when, task, job
+    timer: IDelayedCall | None = None
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber."""
@@ -37,9 +45,8 @@ class FromLog:
         match change:
             case UnitsSettled():
                 self._settled(change)
-            case UnitsFaulted(task=no, jobs=jobs):
-                if (task := ready.tasks.get(no)) is not None:
-                    ready.judge(task, jobs)
+            case UnitsFaulted():
+                self._faulted(change)
             case UnitsFailed(task=no, jobs=jobs):
                 if (task := ready.tasks.get(no)) is not None:
                     ready.close(task, jobs)
@@ -51,6 +58,49 @@ class FromLog:
                 self._dataset(change)
             case _:
                 pass
+
+    def _faulted(self, change: UnitsFaulted) -> None:
+        """Units run again, those that were lost for a reason of their own after a while."""
+        task = self.board.dispatch.ready.tasks.get(change.task)
+        if task is None:
+            return
+        now_s = self.board.now_s()
+        at_once = []
+        for job, outcome in zip(change.jobs, change.outcomes, strict=True):
+            tried = task.tries.get(job)
+            later_s = 0.0
+            if outcome == Outcome.INFRASTRUCTURE and tried is not None and job in task.held:
+                later_s = tried.later_s()
+            if later_s:
+                heappush(self.later, (now_s + later_s, change.task, job))
+            else:
+                at_once.append(job)
+        if at_once:
+            self.board.dispatch.ready.judge(task, at_once)
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self.timer is None and self.later:
+            left_s = max(LATER_STEP_S, self.later[0][0] - self.board.now_s())
+            self.timer = self.board.reactor.callLater(left_s, self._free_due)
+
+    def _free_due(self) -> None:
+        self.timer = None
+        now_s = self.board.now_s()
+        due: dict[int, list[int]] = {}
+        while self.later and self.later[0][0] <= now_s:
+            _, no, job = heappop(self.later)
+            due.setdefault(no, []).append(job)
+        for no, jobs in due.items():
+            if (task := self.board.dispatch.ready.tasks.get(no)) is not None:
+                self.board.dispatch.ready.free(task, jobs)
+        self.board.leases.kick()
+        self._set_timer()
+
+    def stop(self) -> None:
+        if self.timer is not None and self.timer.active():
+            self.timer.cancel()
+        self.timer = None
 
     def _settled(self, change: UnitsSettled) -> None:
         task = self.board.dispatch.ready.tasks.get(change.task)

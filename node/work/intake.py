@@ -36,6 +36,7 @@ from node.work.reports import (
     total,
 )
 from node.work.sessions import Lease, Session
+from node.work.setbacks import judge_worker
 
 _log = Logger()
 
@@ -131,6 +132,9 @@ class Intake:
                 continue
             waiting.append(done)
             session.batch, session.part = batch, part
+            rest_s = judge_worker(session, record, self.board.now_s())
+            if rest_s:
+                self.board.reactor.callLater(rest_s, self.board.leases.kick)
             task = self._task(group)
             if task is not None:
                 self._apply(session.leases.get(group.lease), task, record)

@@ -52,6 +52,10 @@ class Leases:
         """Lease what suits; not durable before `write`."""
         if self.draining or session.draining or session.leaving:
             return []
+        if session.rests_until_s > self.reactor.seconds():
+            return []
+        if session.rests:
+            offer = replace(offer, units_max=min(offer.units_max, max(1, offer.whole.cpu)))
         offer = self._as_of_now(session, offer)
         return [self._lease(session, pick) for pick in self.dispatch.take(offer)]
 
@@ -144,7 +148,7 @@ class Leases:
             if self.take(session, offer):
                 # The poll finds its new leases in `unseen`.
                 self.unpark(session)
-            elif not self.dispatch.keeps(session.pilot):
+            elif not (session.rests or self.dispatch.keeps(session.pilot)):
                 hopeless.add(offer)
 
     def stop(self) -> None:

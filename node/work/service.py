@@ -88,6 +88,7 @@ class Work:
     def stop(self) -> None:
         """Answer polls that wait; pilots go on and come back."""
         self.leases.stop()
+        self._log.stop()
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber."""
@@ -247,9 +248,16 @@ class Work:
                 "idle_slots": session.idle_slots,
                 "heard_s_ago": round(now_s - session.seen_s, 1),
                 "state": session.state,
+                "note": self._note(session),
             }
             for session in self.sessions
         ]
+
+    def _note(self, session: Session) -> str:
+        left_s = session.rests_until_s - self._board.now_s()
+        if left_s > 0:
+            return f"lost unit after unit: no work for {left_s:.0f} s"
+        return "lost unit after unit" if session.rests else ""
 
     def explain(self, task: int, job: int) -> dict[str, Any]:
         """Facts about why a unit runs or does not, for `floe why`."""

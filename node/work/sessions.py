@@ -79,6 +79,9 @@ class Session:
     draining: bool = False
     leaving: bool = False
     order_sent_s: float = float("-inf")  # drain or exit
+    lost_in_a_row: int = 0  # units, through the worker's fault
+    rests: int = 0  # in a row
+    rests_until_s: float = float("-inf")  # gets nothing before
     idle_slots: int = 0
     idle_since_s: float | None = None
     reported: bool = False  # has ever returned a result
@@ -102,7 +105,9 @@ class Session:
             return "expected"
         if self.draining or self.leaving:
             return "draining"
-        return "running" if self.leases else "idle"
+        if self.leases:
+            return "running"
+        return "resting" if self.rests else "idle"
 
     def may_read(self, digest: bytes) -> bool:
         """Whether this pilot has a use for that blob."""

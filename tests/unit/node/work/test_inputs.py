@@ -131,6 +131,24 @@ def test_the_first_success_is_the_one_that_is_read(kitchen: Kitchen) -> None:
     assert found.inputs[1][0][1] == "01" * 32
 
 
+def test_a_later_attempt_does_not_replace_outputs_that_are_not_accepted_yet(
+    kitchen: Kitchen,
+) -> None:
+    kitchen.inputs.note(kitchen.make, [1], kitchen.made(1, "out-1.txt"))
+    late = kitchen.blobs.put(b'[{"path": "out-1.txt", "digest": "ff", "size": 1, "mode": 420}]')
+    kitchen.inputs.note(kitchen.make, [1], late)
+    found = kitchen.ask(kitchen.known(IN, SAME), 1)
+    assert found.inputs[1][0][1] == "01" * 32
+
+
+def test_attempts_without_outputs_say_nothing(kitchen: Kitchen) -> None:
+    kitchen.inputs.note(kitchen.make, [0, 1], [kitchen.made(0, "out-0.txt"), b""])
+    assert kitchen.inputs.recent(64, 1) is None
+    kitchen.inputs.note(kitchen.make, [1], kitchen.made(1, "out-1.txt"))
+    found = kitchen.ask(kitchen.known(IN, SAME), 0, 1)
+    assert [found.inputs[job][0][1] for job in (0, 1)] == ["00" * 32, "01" * 32]
+
+
 def test_all_jobs_of_another_dataset_fill_a_folder(kitchen: Kitchen) -> None:
     kitchen.settle(0, 1)
     kitchen.log.results(results(kitchen.id, 0, [2], outputs=kitchen.made(2, "out-0.txt")))

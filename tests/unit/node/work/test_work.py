@@ -9,7 +9,15 @@ from federation.records import Outcome
 from node.changes import DatasetChanged
 from node.store import pilots as store
 from node.work.refusals import Refusal
-from tests.unit.node.work.house import FILE, Described, House, Pending, columns, result_of
+from tests.unit.node.work.house import (
+    FILE,
+    Described,
+    House,
+    Pending,
+    PilotSide,
+    columns,
+    result_of,
+)
 
 T = 64  # the first task of dataset 1
 
@@ -344,6 +352,79 @@ def test_where_a_unit_runs_can_be_asked() -> None:
     assert house.work.live(T, 1) is None
     assert house.work.explain(T, 1)["ready"]
     assert [each["state"] for each in house.work.pilots()] == ["running"]
+
+
+# Setbacks
+
+
+def lose(pilot: PilotSide, error: str) -> None:
+    pilot.finish(outcome=Outcome.INFRASTRUCTURE, error=error)
+
+
+def test_a_worker_that_loses_unit_after_unit_gets_a_rest_and_others_its_units() -> None:
+    house = House(Described(1, 100))
+    broken, good = house.pilot("broken"), house.pilot("good")
+    broken.poll(4)
+    lose(broken, "worker")
+    assert house.work.pilots()[0]["state"] == "resting"
+    assert "no work for 10 s" in house.work.pilots()[0]["note"]
+    waiting = broken.poll_later(50)
+    house.clock.advance(9)
+    house.settle()
+    assert not waiting.called
+    assert good.poll(4)["work"]
+    house.clock.advance(2)
+    house.settle()
+    broken.take(result_of(waiting))
+    assert len(broken.units()) == 4  # it has to show first that it works
+    lose(broken, "worker")
+    waiting = broken.poll_later(4)
+    house.clock.advance(19)
+    house.settle()
+    assert not waiting.called  # the second rest is twice as long
+    house.clock.advance(2)
+    house.settle()
+    broken.take(result_of(waiting))
+    broken.finish()
+    assert house.work.pilots()[0]["state"] == "idle"
+    assert house.work.pilots()[0]["note"] == ""
+
+
+def test_failures_of_the_payload_are_not_the_workers_fault() -> None:
+    house = House(Described(1, 100))
+    pilot = house.pilot()
+    for _ in range(5):
+        pilot.poll(4)
+        pilot.finish(outcome=Outcome.PAYLOAD, error="exit")
+    for _ in range(5):
+        pilot.poll(4)
+        lose(pilot, "input-fetch")
+    assert pilot.poll(4)["work"]
+
+
+def test_a_unit_whose_input_was_not_there_is_tried_again_after_a_while_that_doubles() -> None:
+    house = House(Described(1, 1))
+    pilot = house.pilot()
+    pilot.poll(1)
+    for wait_s in (2, 4, 8):
+        lose(pilot, "input-fetch")
+        waiting = pilot.poll_later(1)
+        house.clock.advance(wait_s - 0.1)
+        house.settle()
+        assert not waiting.called
+        house.clock.advance(0.2)
+        house.settle()
+        pilot.take(result_of(waiting))
+    pilot.finish()
+    assert settled(house) == {0}
+
+
+def test_a_unit_that_was_lost_with_its_pilot_runs_again_at_once() -> None:
+    house = House(Described(1, 1))
+    pilot = house.pilot()
+    pilot.poll(1)
+    lose(pilot, "evicted")
+    assert pilot.poll(1)["work"]
 
 
 # Restart
