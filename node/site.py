@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import secrets
@@ -10,59 +11,38 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-import apsw
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
-from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import SiteID
 from keys.identity import KeyFileError, show
 from node import pilotzip
 from node.config import Config, ConfigError, load
 from node.dispatch import Dispatch
+from node.edge import Parts, Store, serve
 from node.fold import Fold
 from node.home import Home, HomeError, NodeAddress, make_private_folder, write_private
 from node.http import tls
-from node.http.api import Api
-from node.http.auth import Logins
-from node.http.gate import EdgeGate
 from node.http.json import dump
-from node.http.pilots import PilotApi
-from node.http.router import Router
-from node.http.server import Factory, Root
+from node.http.server import Factory
 from node.lead import Lead
 from node.model.commands import read_command
 from node.model.share import Shares
 from node.model.validate import read_submission
 from node.opening import Opened, first_records, make_undumpable, open_home
 from node.provision import PilotHome, Provision
-from node.services.admin import AdminOrders
-from node.services.blobs import BlobService
-from node.services.commands import Commands
-from node.services.facts import Rate, SiteFacts
-from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
-from node.services.people import People
-from node.services.recovery import Recovery, standing_still
-from node.services.status import Identity, StatusViews
-from node.services.submit import Submissions
-from node.services.units import UnitViews
-from node.services.views import DatasetViews
-from node.services.watch import Watch
 from node.store import pilots as pilot_rows
 from node.store import tasks
-from node.store.backup import Copied, back_up
 from node.store.blobs import Blobs
 from node.store.database import StoreError
-from node.store.highwater import Standing
 from node.store.writer import Journal, JournalLimits
 from node.work import Work
 from node.work.inputs import Inputs
@@ -70,6 +50,7 @@ from node.work.tables import FoldedTables
 from schedulers.local import Local
 
 log = Logger()
+_libc = ctypes.CDLL(None)
 
 TICK_S = 5.0
 SHARES_S = 60.0  # usage is read anew so often
@@ -86,22 +67,6 @@ def our_version() -> str:
         return version("icefloe")
     except PackageNotFoundError:
         return "0"
-
-
-@dataclass(frozen=True, slots=True)
-class _Store:
-    """The site's memory, open."""
-
-    opened: Opened
-    site: SiteID
-    journal: Journal
-    blobs: Blobs
-    conn: apsw.Connection  # reads in the reactor's thread: short questions only
-    tables: FoldedTables
-
-    def read(self, fn: Callable[[apsw.Connection], Any]) -> Deferred[Any]:
-        """Ask in a reading thread."""
-        return self.opened.database.read(fn)
 
 
 class Site:
@@ -149,8 +114,12 @@ class Site:
 
     # The store
 
-    async def _open_store(self, opened: Opened) -> _Store:
+    async def _open_store(self, opened: Opened) -> Store:
         site = SiteID(opened.key.site)
+        conn = opened.database.reader()
+        self._undo.append(conn.close)
+        blobs = Blobs(self._home.blobs, quota_bytes=self._config.store.blobs_bytes_max)
+        self._undo.append(blobs.close)
         journal = Journal(
             self._reactor,
             opened.database,
@@ -162,11 +131,7 @@ class Site:
                 gather_s=GATHER_S, free_bytes_min=self._config.store.free_bytes_min
             ),
         )
-        self._undo.append(journal.close)
-        blobs = Blobs(self._home.blobs, quota_bytes=self._config.store.blobs_bytes_max)
-        self._undo.append(blobs.close)
-        conn = opened.database.reader()
-        self._undo.append(conn.close)
+        self._undo.append(journal.close)  # before what its last changes are read with
         tables = FoldedTables(conn, site, opened.generation, tasks.spec)
         if not tables.shards():
             for record in first_records(
@@ -174,11 +139,11 @@ class Site:
                 enrolled=any(person.site == site for person in tasks.people(conn)),
             ):  # fmt: skip
                 await journal.control(record)
-        return _Store(opened, site, journal, blobs, conn, tables)
+        return Store(opened, site, journal, blobs, conn, tables)
 
     # Work for pilots
 
-    async def _start_work(self, store: _Store) -> Work:
+    async def _start_work(self, store: Store) -> Work:
         shares = Shares()
         shares.refresh(tasks.usage(store.conn, _today()))
         inputs = Inputs(store.blobs, store.read, self._home.run / "inputs")
@@ -260,111 +225,28 @@ class Site:
             name=self._config.name,
         )
 
-    def _serve(self, store: _Store, work: Work, provision: Provision, address: NodeAddress) -> None:
-        now_s = self._reactor.seconds
-        watch, rate = Watch(self._reactor), Rate(now_s)
-        table = PeopleTable(store.conn, store.site)
-        people = People(store.site, store.journal, table.read, table.seen)
-        facts = SiteFacts(
-            self._config,
-            self._home.path,
-            work,
-            lambda: provision.starting,
-            lambda: provision.trouble,
-            store.tables.shards,
-        )
-        for subscriber in (people.changed, watch.changed, rate.changed):
-            store.journal.subscribe(subscriber)
-        self._undo.append(watch.stop)
-        logins = Logins(address.site, people.find, now_s, secrets.token_bytes)
-        people.when_gone(logins.forget)
-        blobs = BlobService(store.blobs, deferToThread)
-        sets = DatasetViews(store.read, work, watch, facts, rate, now_s)
-        status = StatusViews(
-            self._identity(store, address),
-            store.read,
-            store.journal,
-            store.blobs,
-            work,
-            people,
-            facts,
-            rate,
-            now_s,
-        )
-        api = Api(
-            logins=logins,
-            people=people,
-            submissions=Submissions(
-                self._config.name,
-                store.journal,
-                lambda: store.tables.shards()[-1],
-                SubmitLookups(store.conn, blobs, facts.shapes, store.tables.shards),
-            ),
-            commands=Commands(
-                store.journal,
-                people.name_of,
-                OrderLookups(
-                    store.conn,
-                    lambda no: sets.shown_counts(tasks.task_counts(store.conn, no)),
-                    store.tables.shards,
-                ),
-            ),
-            blobs=blobs,
-            sets=sets,
-            units=UnitViews(store.read, work, store.blobs, deferToThread, facts, rate),
-            status=status,
-            admin=self._admin(store, work, provision, facts),
-            recovery=self._recovery(store),
-        )
-        root = Root()  # type: ignore[no-untyped-call]
-        root.putChild(b"v1", Router(api.routes(), logins))
-        root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
-        self._factory.open(root, EdgeGate(logins, work.knows))
-
-    def _recovery(self, store: _Store) -> Recovery:
-        leader = FeedID(store.site, store.opened.generation, Lane.CONTROL)
-        lost = store.opened.highwater.lost
-        recovery = Recovery(store.conn, leader, store.journal, self._lead, lost)
-        if words := standing_still(recovery.still()):
-            log.warn("{words}", words=words)
-        return recovery
-
-    def _identity(self, store: _Store, address: NodeAddress) -> Identity:
-        opened = store.opened
-        note = ""
-        if opened.standing in (Standing.RESTORED, Standing.UNBOUND):
-            note = f"running on a copy, under generation {opened.generation}: {opened.why}"
-        return Identity(
-            site=store.site,
-            name=self._config.name,
+    def _serve(self, store: Store, work: Work, provision: Provision, address: NodeAddress) -> None:
+        parts = Parts(
+            reactor=self._reactor,
+            home=self._home,
+            config=self._config,
+            address=address,
             version=our_version(),
-            api=address.api,
-            fingerprint=address.fingerprint,
-            generation=opened.generation,
-            network_home=opened.database.network or "",
-            note=note,
+            store=store,
+            work=work,
+            lead=self._lead,
+            provision=provision,
         )
-
-    def _admin(
-        self, store: _Store, work: Work, provision: Provision, facts: SiteFacts
-    ) -> AdminOrders:
-        def copy(to: Path, keys: bool) -> Deferred[Copied]:
-            return deferToThread(
-                lambda: back_up(self._home.path, to, store.site, store.blobs, with_keys=keys)
-            )
-
-        def expect(tag: str, token: str, count: int) -> Any:
-            return work.arrivals.expect(tag, token, count, "hand")
-
-        return AdminOrders(self._reactor, facts, work, provision, expect, copy, self._reactor.stop)
+        self._undo.append(serve(parts, self._factory))
 
     # What comes round
 
-    def _tick(self, store: _Store, work: Work) -> None:
+    def _tick(self, store: Store, work: Work) -> None:
         def refresh_shares() -> None:
             work.dispatch.shares.refresh(tasks.usage(store.conn, _today()))
 
-        for period_s, act in ((TICK_S, work.tick), (SHARES_S, refresh_shares)):
+        rounds = (TICK_S, work.tick), (SHARES_S, refresh_shares), (SHARES_S, _give_back_memory)
+        for period_s, act in rounds:
             loop = LoopingCall(_guarded, act)
             loop.clock = self._reactor
             loop.start(period_s, now=False)
@@ -377,6 +259,12 @@ def _guarded(act: Callable[[], None]) -> None:
         act()
     except Exception:
         log.failure("a regular task failed; it is tried again")
+
+
+def _give_back_memory() -> None:
+    """What a burst took and freed goes back to the system; a few milliseconds at most."""
+    with contextlib.suppress(AttributeError):  # only glibc has it
+        _libc.malloc_trim(0)
 
 
 def _number(port: IListeningPort) -> int:

@@ -1,0 +1,200 @@
+"""The API of a site, assembled: services from the parts of the site, routes from the services."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+
+from federation.ids import FeedID, Lane, SiteID
+from node.config import Config
+from node.home import Home, NodeAddress
+from node.http.api import Api
+from node.http.auth import Logins
+from node.http.gate import EdgeGate
+from node.http.pilots import PilotApi
+from node.http.router import Router
+from node.http.server import Factory, Root
+from node.lead import Lead
+from node.opening import Opened
+from node.provision import Provision
+from node.services.admin import AdminOrders
+from node.services.blobs import BlobService
+from node.services.commands import Commands
+from node.services.facts import Rate, SiteFacts
+from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
+from node.services.people import People
+from node.services.recovery import Recovery, standing_still
+from node.services.status import Identity, StatusViews
+from node.services.submit import Submissions
+from node.services.units import UnitViews
+from node.services.views import DatasetViews
+from node.services.watch import Watch
+from node.store import tasks
+from node.store.backup import Copied, back_up
+from node.store.blobs import Blobs
+from node.store.highwater import Standing
+from node.store.writer import Journal
+from node.work import Work
+from node.work.tables import FoldedTables
+
+log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The site's memory, open."""
+
+    opened: Opened
+    site: SiteID
+    journal: Journal
+    blobs: Blobs
+    conn: apsw.Connection  # reads in the reactor's thread: short questions only
+    tables: FoldedTables
+
+    def read(self, fn: Callable[[apsw.Connection], Any]) -> Deferred[Any]:
+        """Ask in a reading thread."""
+        return self.opened.database.read(fn)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a site is made of, as far as its API needs it."""
+
+    reactor: Any
+    home: Home
+    config: Config
+    address: NodeAddress
+    version: str
+    store: Store
+    work: Work
+    lead: Lead
+    provision: Provision
+
+
+def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
+    """Answer requests from now on. Call the result to let those go that wait."""
+    store, work, now_s = parts.store, parts.work, parts.reactor.seconds
+    watch, rate, facts = Watch(parts.reactor), Rate(now_s), _facts(parts)
+    people = _people(store)
+    for subscriber in (people.changed, watch.changed, rate.changed):
+        store.journal.subscribe(subscriber)
+    logins = Logins(parts.address.site, people.find, now_s, secrets.token_bytes)
+    people.when_gone(logins.forget)
+    sets = DatasetViews(store.read, work, watch, facts, rate, now_s)
+    blobs = BlobService(store.blobs, deferToThread)
+    api = Api(
+        logins=logins,
+        people=people,
+        submissions=_submissions(parts, blobs, facts),
+        commands=_commands(store, people, sets),
+        blobs=blobs,
+        sets=sets,
+        units=UnitViews(store.read, work, store.blobs, deferToThread, facts, rate),
+        status=_status(parts, people, facts, rate),
+        admin=_admin(parts, facts),
+        recovery=_recovery(parts),
+    )
+    root = Root()  # type: ignore[no-untyped-call]
+    root.putChild(b"v1", Router(api.routes(), logins))
+    root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
+    factory.open(root, EdgeGate(logins, work.knows))
+    return watch.stop
+
+
+def _facts(parts: Parts) -> SiteFacts:
+    return SiteFacts(
+        parts.config,
+        parts.home.path,
+        parts.work,
+        lambda: parts.provision.starting,
+        lambda: parts.provision.trouble,
+        parts.store.tables.shards,
+    )
+
+
+def _people(store: Store) -> People:
+    table = PeopleTable(store.conn, store.site)
+    return People(store.site, store.journal, table.read, table.seen)
+
+
+def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissions:
+    store = parts.store
+    return Submissions(
+        parts.config.name,
+        store.journal,
+        lambda: store.tables.shards()[-1],
+        SubmitLookups(store.conn, blobs, facts.shapes, store.tables.shards),
+    )
+
+
+def _commands(store: Store, people: People, sets: DatasetViews) -> Commands:
+    def counts(dataset: int) -> dict[str, int]:
+        return sets.shown_counts(tasks.task_counts(store.conn, dataset))
+
+    lookups = OrderLookups(store.conn, counts, store.tables.shards)
+    return Commands(store.journal, people.name_of, lookups)
+
+
+def _status(parts: Parts, people: People, facts: SiteFacts, rate: Rate) -> StatusViews:
+    store = parts.store
+    return StatusViews(
+        _identity(parts),
+        store.read,
+        store.journal,
+        store.blobs,
+        parts.work,
+        people,
+        facts,
+        rate,
+        parts.reactor.seconds,
+    )
+
+
+def _identity(parts: Parts) -> Identity:
+    opened, note = parts.store.opened, ""
+    if opened.standing in (Standing.RESTORED, Standing.UNBOUND):
+        note = f"running on a copy, under generation {opened.generation}: {opened.why}"
+    return Identity(
+        site=parts.store.site,
+        name=parts.config.name,
+        version=parts.version,
+        api=parts.address.api,
+        fingerprint=parts.address.fingerprint,
+        generation=opened.generation,
+        network_home=opened.database.network or "",
+        note=note,
+    )
+
+
+def _admin(parts: Parts, facts: SiteFacts) -> AdminOrders:
+    store = parts.store
+
+    def copy(to: Path, keys: bool) -> Deferred[Copied]:
+        return deferToThread(
+            lambda: back_up(parts.home.path, to, store.site, store.blobs, with_keys=keys)
+        )
+
+    def expect(tag: str, token: str, count: int) -> Any:
+        return parts.work.arrivals.expect(tag, token, count, "hand")
+
+    return AdminOrders(
+        parts.reactor, facts, parts.work, parts.provision, expect, copy, parts.reactor.stop
+    )
+
+
+def _recovery(parts: Parts) -> Recovery:
+    store = parts.store
+    leader = FeedID(store.site, store.opened.generation, Lane.CONTROL)
+    lost = store.opened.highwater.lost
+    recovery = Recovery(store.conn, leader, store.journal, parts.lead, lost)
+    if words := standing_still(recovery.still()):
+        log.warn("{words}", words=words)
+    return recovery
