@@ -61,13 +61,17 @@ class Inputs:
         self._guard = threading.Lock()
 
     def note(self, task: TaskState, jobs: Sequence[int], outputs: DigestColumn) -> None:
-        """Keep what these units put out, for those that wait for them."""
+        """Keep what these units put out, for those that wait for them.
+
+        What a unit put out first stays: that success is the one which the log will take.
+        """
         if not task.children or outputs == b"":
             return
         recent = self._recent
         with self._guard:
             for job, digest in zip(jobs, digest_cells(outputs, len(jobs)), strict=True):
-                recent[task.no, job] = digest
+                if digest:
+                    recent.setdefault((task.no, job), digest)
             while len(recent) > RECENT_MAX:
                 recent.popitem(last=False)
 
