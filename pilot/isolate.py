@@ -8,8 +8,11 @@ namespaces: the runner adopts orphans (child subreaper) and hunts descendants; n
 
 import ctypes
 import os
+import re
+import resource
 import signal
-from typing import Iterable, List, Optional, Sequence
+import struct
+from typing import Iterable, List, Optional, Sequence, Tuple
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWIPC = 0x08000000
@@ -21,8 +24,14 @@ _MS_BIND, _MS_REC, _MS_PRIVATE = 4096, 16384, 1 << 18
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_CAPBSET_DROP = 1, 4, 24
 _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 36, 38
+_RESERVED_PIDS = 300  # numbers that the kernel does not give again after the first round
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPABILITY_LAST_MAX = 63
+
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}  # system calls that libc has no name for
+_SCHED_ATTR_BYTES = 48
+_SCHED_RESET_ON_FORK = 1
+_TURN_NS = 100_000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,6 +78,68 @@ def drop_capabilities() -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     data = (ctypes.c_uint32 * 6)()
     _check("capset", _libc.capset(header, data))
+
+
+def limit_tasks(most: int, alone: bool) -> None:
+    """Let no more processes and threads than this live below us, as far as the kernel helps.
+
+    alone: we are process 1 of our own pid and user namespaces. Then numbers of processes can be
+    made to run out (Linux 6.14), and the limit of the account counts this namespace only (5.14).
+    Otherwise it counts the whole account, so what runs already is added. Neither binds uid 0
+    outside of namespaces.
+    """
+    if alone:
+        try:
+            _write("/proc/sys/kernel/pid_max", str(_RESERVED_PIDS + most))
+        except OSError:
+            pass
+    if alone and _kernel() < (5, 14):
+        return
+    limit = most if alone else most + _tasks_of_account()
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_NPROC, (limit, limit))
+
+
+def _kernel() -> Tuple[int, ...]:
+    numbers = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return tuple(map(int, numbers.groups())) if numbers else (0, 0)
+
+
+def _tasks_of_account() -> int:
+    """Processes and threads that run under our user id now."""
+    count = 0
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                if os.stat("/proc/" + name).st_uid == os.geteuid():
+                    count += len(os.listdir("/proc/%s/task" % name))
+            except OSError:
+                pass
+    return count
+
+
+def be_prompt() -> None:
+    """Be scheduled soon after waking, however many processes of units want the CPU.
+
+    Asks for short turns (Linux 6.12); what we start gets ordinary ones. Costs no privilege.
+    """
+    number = _SCHED_SETATTR.get(os.uname().machine)
+    if number is None:
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    attributes = struct.pack(
+        "=IIQiIQQQ",
+        _SCHED_ATTR_BYTES,
+        os.SCHED_OTHER,
+        _SCHED_RESET_ON_FORK,
+        nice,
+        0,
+        _TURN_NS,
+        0,
+        0,
+    )
+    _libc.syscall(number, 0, attributes, 0)
 
 
 def set_oom_first() -> None:

@@ -7,7 +7,12 @@ FIRST_LOOK_S = 0.2
 LOOK_S_MIN = 0.05
 LOOK_S_MAX = 2.0
 LOG_BYTES_MIN = 64 << 20  # of log that every unit may print, however small its disk allowance
-PROCESSES_MAX = 4096  # of one unit
+PROCESSES_MAX = 4096  # of one unit, where the kernel does not count them
+
+
+def tasks_max(cpus: int) -> int:
+    """Processes and threads that may live in one slot of a worker with so many CPUs."""
+    return 1024 + 256 * cpus
 
 
 class Limits:

@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Dict, List, Optional, Set, Tuple
 
-from pilot import folders, isolate
+from pilot import folders, isolate, limits
 from pilot.processes import Processes, children_of
 from pilot.runner import Runner
 from pilot.scratch import Scratch
@@ -313,11 +313,13 @@ def _enter(folder: str, work_dir: str, hide: List[str], alone: bool) -> Tuple[in
     cache_fd = os.open(cache, os.O_RDONLY | os.O_DIRECTORY)
     base_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     isolate.set_oom_first()
+    isolate.be_prompt()
     if alone:
         isolate.build_walls(_visible(folder), [work_dir, *hide])
         isolate.no_new_privileges()
     else:
         isolate.adopt_orphans()
+    isolate.limit_tasks(limits.tasks_max(os.cpu_count() or 1), alone)
     isolate.drop_capabilities()
     # Process 1 of a namespace takes everything with it. Otherwise the runner has to see to that.
     isolate.die_with_parent(signal.SIGKILL if alone else signal.SIGTERM)

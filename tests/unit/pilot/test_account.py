@@ -100,6 +100,16 @@ def test_limits_hold(server: PilotServer, pilot: subprocess.Popen[bytes]) -> Non
     assert server.result(1)["error"] == "time"
 
 
+def test_a_fork_bomb_is_contained(server: PilotServer, pilot: subprocess.Popen[bytes]) -> None:
+    mark = f"{os.getpid()}.98003"
+    server.add(task({"script": f"b() {{ b {mark} | b & }}; b; sleep 30"}, needs={"time_s": 2}))
+    row = server.result(timeout_s=60)
+    assert row["error"] in ("time", "exit"), row  # "exit": the bomb choked on itself
+    assert gone(mark)
+    server.add(task(["true"]), jobs=[1])
+    assert server.result(1, timeout_s=60)["outcome"] == 0
+
+
 def test_a_killed_pilot_leaves_nobody(
     server: PilotServer, pilot: subprocess.Popen[bytes], isolation: str
 ) -> None:

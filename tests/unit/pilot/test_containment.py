@@ -70,6 +70,15 @@ def test_a_fork_bomb_is_ended_by_its_time(run: Run) -> None:
     assert processes_with(mark) == []
 
 
+def test_a_fork_bomb_without_bound_is_contained(run: Run, isolation: str) -> None:
+    if isolation == "group":
+        pytest.skip("see test_account.py: without namespaces nothing binds uid 0")
+    mark = marker(5)
+    row = run(f"b() {{ b {mark} | b & }}; b; sleep 30", time_s=2)
+    assert row["error"] in ("time", "exit")  # "exit": the bomb choked on itself
+    assert gone(mark)
+
+
 def test_sigterm_ignored_is_killed_after_the_grace_time(run: Run) -> None:
     row = run("trap '' TERM; echo deaf; while :; do sleep 0.05; done", time_s=1)
     assert (row["outcome"], row["error"]) == (RESOURCES, "time")

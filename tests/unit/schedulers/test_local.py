@@ -70,6 +70,7 @@ def test_a_pilot_that_ended_by_itself_is_seen_and_buried(tmp_path: Path) -> None
     assert len(set(jobs)) == 3
     assert all(ended(local, job) for job in jobs)
     assert (tmp_path / "log").read_text() == "words\n" * 3
+    local.states(jobs)  # buries those that were dead already when last looked at
     assert not any(Path(f"/proc/{LocalJob.parse(job).pid}").exists() for job in jobs)
 
 
