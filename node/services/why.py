@@ -17,6 +17,7 @@ from node.services.submit import Shape
 
 MEMORY_ADVICE = 0.5  # finished units that needed under half of what is asked: say so
 TAIL_CHARS_MAX = 300
+CANCELLED_FOR_GOOD = "what was cancelled stays so; what is still wanted is submitted again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Dependency:
     settled: int = 0
     total: int = 1
     where: str = ""  # site and time of settling
+
+    @property
+    def dataset(self) -> str:
+        return (self.unit or self.text).partition("/")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ def why_unit(facts: UnitFacts) -> Why:
 
 def _settled(facts: UnitFacts) -> Why:
     good = next((each for each in facts.tries if each.outcome == "success"), None)
-    how = f"attempt #{good.number} on {good.host} took {good.wall_s:.0f} s" if good else "it ran"
+    how = f"attempt #{good.number} on {good.host} took {_wall(good.wall_s)}" if good else "it ran"
     why = Why("settled", f"{how}; its result is stored")
     _add_tries(why, [each for each in facts.tries if each.outcome != "success"])
     return why
@@ -188,7 +193,7 @@ def _blocked(facts: UnitFacts) -> Why:
     names = " and ".join(each.text for each in guilty[:3]) or "what it waits for"
     why = Why("blocked", f"{names} cannot settle as things are")
     _add_dependencies(why, facts)
-    why.next += [f"floe why {each.unit}" for each in guilty[:1] if each.unit]
+    why.next += [f"floe why {each.unit or each.dataset}" for each in guilty[:1]]
     return why
 
 
@@ -202,14 +207,14 @@ def _failed(facts: UnitFacts) -> Why:
     if last is not None:
         why.next.append(f"floe logs {facts.name}#{last.number}")
         if last.error in ("memory", "disk", "time"):
-            why.next.append(_edit(facts, [_doubled(facts.needs, last.error)]))
+            why.next.append(_edit(facts, [_more(facts.needs, last.error, facts.tries)]))
     why.next.append(f"floe set retry {facts.dataset} --task {facts.task} --jobs {facts.job}")
     return why
 
 
 def _cancelled(facts: UnitFacts) -> Why:
     why = Why("cancelled", "ended by an order before it settled")
-    why.next.append(f"floe set retry {facts.dataset} --task {facts.task} --jobs {facts.job}")
+    why.add("block", CANCELLED_FOR_GOOD)
     return why
 
 
@@ -219,7 +224,8 @@ def _add_dependencies(why: Why, facts: UnitFacts) -> None:
             text = f"{each.text} settled" + (f" ({each.where})" if each.where else "")
             why.add("ok", text)
         elif each.total > 1:
-            why.add("wait", f"{each.text}: {each.settled:,} of {each.total:,} settled")
+            mark = "block" if facts.state == "blocked" else "wait"
+            why.add(mark, f"{each.text}: {each.settled:,} of {each.total:,} settled")
         else:
             mark = "block" if each.state in ("failed", "blocked", "cancelled") else "wait"
             why.add(mark, f"{each.text} is {each.state}")
@@ -293,12 +299,14 @@ def _edit(facts: UnitFacts, words: Sequence[str]) -> str:
     return " ".join(["floe set edit", facts.dataset, "--task", facts.task, *words])
 
 
-def _doubled(needs: Needs, what: str) -> str:
-    """The option that asks for twice as much, as `floe set edit` takes it."""
+def _more(needs: Needs, what: str, tries: Sequence[Try]) -> str:
+    """The option that asks for more than the unit was ever given, as `floe set edit` takes it."""
+    boosts = sum(each.outcome == "resources" and each.error == what for each in tries)
+    times = 2 if boosts < 2 else 4  # given were 1.5 times as much for each boost, 3 at most
     if what == "time":
-        return f"--time {show_time(2 * needs.time_s)}"
+        return f"--time {show_time(times * needs.time_s)}"
     asked = needs.memory_bytes if what == "memory" else needs.disk_bytes
-    return f"--{what} {-(-2 * asked // 10**6)}MB"
+    return f"--{what} {-(-times * asked // 10**6)}MB"
 
 
 def _add_tries(why: Why, tries: Sequence[Try]) -> None:
@@ -322,6 +330,10 @@ def needs_text(needs: Needs) -> str:
     words.append(f"{show_size(needs.memory_bytes)} memory")
     words.append(f"{show_size(needs.disk_bytes)} disk")
     return ", ".join(words)
+
+
+def _wall(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 9.95 else _seconds(seconds)
 
 
 def _age(milliseconds: float) -> str:
@@ -385,19 +397,32 @@ def _headline(facts: DatasetFacts) -> tuple[str, str]:
     left = counts["units"] - counts["settled"] - counts["cancelled"]
     stuck = counts["failed"] + counts["blocked"]
     if left == 0 and not facts.stopped:
-        return "settled", f"all {counts['settled']:,} units are settled"
+        if counts["cancelled"]:
+            return "cancelled", f"{counts['settled']:,} settled, {counts['cancelled']:,} cancelled"
+        return "settled", f"all {_units_are(counts['settled'])} settled"
     if facts.stopped:
-        return "stopped", f"{left:,} units left, and it stands still"
+        return "stopped", f"{_units(left)} left, and it stands still"
     if facts.paused:
-        return "paused", f"{left:,} units left; nothing of it starts"
+        return "paused", f"{_units(left)} left; nothing of it starts"
+    if left == stuck and not counts["failed"]:
+        return "blocked", f"{_units_are(left)} blocked behind failed or cancelled ones"
     if left == stuck:
-        return "failed", f"{counts['failed']:,} failed, {counts['blocked']:,} blocked behind them"
+        behind = f", {counts['blocked']:,} blocked behind them" if counts["blocked"] else ""
+        return "failed", f"{counts['failed']:,} failed{behind}"
     if counts["running"]:
         eta = f", about {_seconds(facts.eta_s)} to go" if facts.eta_s is not None else ""
-        return "running", f"{counts['running']:,} units run, {left:,} left{eta}"
+        return "running", f"{_units_are(counts['running'])} running, {left:,} left{eta}"
     if counts["ready"]:
-        return "ready", f"{counts['ready']:,} units wait for a worker"
-    return "waiting", f"{left:,} units wait for others"
+        return "ready", f"{_units_are(counts['ready'])} ready for a worker"
+    return "waiting", f"{_units_are(left)} waiting for others"
+
+
+def _units(count: int) -> str:
+    return f"{count:,} unit" if count == 1 else f"{count:,} units"
+
+
+def _units_are(count: int) -> str:
+    return f"{_units(count)} {'is' if count == 1 else 'are'}"
 
 
 def _add_task(why: Why, facts: DatasetFacts, task: TaskFacts) -> None:
@@ -406,7 +431,11 @@ def _add_task(why: Why, facts: DatasetFacts, task: TaskFacts) -> None:
     if counts.get("failed"):
         why.add("block", f"{task.name}: {counts['failed']:,} failed")
     if counts.get("blocked"):
-        why.add("block", f"{task.name}: {counts['blocked']:,} blocked behind failed ones")
+        behind = "blocked behind failed or cancelled ones"
+        why.add("block", f"{task.name}: {counts['blocked']:,} {behind}")
+        if not counts.get("failed"):
+            foreign = [each for each in task.waits if "/" in each.text and each.state != "settled"]
+            why.next += [f"floe why {each.dataset}" for each in foreign]
     if moving:
         why.add("ok", f"{task.name}: {', '.join(moving)}")
     if counts.get("waiting"):
@@ -428,4 +457,5 @@ def _add_idle_workers(why: Why, workers: Workers) -> None:
         why.add("wait", f"no pilot is up, {workers.starting} starting")
         why.next.append("floe pilots")
     else:
-        why.add("ok", f"{workers.pilots} pilots, {workers.busy:,} of {workers.slots:,} slots busy")
+        pilots = f"{workers.pilots} pilot{'s' if workers.pilots != 1 else ''}"
+        why.add("ok", f"{pilots}, {workers.busy:,} of {workers.slots:,} slots busy")

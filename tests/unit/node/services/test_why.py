@@ -150,13 +150,48 @@ def test_a_finished_dataset_says_so():
 
 def test_a_running_dataset_says_how_long():
     shown = dataset(counts(units=9, settled=5, running=2, ready=2), eta_s=600)
-    assert "2 units run, 4 left, about 10 min to go" in shown
+    assert "2 units are running, 4 left, about 10 min to go" in shown
 
 
 def test_a_dataset_in_which_nothing_can_move_leads_to_its_errors():
     shown = dataset(counts(units=5, settled=2, failed=1, blocked=2))
     assert shown.startswith("failed: 1 failed, 2 blocked")
     assert "-> floe errors nugen" in shown
+
+
+def test_a_dataset_that_failed_does_not_speak_of_blocked_units_where_there_are_none():
+    assert dataset(counts(units=5, settled=4, failed=1)).startswith("failed: 1 failed\n")
+
+
+def test_a_dataset_behind_a_failed_one_leads_there():
+    total = counts(units=1, blocked=1)
+    task = TaskFacts("add", total, Needs(), [Dependency("gen/make:*", "", "waiting", 3, 4)])
+    shown = text(why_dataset(DatasetFacts("sum", total, [task], workers=WORKERS)))
+    assert shown.startswith("blocked: 1 unit is blocked")
+    assert "-> floe why gen" in shown
+
+
+def test_a_cancelled_dataset_is_not_called_settled():
+    assert dataset(counts(units=5, settled=2, cancelled=3)) == "cancelled: 2 settled, 3 cancelled"
+
+
+def test_a_cancelled_unit_is_not_sent_to_a_retry_that_does_nothing():
+    shown = text(why_unit(unit("cancelled")))
+    assert "stays so" in shown
+    assert "retry" not in shown
+
+
+def test_a_unit_behind_many_jobs_leads_to_their_dataset():
+    behind = [Dependency("ana@desy:gen/make:*", "", "waiting", 3, 4)]
+    shown = text(why_unit(unit("blocked", dependencies=behind)))
+    assert "block ana@desy:gen/make:*: 3 of 4 settled" in shown
+    assert "-> floe why ana@desy:gen" in shown
+
+
+def test_a_unit_that_got_more_thrice_is_offered_more_than_it_had():
+    tries = [Try(number, "resources", "time") for number in (1, 2, 3)]
+    tries.append(Try(4, "payload", "time"))
+    assert "--time 4h" in text(why_unit(unit("failed", tries=tries)))
 
 
 def test_a_paused_dataset_leads_to_resume():
