@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import threading
@@ -15,9 +14,11 @@ import apsw
 from twisted.internet.defer import Deferred
 
 from federation.records import DigestColumn, Results, decode, digest_cells
+from node.model.outputs import output_list
 from node.model.pilotspec import row_of, task_spec
 from node.model.rows import RowFile
 from node.store import openwork
+from node.store.database import StoreError
 from node.unitstate import TaskState
 from node.work.ports import Input, Known, Resolved
 from pilot.expand import ExpandError, JobNames, Tree
@@ -153,15 +154,16 @@ class Inputs:
             return self._recent.get((task, job))
 
     def listing(self, digest: bytes) -> Listing:
-        """A unit's output list, by path."""
+        """A unit's output list, by path. Raises MissingInput."""
         with self._guard:
             found = self._lists.get(digest)
         if found is not None:
             return found
-        listing = {
-            entry["path"]: [entry["digest"], entry["size"], entry["mode"]]
-            for entry in json.loads(self._blobs.get(digest))
-        }
+        try:
+            files = output_list(self._blobs.get(digest))
+        except (StoreError, ValueError) as error:
+            raise MissingInput(f"the list of outputs {digest.hex()[:12]}: {error}") from None
+        listing = {each["path"]: [each["digest"], each["size"], each["mode"]] for each in files}
         with self._guard:
             self._lists[digest] = listing
             while len(self._lists) > LISTS_MAX:

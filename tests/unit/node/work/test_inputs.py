@@ -11,7 +11,7 @@ import pytest
 from twisted.internet.defer import Deferred, succeed
 
 from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
-from node.store.blobs import digest_of
+from node.store.blobs import BlobMissing, digest_of
 from node.unitstate import TaskState
 from node.work.inputs import Inputs
 from node.work.ports import Known, Resolved
@@ -31,6 +31,8 @@ class Blobs:
         return digest_of(content)
 
     def get(self, digest: bytes) -> bytes:
+        if digest not in self.kept:
+            raise BlobMissing("not here")
         return self.kept[digest]
 
     def path_of(self, digest: bytes) -> Path:
@@ -159,6 +161,20 @@ def test_all_jobs_of_another_dataset_fill_a_folder(kitchen: Kitchen) -> None:
     optional = {"all/": {"from": "d/make:*/out-0.txt", "optional": True}}
     found = kitchen.ask(kitchen.known(optional, everything, no=2), 0)
     assert [entry[0] for entry in found.inputs[0]] == ["all/0/out-0.txt", "all/2/out-0.txt"]
+
+
+@pytest.mark.parametrize(
+    "listing", [b"", b"[" * 100_000, b'{"a": 1}', b'[{"path": "out-1.txt"}]', b"\xff", None]
+)
+def test_a_list_of_outputs_that_is_none_keeps_only_its_readers(
+    kitchen: Kitchen, listing: bytes | None
+) -> None:
+    kitchen.settle(0)
+    digest = b"\x01" * 32 if listing is None else kitchen.blobs.put(listing)
+    kitchen.log.results(results(kitchen.id, 0, [1], outputs=digest))
+    found = kitchen.ask(kitchen.known(IN, SAME), 0, 1)
+    assert list(found.inputs) == [0]
+    assert "list of outputs" in found.missing[1]
 
 
 def test_a_missing_file_is_told_unless_it_is_optional(kitchen: Kitchen) -> None:
