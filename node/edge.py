@@ -29,6 +29,7 @@ from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
 from node.services.facts import Rate, SiteFacts
+from node.services.listings import Listings, OutputLists
 from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
 from node.services.people import People
 from node.services.recovery import Recovery, standing_still
@@ -90,6 +91,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     people.when_gone(logins.forget)
     sets = DatasetViews(store.read, work, watch, facts, rate, now_s)
     blobs = BlobService(store.blobs, deferToThread)
+    lists = OutputLists(store.blobs, deferToThread)
     api = Api(
         logins=logins,
         people=people,
@@ -97,7 +99,8 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         commands=_commands(store, people, sets),
         blobs=blobs,
         sets=sets,
-        units=UnitViews(store.read, work, store.blobs, deferToThread, facts, rate),
+        units=UnitViews(store.read, work, lists, facts, rate),
+        listings=Listings(store.read, work, lists),
         status=_status(parts, people, facts, rate),
         admin=_admin(parts, facts),
         recovery=_recovery(parts),

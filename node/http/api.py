@@ -16,6 +16,7 @@ from node.http.router import Answer, Call, Reply, Route, Stream
 from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
+from node.services.listings import Listings
 from node.services.people import People, Person
 from node.services.recovery import Recovery
 from node.services.status import StatusViews
@@ -48,6 +49,7 @@ class Api:
     blobs: BlobService
     sets: DatasetViews
     units: UnitViews
+    listings: Listings
     status: StatusViews
     admin: AdminOrders
     recovery: Recovery
@@ -75,10 +77,10 @@ class Api:
             Route("POST", "/v1/commands", self.command),
             Route("GET", dataset, self.of_dataset(self.sets.dataset)),
             Route("GET", f"{dataset}/document", self.of_dataset(self.sets.document)),
-            Route("GET", f"{dataset}/errors", self.of_dataset(self.units.errors)),
+            Route("GET", f"{dataset}/errors", self.of_dataset(self.listings.errors)),
             Route("GET", f"{dataset}/why", self.of_dataset(self.sets.why)),
-            Route("GET", f"{dataset}/jobs", self.listing(self.units.jobs)),
-            Route("GET", f"{dataset}/outputs", self.listing(self.units.outputs)),
+            Route("GET", f"{dataset}/jobs", self.listing(self.listings.jobs)),
+            Route("GET", f"{dataset}/outputs", self.listing(self.listings.outputs)),
             Route("GET", f"{dataset}/wait", self.wait, long=True),
             Route("GET", unit, self.of_unit(self.units.unit)),
             Route("GET", f"{unit}/why", self.of_unit(self.units.why_unit)),

@@ -15,8 +15,8 @@ from twisted.logger import Logger
 from node.config import LocalConfig
 from node.services.facts import SiteFacts
 from node.services.people import Person
+from node.services.questions import Value
 from node.services.refusal import Refusal
-from node.services.views import Value
 from node.store.backup import BackupError, Copied
 from node.store.database import DiskFull
 

@@ -17,8 +17,8 @@ from node.fold import VERSION as FOLD_VERSION
 from node.fold import state_root
 from node.services.facts import Rate, SiteFacts
 from node.services.people import People
+from node.services.questions import Reader, Value
 from node.services.recovery import standing_still
-from node.services.views import Reader, Value
 from node.store import tasks
 from node.store.feeds import Feeds
 from node.store.openwork import still_shards

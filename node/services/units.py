@@ -1,60 +1,27 @@
-"""Single units as people see them: attempts, logs, outputs, listings, why."""
+"""Single units as people see them: attempts, logs, outputs, why."""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import apsw
-from twisted.internet.defer import Deferred
 
 from federation.records import Outcome
 from node.model.dataset import DatasetSpec, Needs
-from node.services import errors
 from node.services.facts import Rate, SiteFacts
+from node.services.listings import OutputLists, Work, live_of, shown_state
 from node.services.people import Person
+from node.services.questions import Reader, Value, asked, chosen
 from node.services.recovery import COMMAND as RECOVER
 from node.services.refusal import Refusal
-from node.services.views import Reader, Value, asked
 from node.services.why import Dependency, Try, UnitFacts, why_unit
 from node.store import results, tasks
-from node.store.database import StoreError
 from node.store.results import Attempt, UnitRow
 from node.store.tasks import DatasetRow
 
 TASKS_A_DATASET = 64
-DETAILED_MAX = 200  # pages up to this size show the last attempt of every unit
-LISTS_AT_ONCE = 200  # output lists that one page of a listing opens
-
-
-class Work(Protocol):
-    """The part of the work service that knows where units are now."""
-
-    def live(self, task: int, job: int) -> dict[str, Any] | None: ...
-
-
-class Blobs(Protocol):
-    """The part of the blob store that is read here, in threads."""
-
-    def get(self, digest: bytes) -> bytes: ...
-
-
-class Page(Protocol):
-    """What a listing was asked for."""
-
-    @property
-    def state(self) -> str | None: ...
-    @property
-    def task(self) -> str | None: ...
-    @property
-    def jobs(self) -> Sequence[int] | None: ...
-    @property
-    def limit(self) -> int: ...
-    @property
-    def after(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +42,20 @@ class Unit:
 
 
 class UnitViews:
-    """Units as people see them. in_thread: runs blob reads off the reactor."""
+    """Units as people see them."""
 
     def __init__(
         self,
         read: Reader,
         work: Work,
-        blobs: Blobs,
-        in_thread: Callable[[Callable[[], Any]], Deferred[Any]],
+        lists: OutputLists,
         facts: SiteFacts,
         rate: Rate,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._read = read
         self._work = work
-        self._blobs = blobs
-        self._in_thread = in_thread
+        self._lists = lists
         self._facts = facts
         self._rate = rate
         self._wall_ms = wall_ms
@@ -99,7 +64,7 @@ class UnitViews:
 
     async def unit(self, asking: Person, ref: str, job: int, task: str) -> Value:
         row, found = await self._found(asking, ref, job, task)
-        live = self._live(found)
+        live = live_of(self._work, found)
         attempts = [await self._attempt(each) for each in found.attempts]
         return {
             "unit": {
@@ -107,7 +72,7 @@ class UnitViews:
                 "id": row.id.hex(),
                 "job": job,
                 "task": task,
-                "state": _state(found.state, live),
+                "state": shown_state(found.state, live),
             },
             "attempts": attempts,
             "live": live,
@@ -151,7 +116,7 @@ class UnitViews:
             return _with_reasons(conn, row, results.unit(conn, no, job))
 
         unit = await asked(self._read, explained)
-        live = self._live(unit.row)
+        live = live_of(self._work, unit.row)
         facts = UnitFacts(
             dataset=unit.dataset.name,
             job=job,
@@ -174,99 +139,6 @@ class UnitViews:
         )
         return {"unit": facts.name, "why": why_unit(facts).shown()}
 
-    # Listings
-
-    async def jobs(self, asking: Person, ref: str, page: Page) -> Value:
-        """Units in order of job, then task."""
-        after = _pair(page.after)
-        state = "ready" if page.state == "running" else page.state
-        if state is not None and state not in results.STATES:
-            raise Refusal("bad-request", f"there is no state {state[:20]!r}", _states())
-
-        def listed(conn: apsw.Connection) -> list[tuple[DatasetRow, str, UnitRow]]:
-            row, index, names = _chosen(conn, ref, asking.key, page.task)
-            refs = results.units(
-                conn,
-                row.no,
-                state=state,
-                task=index,
-                jobs=page.jobs,
-                limit=page.limit,
-                after=after,
-            )
-            first = row.no * TASKS_A_DATASET
-            return [
-                (
-                    row,
-                    names[each.index],
-                    UnitRow(
-                        row.no,
-                        first + each.index,
-                        each.job,
-                        each.state,
-                        tuple(results.attempts(conn, first + each.index, each.job))
-                        if page.limit <= DETAILED_MAX or each.state in ("failed", "settled")
-                        else (),
-                    ),
-                )
-                for each in refs
-            ]
-
-        rows = await asked(self._read, listed)
-        shown = [self._listed(name, unit) for _, name, unit in rows]
-        last = rows[-1][2] if len(rows) == page.limit else None
-        following = f"{last.job}.{last.task % TASKS_A_DATASET}" if last else None
-        if page.state in ("running", "ready"):
-            shown = [unit for unit in shown if unit["state"] == page.state]
-        return {"units": shown, "next": following}
-
-    def _listed(self, name: str, unit: UnitRow) -> Value:
-        live = self._live(unit)
-        last = unit.attempts[-1] if unit.attempts else None
-        return {
-            "job": unit.job,
-            "task": name,
-            "state": _state(unit.state, live),
-            "attempts": len(unit.attempts),
-            "site": last.site_name if last else None,
-            "host": live["host"] if live else (last.host if last else None),
-            "wall_s": last.wall_ms / 1000 if last else None,
-            "error": last.error if last and not last.accepted else None,
-        }
-
-    async def outputs(self, asking: Person, ref: str, page: Page) -> Value:
-        """Outputs of settled units, in order of task, then job."""
-        after = _pair(page.after)
-        limit = min(page.limit, LISTS_AT_ONCE)
-
-        def listed(conn: apsw.Connection) -> tuple[dict[int, str], list[results.OutputRow]]:
-            row, index, names = _chosen(conn, ref, asking.key, page.task)
-            return names, results.outputs(
-                conn, row.no, task=index, jobs=page.jobs, limit=limit, after=after
-            )
-
-        names, rows = await asked(self._read, listed)
-        digests = list({row.outputs for row in rows if row.outputs})
-        lists = await self._in_thread(lambda: self._lists(digests))
-        shown = [
-            {"job": row.job, "task": names[row.index], **entry}
-            for row in rows
-            for entry in lists.get(row.outputs, ())
-        ]
-        last = rows[-1] if len(rows) == limit else None
-        return {"outputs": shown, "next": f"{last.index}.{last.job}" if last else None}
-
-    async def errors(self, asking: Person, ref: str) -> Value:
-        def grouped(conn: apsw.Connection) -> tuple[DatasetRow, list[results.ErrorGroup]]:
-            row = tasks.find(conn, ref, asking.key)
-            return row, results.errors(conn, row.no)
-
-        row, groups = await asked(self._read, grouped)
-        return {
-            "dataset": {"id": row.id.hex(), "name": row.name},
-            "errors": errors.shown(row.name, groups),
-        }
-
     # Pieces
 
     async def _found(
@@ -277,11 +149,6 @@ class UnitViews:
             return row, results.unit(conn, no, job)
 
         return await asked(self._read, found)
-
-    def _live(self, unit: UnitRow) -> dict[str, Any] | None:
-        if unit.state in ("settled", "cancelled"):
-            return None
-        return self._work.live(unit.task, unit.job)
 
     async def _attempt(self, attempt: Attempt) -> Value:
         return {
@@ -301,69 +168,21 @@ class UnitViews:
             "accepted": attempt.accepted,
             "duplicate": attempt.duplicate,
             "log": attempt.log.hex() or None,
-            "outputs": await self._outputs(attempt, lost_ok=True),
+            "outputs": await self._lists.of(attempt.outputs),
         }
 
-    async def _outputs(self, attempt: Attempt, *, lost_ok: bool = False) -> list[Value]:
+    async def _outputs(self, attempt: Attempt) -> list[Value]:
         if not attempt.outputs:
             return []
-        found: Mapping[bytes, list[Value]] = await self._in_thread(
-            lambda: self._lists([attempt.outputs])
-        )
-        if not found and not lost_ok:
+        found = await self._lists.read([attempt.outputs])
+        if attempt.outputs not in found:
             raise Refusal("not-found", "the list of its outputs is no longer kept here")
-        return found.get(attempt.outputs, [])
-
-    def _lists(self, digests: Sequence[bytes]) -> dict[bytes, list[Value]]:
-        """In a thread: output lists by digest; those that are gone are left out."""
-        found: dict[bytes, list[Value]] = {}
-        for digest in digests:
-            try:
-                found[digest] = json.loads(self._blobs.get(digest))
-            except (StoreError, ValueError):
-                continue
-        return found
-
-
-def _state(state: str, live: Mapping[str, Any] | None) -> str:
-    """A unit that a pilot runs is "running", which no table knows."""
-    return "running" if live and live.get("started_ms") is not None else state
-
-
-def _states() -> str:
-    return "one of running, " + ", ".join(results.STATES)
-
-
-def _pair(text: str) -> tuple[int, int] | None:
-    """ "417.1" as (417, 1): where a listing goes on. Raises Refusal."""
-    if not text:
-        return None
-    first, _, second = text.partition(".")
-    if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
-        raise Refusal("bad-request", f"after is {text[:40]!r}", 'the "next" of the page before')
-    return int(first[:18]), int(second[:18])
-
-
-def _chosen(
-    conn: apsw.Connection, ref: str, person: bytes, task: str | None
-) -> tuple[DatasetRow, int | None, dict[int, str]]:
-    """The dataset, the index of the task that was asked for, and the names of all tasks."""
-    row = tasks.find(conn, ref, person)
-    names = {each.index: each.name for each in tasks.task_counts(conn, row.no)}
-    return row, None if task is None else _index(row, names, task), names
-
-
-def _index(row: DatasetRow, names: Mapping[int, str], task: str) -> int:
-    for index, name in names.items():
-        if name == task:
-            return index
-    known = ", ".join(names.values())
-    raise tasks.NotFound(f"{row.name} has no task {task[:40]!r}; its tasks: {known}")
+        return found[attempt.outputs]
 
 
 def _task(conn: apsw.Connection, ref: str, person: bytes, task: str) -> tuple[DatasetRow, int]:
     """The dataset and the local number of its task."""
-    row, index, _ = _chosen(conn, ref, person, task)
+    row, index, _ = chosen(conn, ref, person, task)
     assert index is not None
     return row, row.no * TASKS_A_DATASET + index
 

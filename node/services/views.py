@@ -6,7 +6,7 @@ import base64
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
@@ -15,37 +15,18 @@ from node.model.dataset import DatasetSpec, Needs
 from node.model.validate import needs_of
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
+from node.services.questions import Reader, Value, asked
 from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import shown_force
-from node.services.refusal import Refusal
 from node.services.watch import Watch
 from node.services.why import DatasetFacts, Dependency, TaskFacts, why_dataset
 from node.store import openwork, tasks
 from node.store.openwork import ForcedShard
-from node.store.tasks import Ambiguous, DatasetRow, NotFound, TaskCounts
-
-T = TypeVar("T")
-Value = dict[str, Any]
-
-
-class Reader(Protocol):
-    """Runs a question with a reading connection in another thread."""
-
-    def __call__(self, fn: Callable[[apsw.Connection], T]) -> Deferred[T]: ...
+from node.store.tasks import DatasetRow, TaskCounts
 
 
 class Running(Protocol):
     def running(self, task: int) -> int: ...
-
-
-async def asked(read: Reader, fn: Callable[[apsw.Connection], T]) -> T:
-    """The answer to a question about the tables. Raises Refusal for names that mean nothing."""
-    try:
-        return await read(fn)
-    except Ambiguous as error:
-        raise Refusal("conflict", str(error), "name one of them", choices=error.choices) from None
-    except NotFound as error:
-        raise Refusal("not-found", str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)

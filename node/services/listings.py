@@ -1,0 +1,208 @@
+"""Listings of units and outputs in pages, and errors in groups."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from node.services import errors
+from node.services.people import Person
+from node.services.questions import Reader, Value, asked, chosen
+from node.services.refusal import Refusal
+from node.store import results, tasks
+from node.store.database import StoreError
+from node.store.results import UnitRef, UnitRow
+from node.store.tasks import DatasetRow
+
+TASKS_A_DATASET = 64
+DETAILED_MAX = 200  # pages up to this size show the last attempt of every unit
+LISTS_AT_ONCE = 200  # output lists that one page of a listing opens
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class Work(Protocol):
+    """The part of the work service that knows where units are now."""
+
+    def live(self, task: int, job: int) -> dict[str, Any] | None: ...
+
+
+class Blobs(Protocol):
+    """The part of the blob store that is read here, in threads."""
+
+    def get(self, digest: bytes) -> bytes: ...
+
+
+class Page(Protocol):
+    """What a listing was asked for."""
+
+    @property
+    def state(self) -> str | None: ...
+    @property
+    def task(self) -> str | None: ...
+    @property
+    def jobs(self) -> Sequence[int] | None: ...
+    @property
+    def limit(self) -> int: ...
+    @property
+    def after(self) -> str: ...
+
+
+class OutputLists:
+    """Lists of outputs, which are blobs that pilots wrote. in_thread: keeps the reactor free."""
+
+    def __init__(
+        self, blobs: Blobs, in_thread: Callable[[Callable[[], Any]], Deferred[Any]]
+    ) -> None:
+        self._blobs = blobs
+        self._in_thread = in_thread
+
+    async def of(self, digest: bytes) -> list[Value]:
+        """One list; empty if there is none, or it is no longer kept."""
+        return (await self.read([digest])).get(digest, []) if digest else []
+
+    async def read(self, digests: Sequence[bytes]) -> dict[bytes, list[Value]]:
+        """Lists by digest; those that are gone are left out."""
+        found: dict[bytes, list[Value]] = await self._in_thread(lambda: self._read(digests))
+        return found
+
+    def _read(self, digests: Sequence[bytes]) -> dict[bytes, list[Value]]:
+        found: dict[bytes, list[Value]] = {}
+        for digest in digests:
+            try:
+                listed = json.loads(self._blobs.get(digest))
+            except (StoreError, ValueError, RecursionError):
+                continue
+            found[digest] = [entry for entry in listed if _sound(entry)]
+        return found
+
+
+def _sound(entry: Any) -> bool:
+    """Whether this is an output as we know them: a pilot runs next to strangers' programs."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("path"), str)
+        and isinstance(entry.get("size"), int)
+        and isinstance(entry.get("digest"), str)
+        and _DIGEST.fullmatch(entry["digest"]) is not None
+    )
+
+
+class Listings:
+    """What people page through."""
+
+    def __init__(self, read: Reader, work: Work, lists: OutputLists) -> None:
+        self._read = read
+        self._work = work
+        self._lists = lists
+
+    async def jobs(self, asking: Person, ref: str, page: Page) -> Value:
+        """Units in order of job, then task."""
+        after = _pair(page.after)
+        state = "ready" if page.state == "running" else page.state
+        if state is not None and state not in results.STATES:
+            raise Refusal("bad-request", f"there is no state {state[:20]!r}", _states())
+
+        def listed(conn: apsw.Connection) -> list[tuple[str, UnitRow]]:
+            row, index, names = chosen(conn, ref, asking.key, page.task)
+            refs = results.units(
+                conn,
+                row.no,
+                state=state,
+                task=index,
+                jobs=page.jobs,
+                limit=page.limit,
+                after=after,
+            )
+            detailed = page.limit <= DETAILED_MAX
+            return [(names[each.index], _unit(conn, row.no, each, detailed)) for each in refs]
+
+        rows = await asked(self._read, listed)
+        shown = [self._listed(name, unit) for name, unit in rows]
+        last = rows[-1][1] if len(rows) == page.limit else None
+        following = f"{last.job}.{last.task % TASKS_A_DATASET}" if last else None
+        if page.state in ("running", "ready"):
+            shown = [unit for unit in shown if unit["state"] == page.state]
+        return {"units": shown, "next": following}
+
+    def _listed(self, name: str, unit: UnitRow) -> Value:
+        live = live_of(self._work, unit)
+        last = unit.attempts[-1] if unit.attempts else None
+        return {
+            "job": unit.job,
+            "task": name,
+            "state": shown_state(unit.state, live),
+            "attempts": len(unit.attempts),
+            "site": last.site_name if last else None,
+            "host": live["host"] if live else (last.host if last else None),
+            "wall_s": last.wall_ms / 1000 if last else None,
+            "error": last.error if last and not last.accepted else None,
+        }
+
+    async def outputs(self, asking: Person, ref: str, page: Page) -> Value:
+        """Outputs of settled units, in order of task, then job."""
+        after = _pair(page.after)
+        limit = min(page.limit, LISTS_AT_ONCE)
+
+        def listed(conn: apsw.Connection) -> tuple[dict[int, str], list[results.OutputRow]]:
+            row, index, names = chosen(conn, ref, asking.key, page.task)
+            return names, results.outputs(
+                conn, row.no, task=index, jobs=page.jobs, limit=limit, after=after
+            )
+
+        names, rows = await asked(self._read, listed)
+        lists = await self._lists.read(list({row.outputs for row in rows if row.outputs}))
+        shown = [
+            {"job": row.job, "task": names[row.index], **entry}
+            for row in rows
+            for entry in lists.get(row.outputs, ())
+        ]
+        last = rows[-1] if len(rows) == limit else None
+        return {"outputs": shown, "next": f"{last.index}.{last.job}" if last else None}
+
+    async def errors(self, asking: Person, ref: str) -> Value:
+        def grouped(conn: apsw.Connection) -> tuple[DatasetRow, list[results.ErrorGroup]]:
+            row = tasks.find(conn, ref, asking.key)
+            return row, results.errors(conn, row.no)
+
+        row, groups = await asked(self._read, grouped)
+        return {
+            "dataset": {"id": row.id.hex(), "name": row.name},
+            "errors": errors.shown(row.name, groups),
+        }
+
+
+def live_of(work: Work, unit: UnitRow) -> dict[str, Any] | None:
+    """Where a unit is now; None if nowhere."""
+    return None if unit.state in ("settled", "cancelled") else work.live(unit.task, unit.job)
+
+
+def shown_state(state: str, live: Mapping[str, Any] | None) -> str:
+    """A unit that a pilot runs is "running", which no table knows."""
+    return "running" if live and live.get("started_ms") is not None else state
+
+
+def _unit(conn: apsw.Connection, dataset: int, ref: UnitRef, detailed: bool) -> UnitRow:
+    """A unit of a listing, with its attempts where there are some and they are not too many."""
+    task = dataset * TASKS_A_DATASET + ref.index
+    tried = detailed or ref.state in ("failed", "settled")
+    attempts = tuple(results.attempts(conn, task, ref.job)) if tried else ()
+    return UnitRow(dataset, task, ref.job, ref.state, attempts)
+
+
+def _states() -> str:
+    return "one of running, " + ", ".join(results.STATES)
+
+
+def _pair(text: str) -> tuple[int, int] | None:
+    """ "417.1" as (417, 1): where a listing goes on. Raises Refusal."""
+    if not text:
+        return None
+    first, _, second = text.partition(".")
+    if not (first.isascii() and first.isdigit() and second.isascii() and second.isdigit()):
+        raise Refusal("bad-request", f"after is {text[:40]!r}", 'the "next" of the page before')
+    return int(first[:18]), int(second[:18])
