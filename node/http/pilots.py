@@ -162,7 +162,7 @@ def unpack_batch(data: bytes) -> list[bytes]:
         (length,) = struct.unpack_from(">I", data)
         listed = json.loads(data[4 : 4 + length])
         sizes = [(bytes.fromhex(digest), int(size)) for digest, size in listed]
-    except (struct.error, ValueError, TypeError, RecursionError):
+    except (struct.error, ValueError, TypeError, OverflowError, RecursionError):
         raise ApiError(400, "this is no batch of blobs", "see pilot/transfer.py") from None
     at = 4 + length
     if len(sizes) > BLOBS_MAX or any(size < 0 for _, size in sizes):
