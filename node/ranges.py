@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from operator import lt
 
 Flat = Sequence[int]
 
@@ -22,6 +24,9 @@ class JobRanges:
         self.flat: list[int] = []
         self.count = 0
         bounds = list(flat)
+        if all(map(lt, bounds, islice(bounds, 1, None))):
+            self.flat, self.count = bounds, size(bounds)
+            return
         for i in range(0, len(bounds), 2):
             self.add(bounds[i], bounds[i + 1])
 

@@ -15,6 +15,7 @@ from node.ranges import JobRanges, size
 
 BOUNDS_MAX: Final = 1024  # of a set that is worked on as ranges; two a range
 BITS_MAX: Final = 1 << 25  # jobs; a set that reaches further stays ranges, however many
+DENSE: Final = 64  # jobs a bound; in sparser sets, a range at a time is quicker
 _ONE: Final = re.compile("1")
 
 
@@ -122,6 +123,8 @@ def _ranges(flat: list[int]) -> JobRanges:
 def _bits_of(flat: Sequence[int]) -> int:
     if len(flat) <= 2:
         return (1 << flat[1]) - (1 << flat[0]) if flat else 0
+    if len(flat) * DENSE > flat[-1]:
+        return _bits_of_dense(flat)
     found = bytearray((flat[-1] >> 3) + 1)
     for lo, hi in zip(flat[::2], flat[1::2], strict=True):
         first, last = (lo + 7) >> 3, hi >> 3  # whole bytes
@@ -134,6 +137,20 @@ def _bits_of(flat: Sequence[int]) -> int:
         if hi & 7:
             found[last] |= (1 << (hi & 7)) - 1
     return int.from_bytes(found, "little")
+
+
+def _bits_of_dense(flat: Sequence[int]) -> int:
+    """The same for bounds that lie close together: a bit a bound, then each spreads to the next."""
+    edges = bytearray(b"0") * (flat[-1] + 1)
+    for bound in flat:
+        edges[bound] = ord("1")
+    edges.reverse()
+    bits = int(bytes(edges), 2)
+    step = 1
+    while step <= flat[-1]:
+        bits ^= bits << step
+        step *= 2
+    return bits & ((1 << flat[-1]) - 1)
 
 
 def _flat_of(bits: int) -> list[int]:

@@ -49,6 +49,12 @@ def test_pairs_may_come_in_any_order(pairs: list[tuple[int, int]]) -> None:
     assert list(Jobs.joined(flat)) == sorted({j for lo, n in pairs for j in range(lo, lo + n)})
 
 
+@given(st.sets(st.integers(0, 300), min_size=1), st.sampled_from([1, 3, 1000]))
+def test_bits_are_the_members_however_far_apart(jobs: set[int], apart: int) -> None:
+    spread = {job * apart for job in jobs}
+    assert sets._bits_of(ranges_of(spread)) == sum(1 << job for job in spread)
+
+
 def test_sets_that_reach_far_stay_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "BOUNDS_MAX", 2)
     far = 10**9
