@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
 
+from node.model.outputs import output_list
 from node.services import errors
 from node.services.people import Person
 from node.services.questions import Reader, Value, asked, chosen
@@ -22,7 +21,6 @@ from node.store.tasks import DatasetRow
 TASKS_A_DATASET = 64
 DETAILED_MAX = 200  # pages up to this size show the last attempt of every unit
 LISTS_AT_ONCE = 200  # output lists that one page of a listing opens
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class Work(Protocol):
@@ -66,7 +64,7 @@ class OutputLists:
         return (await self.read([digest])).get(digest, []) if digest else []
 
     async def read(self, digests: Sequence[bytes]) -> dict[bytes, list[Value]]:
-        """Lists by digest; those that are gone are left out."""
+        """Lists by digest; those that are gone, or are no lists, are left out."""
         found: dict[bytes, list[Value]] = await self._in_thread(lambda: self._read(digests))
         return found
 
@@ -74,22 +72,10 @@ class OutputLists:
         found: dict[bytes, list[Value]] = {}
         for digest in digests:
             try:
-                listed = json.loads(self._blobs.get(digest))
-            except (StoreError, ValueError, RecursionError):
+                found[digest] = output_list(self._blobs.get(digest))
+            except (StoreError, ValueError):
                 continue
-            found[digest] = [entry for entry in listed if _sound(entry)]
         return found
-
-
-def _sound(entry: Any) -> bool:
-    """Whether this is an output as we know them: a pilot runs next to strangers' programs."""
-    return (
-        isinstance(entry, dict)
-        and isinstance(entry.get("path"), str)
-        and isinstance(entry.get("size"), int)
-        and isinstance(entry.get("digest"), str)
-        and _DIGEST.fullmatch(entry["digest"]) is not None
-    )
 
 
 class Listings:
