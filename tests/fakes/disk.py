@@ -111,6 +111,11 @@ class FakeDisk:
 
     # What tests call
 
+    def adopt(self, folder: Path) -> None:
+        """Take what lies in a folder, left by an earlier disk, as durable."""
+        for path in folder.iterdir():
+            self._images[str(path)] = _Image(bytearray(path.read_bytes()))
+
     def survivors(self, into: Path, seed: int = 0) -> None:
         """Write what a power cut now would leave: synced content and any part of the rest."""
         rng = random.Random(seed)
