@@ -175,6 +175,7 @@ class _Process:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
         pilot = socket.socket(fileno=fds[0])
+        pilot.set_inheritable(False)  # came by message: every payload would hold it, and speak
         try:
             pid = self._fork_runner(int(json.loads(data.decode())["slot"]), pilot)
         except OSError:

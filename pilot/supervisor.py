@@ -2,9 +2,11 @@
 
 import base64
 import collections
+import errno
 import json
 import logging
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -29,6 +31,7 @@ RUNNERS_LOST_MAX = 20  # in a row, without a result between: this worker is no g
 TURN_S_MAX = 5.0
 NODE_LOST_S = 3600.0  # without a word from the node, and without work
 LAST_WORDS_SHARE = 0.4  # of the grace time is kept for the last report
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 _log = logging.getLogger("pilot")
 
@@ -248,6 +251,9 @@ class Pilot:
             self._blobs[digest] = transfer.Upload(digest, size, base64.b64decode(text), "")
             self._blob_bytes += size
             return
+        # A runner is next to payloads: no word of its leads us out of its folder and ours.
+        if file != digest or not _DIGEST.match(digest):
+            raise OSError(errno.EINVAL, "a runner names a file as it may not")
         kept = os.path.join(self._folder("outbox"), digest)
         os.rename(os.path.join(self._folder("slots"), str(slot.number), "out", file), kept)
         self._blobs[digest] = transfer.Upload(digest, size, None, kept)

@@ -270,3 +270,10 @@ def test_stdin_from_a_pipe_that_nobody_writes_does_not_block(
 def test_signals_of_payloads_are_told(run: Run) -> None:
     row = run("kill -SEGV $$")
     assert (row["outcome"], row["error"], row["exit"]) == (PAYLOAD, "signal", -signal.SIGSEGV)
+
+
+def test_payloads_inherit_nothing_that_is_the_pilots(server: PilotServer, run: Run) -> None:
+    row = run("python3 -c 'import os; print(*map(os.readlink, [\"/proc/self/fd/%d\" % n "
+              "for n in range(3, 64) if os.path.lexists(\"/proc/self/fd/%d\" % n)]))'")  # fmt: skip
+    assert row["outcome"] == 0
+    assert server.log(row) == b"\n"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pilot import isolate, staging
+from pilot import isolate, staging, supervisor
 from pilot.client import Connection, Refused, Unreachable, parse_answer
 from pilot.config import BadSettings, Settings, read
 from pilot.limits import LOOK_S_MAX, LOOK_S_MIN, Limits, Pace, over
@@ -178,3 +181,25 @@ def test_settings_that_cannot_be_used_are_refused(tmp_path: Path, text: str) -> 
     path.chmod(0o600)
     with pytest.raises(BadSettings):
         read(str(path))
+
+
+@pytest.mark.parametrize(
+    ("digest", "file"),
+    [("ab" * 32, "../../../../key"), ("ab" * 32, "/key"), ("ab" * 32, "cd" * 32),
+     ("../key", "../key"), ("AB" * 32, "AB" * 32), ("ab" * 32 + "\n", "ab" * 32 + "\n"), ("", "")],
+)  # fmt: skip
+def test_a_runner_cannot_have_other_files_moved(tmp_path: Path, digest: str, file: str) -> None:
+    (tmp_path / "outbox").mkdir()
+    out = tmp_path / "slots" / "0" / "out"
+    out.mkdir(parents=True)
+    (tmp_path / "key").write_text("secret")
+    for name in ("cd" * 32, "AB" * 32):
+        (out / name).write_text("other")
+    ours, theirs = socket.socketpair()
+    pilot: Any = SimpleNamespace(_folder=lambda name: str(tmp_path / name), _blobs={})
+    with ours, theirs:
+        slot = supervisor._Slot(0, ours)
+        with pytest.raises(OSError, match="may not"):
+            supervisor.Pilot._keep_blob(pilot, slot, digest, 6, None, file)
+    assert (tmp_path / "key").read_text() == "secret"
+    assert not pilot._blobs
