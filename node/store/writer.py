@@ -94,6 +94,7 @@ class _Waiting:
     encoded: bytes
     intake: bool
     statement: Statement | None = None
+    behind: int = 0  # results records, counted from the start, that go before it
     waiter: Deferred[None] = field(default_factory=Deferred)
 
 
@@ -108,6 +109,7 @@ class _Lane:
     queued_bytes: int = 0
     since_s: float = 0.0  # when the oldest of the queue came
     written_s: float = float("-inf")  # when a cycle last took records
+    taken: int = 0  # records that cycles took so far
 
     def put(self, waiting: _Waiting, now_s: float) -> None:
         if not self.queue:
@@ -122,6 +124,7 @@ class _Lane:
         while self.queue and len(taken) < count_max and len(self.queue[0].encoded) <= room:
             taken.append(self.queue.popleft())
             room -= len(taken[-1].encoded)
+        self.taken += len(taken)
         self.queued_bytes -= sum(len(waiting.encoded) for waiting in taken)
         return taken
 
@@ -188,6 +191,7 @@ class Journal:
         self._generation = generation
         self._lanes = {lane: self._load_lane(generation, lane) for lane in Lane}
         self._local: deque[_Waiting] = deque()
+        self._results_wanted = 0  # so many results records must not wait for others
         self._cycle: _Cycle | None = None  # under way, or to be tried again
         self._running = False
         self._call: IDelayedCall | None = None
@@ -221,15 +225,19 @@ class Journal:
         """
         return self._put(self._lanes[Lane.RESULTS], record, False, local)
 
-    def local(self, fn: Statement) -> Deferred[None]:
+    def local(self, fn: Statement, *, in_order: bool = False) -> Deferred[None]:
         """Run site-local statements in the next transaction; fires when they are durable.
 
+        in_order: not before the results that were put earlier, which then wait for no others.
         An exception of `fn` undoes its own statements only and is what the Deferred fails with.
         When the transaction has to be tried again, so is `fn`.
         """
         if self._closing is not None:
             return fail(JournalClosed("the node is stopping"))
         waiting = _Waiting(b"", False, fn)
+        if in_order:
+            lane = self._lanes[Lane.RESULTS]
+            waiting.behind = self._results_wanted = lane.taken + len(lane.queue)
         self._local.append(waiting)
         self._schedule()
         return waiting.waiter
@@ -336,6 +344,8 @@ class Journal:
             return float("inf")
         if self._closing is not None or lane.queued_bytes >= limits.RECORD_BYTES_MAX:
             return 0.0
+        if self._results_wanted > lane.taken:
+            return 0.0
         return lane.written_s + self._bounds.gather_s - now_s
 
     # One cycle
@@ -356,12 +366,12 @@ class Journal:
     def _gather(self, now_s: float) -> _Cycle:
         room, count = limits.RECORD_BYTES_MAX, limits.ENTRY_RECORDS_MAX
         results: list[_Waiting] = []
+        lane = self._lanes[Lane.RESULTS]
         if self._results_due(now_s) <= 0:
-            lane = self._lanes[Lane.RESULTS]
             results, lane.written_s = lane.take(room, count), now_s
         control = self._lanes[Lane.CONTROL].take(room, count)
-        local = list(self._local)
-        self._local.clear()
+        local = [waiting for waiting in self._local if waiting.behind <= lane.taken]
+        self._local = deque(waiting for waiting in self._local if waiting.behind > lane.taken)
         return _Cycle(results, control, local)
 
     def _attempt(self) -> None:

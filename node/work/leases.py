@@ -76,8 +76,10 @@ class Leases:
             for each in leases
         ]
         gone = self.take_gone()
+        # What a unit waited for may have been reported a moment ago, and not be stored yet.
+        in_order = any(lease.task.waits for lease in leases)
         try:
-            await self.journal.local(partial(_write, rows, gone))
+            await self.journal.local(partial(_write, rows, gone), in_order=in_order)
         except Exception:
             self._gone += gone
             for lease in leases:

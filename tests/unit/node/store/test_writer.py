@@ -8,9 +8,10 @@ import itertools
 import apsw
 import pytest
 
+from federation import limits
 from federation.errors import LocalError
 from federation.ids import Lane
-from federation.records import Accept, Site
+from federation.records import Accept, Site, encode
 from node.store.database import DiskFull
 from node.store.writer import JournalClosed, JournalFull, JournalLimits
 from tests.fakes.disk import FakeDisk
@@ -114,6 +115,38 @@ def test_control_does_not_wait_for_gathering_results(store):
     store.turn(0.01)
     assert control == [None]
     assert gathering == []
+
+
+def test_what_must_stay_in_order_takes_gathering_results_along(store):
+    store.journal.results(some_results())
+    store.turn()
+    gathering = outcome(store.journal.results(some_results([5])))
+    other = outcome(store.journal.local(lambda conn: None))
+    store.turn(0.01)
+    assert (gathering, other) == ([], [None])
+    behind = outcome(store.journal.local(lambda conn: None, in_order=True))
+    store.turn(0.01)
+    assert gathering == behind == [None]
+
+
+def test_nothing_in_order_overtakes_results_of_several_entries(store):
+    size = len(encode(some_results(range(900))))
+    assert size > 2000
+    waiting = [
+        outcome(store.journal.results(some_results(range(0, 9000, 10))))
+        for _ in range(2 * limits.RECORD_BYTES_MAX // size)
+    ]
+    seen = []
+    behind = outcome(
+        store.journal.local(
+            lambda conn: seen.append(conn.execute("SELECT count(*) FROM entry").get), in_order=True
+        )
+    )
+    store.settle()
+    assert behind == [None]
+    assert all(done == [None] for done in waiting)
+    assert seen == [len(entries(store, Lane.RESULTS))]
+    assert seen[0] > 1
 
 
 def test_enough_results_for_an_entry_do_not_wait(store):

@@ -41,6 +41,7 @@ class Waiting:
     record: Record | None
     statement: Statement | None
     done: Deferred[None]
+    in_order: bool = False
 
 
 class Disk:
@@ -91,6 +92,7 @@ class Journal:
 
     def __init__(self, disk: Disk, tell: Callable[[list[Change]], None]) -> None:
         self.disk = disk
+        self.gathering = False  # results wait for others, what need not be in order does not
         self.full = False
         self.dead = False
         self._tell = tell
@@ -103,8 +105,8 @@ class Journal:
             return fail(error)
         return self._put(Waiting(record, local, Deferred()))
 
-    def local(self, fn: Statement) -> Deferred[None]:
-        return self._put(Waiting(None, fn, Deferred()))
+    def local(self, fn: Statement, *, in_order: bool = False) -> Deferred[None]:
+        return self._put(Waiting(None, fn, Deferred(), in_order))
 
     def _put(self, waiting: Waiting) -> Deferred[None]:
         if not self.dead:
@@ -114,6 +116,9 @@ class Journal:
     def commit(self) -> bool:
         """One cycle. False: nothing waited."""
         waiting, self._waiting = self._waiting, []
+        if self.gathering and not any(each.in_order for each in waiting):
+            self._waiting = [each for each in waiting if each.record is not None]
+            waiting = [each for each in waiting if each.record is None]
         changes: list[Change] = []
         with self.disk.conn:
             for each in waiting:

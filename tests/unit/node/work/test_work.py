@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from federation.records import Outcome
 from node.changes import DatasetChanged
@@ -64,8 +65,6 @@ def test_a_report_is_acked_when_it_is_durable_and_not_before() -> None:
     house = House(Described(1, 10))
     pilot = house.pilot()
     pilot.poll(2)
-    from twisted.internet.defer import Deferred
-
     body = pilot.results(*pilot.units())
     waiting = Deferred.fromCoroutine(house.work.report(pilot.session, body))
     again = Deferred.fromCoroutine(house.work.report(pilot.session, body))
@@ -94,8 +93,6 @@ def test_a_batch_in_several_records_goes_on_where_a_crash_cut_it() -> None:
     pilot.holding[99] = {5}
     pilot.spec[99] = (b"\2" * 32).hex() + "/0/1"
     body = pilot.results(*pilot.units())
-    from twisted.internet.defer import Deferred
-
     Deferred.fromCoroutine(house.work.report(pilot.session, body))
     del house.journal._waiting[1:]  # the disk took the first record only
     house.settle()
@@ -120,6 +117,17 @@ def test_a_waiting_poll_is_answered_when_a_parent_is_reported() -> None:
     waiting = second.poll_later()
     house.settle()
     assert [item["spec"].split("/")[1] for item in result_of(waiting)["work"]] == ["1"]
+
+
+def test_a_child_never_goes_out_before_its_parents_result_is_on_disk() -> None:
+    house = House(Described(1, 1, after=[[], [0]]))
+    pilot = house.pilot()
+    pilot.poll()
+    house.journal.gathering = True
+    Deferred.fromCoroutine(house.work.report(pilot.session, pilot.results(*pilot.units())))
+    answer = pilot.poll()
+    assert [item["spec"].split("/")[1] for item in answer["work"]] == ["1"]
+    assert house.disk.settled(64) == {0}
 
 
 def test_a_long_poll_ends_empty_in_time() -> None:
@@ -489,8 +497,6 @@ def test_a_batch_that_was_not_stored_counts_when_it_comes_again() -> None:
     pilot = house.pilot()
     pilot.poll(2)
     body = pilot.results(*pilot.units())
-    from twisted.internet.defer import Deferred
-
     Deferred.fromCoroutine(house.work.report(pilot.session, body))
     house.kill()
     house.start()
