@@ -1,5 +1,6 @@
 PYTHON ?= python3.11
 BIN = .venv/bin
+PIP = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check
 SEED ?= 1
 
 .PHONY: demo test check sim bench docs setup clean
@@ -31,20 +32,21 @@ clean:
 	rm -rf build .demo .mypy_cache .ruff_cache .pytest_cache
 
 .venv/bin/pip:
+	@echo "making .venv"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip wheel "setuptools>=68"
+	@$(PIP) --upgrade pip wheel "setuptools>=68"
 
 .venv/.base: .venv/bin/pip setup.py
 	@echo "installing Icefloe into .venv"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@$(PIP) -e .
 	@touch $@
 
 .venv/.dev: .venv/.base
 	@echo "installing the development tools"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev,demo]"
+	@$(PIP) -e ".[dev,demo]"
 	@touch $@ .venv/.demo
 
 .venv/.demo: .venv/.base
 	@echo "installing the physics packages of the demo"
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e ".[demo]"
+	@$(PIP) -e ".[demo]"
 	@touch $@
