@@ -18,11 +18,13 @@ from node.cli.output import harmless, moment, note, number, plural, print_json, 
 from node.cli.summary import counts_of, one_line
 from node.client import Json, path_of
 
+LIMIT = 50
+
 
 @verb("sets", examples=["floe sets", "floe sets --mine --limit 20", "floe sets --json"])
 @click.option("--mine", is_flag=True, help="Only yours.")
 @click.option(
-    "--limit", default=50, show_default=True, type=click.IntRange(1, 10_000), help="At most N."
+    "--limit", default=LIMIT, show_default=True, type=click.IntRange(1, 10_000), help="At most N."
 )
 @click.option("--before", metavar="CURSOR", help='Go on from the "next" of an earlier listing.')
 @json_option
@@ -43,7 +45,8 @@ def sets_verb(floe: Floe, mine: bool, limit: int, before: str | None) -> None:
         [_set_row(dataset) for dataset in datasets],
     )
     if reply.get("next") is not None:
-        note(f"      more: floe sets --before {harmless(reply['next'])}")
+        same = f"{'--mine ' if mine else ''}{f'--limit {limit} ' if limit != LIMIT else ''}"
+        note(f"      more: floe sets {same}--before {harmless(reply['next'])}")
 
 
 def _set_row(dataset: Json) -> list[object]:
@@ -159,7 +162,7 @@ def set_cancel(
         click.confirm(
             f"cancel all of {harmless(dataset.dataset)} that has not settled?", abort=True
         )
-    _order(floe, dataset, "cancel", _selection(tasks, jobs), "cancelled")
+    _order(floe, dataset, "cancel", _selection(tasks, jobs), "cancelled", "cancelled")
 
 
 @set_verb.command(
@@ -172,8 +175,8 @@ def set_cancel(
 @json_option
 @pass_floe
 def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int] | None) -> None:
-    """Give failed and cancelled units of DATASET their retries again."""
-    _order(floe, dataset, "retry", _selection(tasks, jobs), "tried again")
+    """Give failed units of DATASET their retries again; cancelled ones stay cancelled."""
+    _order(floe, dataset, "retry", _selection(tasks, jobs), "tried again", "failed")
 
 
 @set_verb.command(
@@ -237,8 +240,18 @@ def _selection(tasks: tuple[str, ...], jobs: list[int] | None) -> dict[str, Any]
     return {"select": selection} if selection else {}
 
 
-def _order(floe: Floe, dataset: Name, order: str, args: Mapping[str, Any], told: str) -> None:
-    """Sign an order about a dataset, send it, and say what it did."""
+def _order(
+    floe: Floe,
+    dataset: Name,
+    order: str,
+    args: Mapping[str, Any],
+    told: str,
+    moves: str | None = None,
+) -> None:
+    """Sign an order about a dataset, send it, and say what it did.
+
+    moves: the count that changes if there was anything to do.
+    """
     from node.cli.submission import problems
     from node.model.commands import command_document
     from node.model.problems import Invalid
@@ -263,6 +276,9 @@ def _order(floe: Floe, dataset: Name, order: str, args: Mapping[str, Any], told:
         print_json(reply)
         return
     name = harmless(found.get("name", dataset.dataset))
+    before, after = (counts_of(each).get(moves or "") for each in (shown, reply))
+    if moves and before == after:
+        told = f"is as it was: nothing there could be {told}"
     say(f"{name} {told}")
     if reply.get("counts"):
         say(f"  {one_line({'dataset': {'name': name}, **reply})}")

@@ -134,13 +134,17 @@ def _attempt_row(attempt: Mapping[str, Any]) -> list[object]:
         duration(attempt.get("wall_s")),
         duration(attempt.get("cpu_s")),
         size(attempt.get("memory_bytes")),
-        _exit(attempt.get("exit")),
+        _exit(attempt),
         ", ".join(notes),
     ]
 
 
-def _exit(status: object) -> str:
+def _exit(attempt: Mapping[str, Any]) -> str:
+    """How the program ended; "-" where it was ended before it could say."""
+    status = attempt.get("exit")
     if not isinstance(status, int):
+        return "-"
+    if status == 0 and attempt.get("outcome") != "success" and attempt.get("error") != "output":
         return "-"
     return str(status) if status >= 0 else f"signal {-status}"
 
@@ -247,7 +251,7 @@ def _attempts(unit: Mapping[str, Any]) -> object:
 
 @verb("logs", examples=["floe logs nugen-26/417/reco", "floe logs nugen-26/417/reco#2 --raw > log"])
 @click.argument("unit", type=UNIT)
-@click.option("-f", "--follow", is_flag=True, help="Go on while the unit runs.")
+@click.option("-f", "--follow", is_flag=True, help="Wait for the unit: its log comes when it ends.")
 @click.option("--raw", is_flag=True, help="The bytes as written, terminal escapes included.")
 @pass_floe
 def logs_verb(floe: Floe, unit: Name, follow: bool, raw: bool) -> None:

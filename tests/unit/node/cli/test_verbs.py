@@ -84,6 +84,16 @@ def test_show_of_a_dataset_has_the_counts(floe: Floe, node: FakeNode) -> None:
     assert "5 failed: floe errors nugen-26" in text
 
 
+def test_an_attempt_that_was_ended_shows_no_exit_status(floe: Floe, node: FakeNode) -> None:
+    reply = unit_reply()
+    reply["attempts"][0] |= {"exit": 0, "outcome": "resources", "error": "memory", "tail": ""}
+    node.replies["/v1/units/nugen-26/417/reco"] = reply
+    lines = [line.split() for line in floe("show", "nugen-26/417/reco").out.splitlines()]
+    ended, good = (line for line in lines if line[0][0] == "#" and "desy" in line)
+    assert ended[-3:] == ["-", "memory,", "accepted"]
+    assert good[-2:] == ["0", "accepted"]
+
+
 def test_show_of_a_unit_has_every_attempt(floe: Floe, node: FakeNode) -> None:
     node.replies["/v1/units/nugen-26/417/reco"] = unit_reply()
     shown = floe("show", "nugen-26/417/reco", "--json").json()
@@ -281,6 +291,21 @@ def test_cancel_signs_the_selection(floe: Floe, node: FakeNode) -> None:
     (order,) = node.posted["/v1/commands"]
     assert (order["kind"], order["verb"], order["dataset"]) == ("command", "cancel", "cd" * 32)
     assert order["args"]["select"] == {"tasks": ["reco"], "jobs": [1, 3]}
+
+
+@pytest.mark.parametrize(
+    ("order", "counts", "told"),
+    [
+        ("cancel", {"settled": 4}, "nothing there could be cancelled"),
+        ("retry", {"settled": 2, "cancelled": 2}, "nothing there could be tried again"),
+    ],
+)
+def test_an_order_that_changed_nothing_says_so(
+    floe: Floe, node: FakeNode, order: str, counts: dict[str, int], told: str
+) -> None:
+    node.dataset("a", 4, ["sim"], **counts)
+    node.replies["/v1/commands"] = {"applied": True, "counts": {"units": 4, **counts}}
+    assert told in floe("set", order, "a", "--yes" if order == "cancel" else "--task=sim").out
 
 
 @pytest.mark.parametrize("order", ["pause", "resume"])
