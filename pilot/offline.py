@@ -182,7 +182,9 @@ def _text(row: Mapping[str, Any]) -> str:
     seconds = "%.1f s" % (row["wall_ms"] / 1000.0)
     if not row["error"]:
         return "succeeded in %s" % seconds
-    what = "failed (%s" % row["error"]
+    what = "failed: %s" % row["error"]
     if row["exit"]:
-        what += ", exit %d" % row["exit"] if row["exit"] > 0 else ", signal %d" % -row["exit"]
-    return "%s) after %s: %s" % (what, seconds, row["tail"].rpartition("\n")[2])
+        known = "exit %d" % row["exit"] if row["exit"] > 0 else "signal %d" % -row["exit"]
+        what = "failed: %s" % known if row["error"] in known else "%s, %s" % (what, known)
+    last = row["tail"].rstrip("\n").rpartition("\n")[2]
+    return "%s after %s" % (what, seconds) + (": " + last if last else "")

@@ -86,7 +86,18 @@ def _load(source: Source) -> Draft:
     path = Path(source.file)
     if not path.exists():
         raise Failed(f"there is no file {harmless(path)}", f"to run a command: floe … -- {path}")
+    if _is_script(path):
+        right = f"to run it: floe … -- {path if '/' in str(path) else f'./{path}'}"
+        raise Failed(f"{harmless(path)} is a program, not a description", right)
     return document.load(path, path.parent)
+
+
+def _is_script(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"#!"
+    except OSError:
+        return False
 
 
 def _standard_input() -> str:

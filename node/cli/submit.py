@@ -22,7 +22,12 @@ class CommandLineVerb(Verb):
         if "--" in args:
             at = args.index("--")
             args, ctx.meta["argv"] = args[:at], args[at + 1 :]
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if "extra argument" not in error.message:
+                raise
+            raise click.UsageError('a command and its words go after "--"', ctx) from None
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         return ["[OPTIONS]", "FILE | -- COMMAND [ARGUMENT]..."]

@@ -161,7 +161,7 @@ class Draft:
                 found[name] = resolve(name)
             except LookupError as error:
                 what = str(error.args[0]) if error.args else f'no dataset "{name}"'
-                report.add(path, what, "name a dataset that the node knows: floe sets")
+                report.add(path, what, "name a dataset that the node knows")
         return found, report
 
     def _context(self, report: Report, foreign: Mapping[str, Foreign] | None) -> Context:

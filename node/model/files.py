@@ -107,8 +107,20 @@ def check_use(
             if bare and program in modes and not modes[program] & 0o111:
                 right = f'chmod +x {program}, or write its interpreter first: ["python3", ...]'
                 report.add(path, f'"{run[0]}" is not executable', right)
+            if bare and number == 0 and module.get("cwd", ".") == ".":
+                _check_program(run[0] if run else "", {*modes, *made}, base, path, report)
             for word in run if module.get("cwd", ".") == "." else []:
                 _check_sent(word, {*modes, *made}, base, path, report)
+
+
+def _check_program(word: str, known: set[str], base: Path, path: KeyPath, report: Report) -> None:
+    """Refuse a first command that is neither here nor brought in by anything."""
+    program = os.path.normpath(word)
+    if "/" not in word or "{" in word or os.path.isabs(word) or wrong_local(program):
+        return
+    brought = any(name.endswith("/") and program.startswith(name) for name in known)
+    if not brought and program not in known and not os.path.lexists(base / program):
+        report.add(path, f'"{word}" is not here: no unit would find it', "name a file that is")
 
 
 def _check_sent(word: str, known: set[str], base: Path, path: KeyPath, report: Report) -> None:

@@ -78,4 +78,10 @@ def test_a_task_behind_a_failed_one_is_skipped(tmp_path: Path) -> None:
         ("skipped", "count"),
     ]
     assert events[1]["exit"] == 4
+    assert events[1]["text"].startswith("failed: exit 4 after ")
     assert events[1]["text"].endswith("broken")
+
+
+def test_a_failure_without_a_word_is_told_without_one(tmp_path: Path) -> None:
+    _, events = rehearse(tmp_path, "exit 4")
+    assert events[1]["text"].endswith(" s")

@@ -141,6 +141,21 @@ def test_what_is_no_description_is_refused_in_words(
         assert "Traceback" not in shown.err
 
 
+def test_a_command_without_its_dashes_is_told_where_it_goes(
+    floe: Floe, node: FakeNode, work: Path
+) -> None:
+    assert 'go after "--"' in floe("submit", "--jobs", "3", "echo", "hi").err
+    shown = floe("submit", "gen.sh")
+    assert "gen.sh is a program" in shown.err
+    assert "-- ./gen.sh" in shown.err
+
+
+def test_a_misspelt_script_is_refused(floe: Floe, node: FakeNode, work: Path) -> None:
+    shown = floe("submit", "--", "./gne.sh")
+    assert '"./gne.sh" is not here' in shown.err
+    assert not node.posted
+
+
 def test_another_dataset_is_looked_up_before_signing(
     floe: Floe, node: FakeNode, work: Path
 ) -> None:
