@@ -6,7 +6,6 @@ import pytest
 
 from tests.simulation.storm import SHAPES, Storm, description
 
-
 # A connection to a disk without power cannot be closed quietly.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
