@@ -59,6 +59,8 @@ def show_verb(floe: Floe, name: Name) -> None:
     elif name.job is not None:
         jobs = [name.job, name.job + 1]
         reply = units_page(client, name.dataset, {"jobs": jobs_text(jobs), "limit": PAGE})
+        if not reply["units"]:
+            raise Failed(f"{harmless(name.dataset)} has no job {name.job}", exit_status=4)
         _list_units(floe, name.dataset, reply)
     else:
         reply = client.get(path_of("datasets", name.dataset))

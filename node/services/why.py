@@ -383,7 +383,7 @@ def why_dataset(facts: DatasetFacts) -> Why:
         return why
     for task in facts.tasks:
         _add_task(why, facts, task)
-    if facts.paused:
+    if facts.paused and why.state == "paused":
         why.next.append(f"floe set resume {facts.name}")
     if counts.get("failed"):
         why.next.append(f"floe errors {facts.name}")

@@ -84,6 +84,13 @@ def test_show_of_a_dataset_has_the_counts(floe: Floe, node: FakeNode) -> None:
     assert "5 failed: floe errors nugen-26" in text
 
 
+def test_a_job_that_is_not_there_is_not_found(floe: Floe, node: FakeNode) -> None:
+    node.replies["/v1/datasets/a/jobs"] = {"units": [], "next": None}
+    shown = floe("show", "a/9")
+    assert (shown.status, shown.out) == (4, "")
+    assert "a has no job 9" in shown.err
+
+
 def test_an_attempt_that_was_ended_shows_no_exit_status(floe: Floe, node: FakeNode) -> None:
     reply = unit_reply()
     reply["attempts"][0] |= {"exit": 0, "outcome": "resources", "error": "memory", "tail": ""}

@@ -175,6 +175,10 @@ def test_a_cancelled_dataset_is_not_called_settled():
     assert dataset(counts(units=5, settled=2, cancelled=3)) == "cancelled: 2 settled, 3 cancelled"
 
 
+def test_a_paused_dataset_that_was_cancelled_is_not_sent_to_resume():
+    assert "resume" not in dataset(counts(units=5, cancelled=5), paused=True)
+
+
 def test_a_cancelled_unit_is_not_sent_to_a_retry_that_does_nothing():
     shown = text(why_unit(unit("cancelled")))
     assert "stays so" in shown
