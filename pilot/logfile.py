@@ -54,6 +54,10 @@ class LogFile:
         """The last bytes."""
         return os.pread(self.fd, most, max(0, self.size() - most))
 
+    def part(self, offset: int, most: int) -> bytes:
+        """What was written from `offset` on; what was cut out reads as zeros."""
+        return os.pread(self.fd, most, offset)
+
     def take(self) -> Optional[Blob]:
         """The log as a blob, None if nothing was written; the file is empty afterwards."""
         size = self.size()

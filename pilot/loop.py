@@ -196,6 +196,13 @@ class Loop:
         """[[lease, job, started_ms], ...] of units that run for longer than a moment."""
         return [list(slot.running) for slot in self._slots if slot.running]
 
+    def where(self, lease: int, job: int) -> int:
+        """The slot in which a unit runs; -1 if none is known."""
+        for slot in self._slots:
+            if slot.running and slot.running[:2] == (lease, job):
+                return slot.number
+        return -1
+
     def queued(self) -> int:
         """Units that no slot has begun."""
         waiting = sum(len(batch.jobs) for batch in self._batches)

@@ -11,9 +11,11 @@ SESSION` but for announce; errors are `{"error": {"code", "message"}}`):
     lease that arrived; the node tells again of those after it}
     -> {"work": [{"lease", "spec", "jobs": [lo, hi, ...], "attempts"?, "needs"?, "inputs"?,
     "rows"?}], "specs": {id: task}, "orders": [{"order": "stop", "lease", "jobs", "why"} |
-    {"order": "drain"} | {"order": "exit"}]}
+    {"order": "tail", "lease", "job", "offset"} | {"order": "drain"} | {"order": "exit"}]}
 `/pilot/v1/report`  {"batch", "results": [columns], "running": [[lease, job, started_ms]],
-    "returned": [[lease, [job, ...]]], "leaving"?: true} -> {"acked", "orders"}
+    "returned": [[lease, [job, ...]]], "logs"?: [[lease, job, offset, base64]], "leaving"?: true}
+    -> {"acked", "orders"}
+    `logs` answers `tail` orders: what running units have printed from that byte on.
     `leaving` says that the session ends with this report: whatever it still holds is free.
 `/pilot/v1/blobs`, `/pilot/v1/blob/<hex>`: see `transfer.py`.
 """

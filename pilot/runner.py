@@ -5,9 +5,11 @@ It speaks with the pilot over a socket pair (frames of messages.py) and holds no
 
 From the pilot: {"op": "spec", "id", "spec"}; {"op": "run", "chunk", "lease", "spec", "jobs",
 "needs", "attempts", "inputs", "rows", "cpus", "gpus"}; {"op": "stop", "lease", "jobs" | null,
-"error"}: end those running, forget those not begun; {"op": "recall"}: hand back what is not begun.
+"error"}: end those running, forget those not begun; {"op": "recall"}: hand back what is not begun;
+{"op": "tail", "lease", "job", "offset"}: say what the unit has printed, if it is the one that runs.
 To the pilot: {"rows": [[lease, spec, row], ...], "blobs", "done": [chunk, ...]};
-{"running": [lease, job, started_ms]}; {"returned": [[lease, [job, ...]], ...]}.
+{"running": [lease, job, started_ms]}; {"returned": [[lease, [job, ...]], ...]};
+{"tail": [lease, job, offset, base64]}.
 """
 
 import base64
@@ -34,6 +36,7 @@ from pilot.watch import Watch
 GRACE_S = 5.0  # between SIGTERM and SIGKILL
 FLUSH_S = 0.1  # rows are told to the pilot at least this often
 TICK_S = 0.05  # between looks at the pilot and the clock during long work
+TAIL_BYTES = 48 << 10  # of a running log in one message
 SPECS_MAX = 64  # compiled tasks that a runner remembers
 
 
@@ -131,6 +134,12 @@ class Runner:
 
     def _on_recall(self, message: Mapping[str, Any]) -> None:
         self._hand_back(lambda lease, job: True)
+
+    def _on_tail(self, message: Mapping[str, Any]) -> None:
+        unit, offset = self._unit, message["offset"]
+        if unit and (unit.lease, unit.job) == (message["lease"], message["job"]):
+            text = base64.b64encode(self._log.part(offset, TAIL_BYTES)).decode()
+            self._send({"tail": [unit.lease, unit.job, offset, text]})
 
     def _hand_back(self, meant: Callable[[int, int], bool]) -> None:
         """Give back units that have not begun."""

@@ -30,6 +30,7 @@ ORDERS_ONLY_AFTER_S = 1.0  # without results or polls: listen for orders
 RUNNERS_LOST_MAX = 20  # in a row, without a result between: this worker is no good
 TURN_S_MAX = 5.0
 NODE_LOST_S = 3600.0  # without a word from the node, and without work
+TAILS_MAX = 16  # parts of running logs in one report: below the node's 4 MiB beside the rows
 LAST_WORDS_SHARE = 0.4  # of the grace time is kept for the last report
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -66,6 +67,7 @@ class Pilot:
         self._blobs: Dict[str, transfer.Upload] = collections.OrderedDict()
         self._blob_bytes = 0
         self._returned: Held = []
+        self._tails: List[List[Any]] = []
         self._in_report: List[Tuple[int, str, Row]] = []
         self._blobs_in_report: List[transfer.Upload] = []
         self._returned_in_report: Held = []
@@ -146,7 +148,7 @@ class Pilot:
         times_s = [now_s + TURN_S_MAX]
         if not self._link.reporting:
             times_s.append(self._reported_s + self._link.heartbeat_s)
-            if self._rows or self._returned:
+            if self._rows or self._returned or self._tails:
                 times_s.append(self._reported_s + REPORT_EVERY_S)
             if self._running_told_s is not None:
                 times_s.append(self._running_told_s + RUNNING_TOLD_S)
@@ -231,6 +233,8 @@ class Pilot:
             elif "returned" in message:
                 self._loop.gave_up(slot.number, message["returned"])
                 self._returned.extend(message["returned"])
+            elif "tail" in message and len(self._tails) < TAILS_MAX:
+                self._tails.append(message["tail"])
 
     def _take_rows(self, slot: _Slot, message: Dict[str, Any]) -> None:
         rows = message["rows"]
@@ -344,6 +348,8 @@ class Pilot:
             kind = order.get("order")
             if kind == "stop":
                 self._stop(order.get("lease"), order.get("jobs"), "cancelled")
+            elif kind == "tail":
+                self._tail(order)
             elif kind == "drain":
                 self._drain()
             elif kind == "exit":
@@ -356,6 +362,13 @@ class Pilot:
         for number in slots:
             if number in self._slots:
                 self._say(self._slots[number], message)
+
+    def _tail(self, order: Dict[str, Any]) -> None:
+        """Somebody reads the log of a unit that runs here: its runner says what there is."""
+        number = self._loop.where(int(order["lease"]), int(order["job"]))
+        if number in self._slots:
+            asked = {name: int(order[name]) for name in ("lease", "job", "offset")}
+            self._say(self._slots[number], frame({"op": "tail", **asked}))
 
     def _drain(self) -> None:
         if not self._loop.draining:
@@ -379,7 +392,7 @@ class Pilot:
         if self._link.reporting:
             return
         waited_s = now_s - self._reported_s
-        due = (self._rows or self._returned) and waited_s >= REPORT_EVERY_S
+        due = (self._rows or self._returned or self._tails) and waited_s >= REPORT_EVERY_S
         if self._running_told_s is not None and now_s - self._running_told_s >= RUNNING_TOLD_S:
             due = True
         last = self._leaving_at_s is not None and self._all_quiet(now_s)
@@ -401,6 +414,8 @@ class Pilot:
             "running": self._loop.running(),
             "returned": self._returned_in_report,
         }
+        if self._tails:
+            body["logs"], self._tails = self._tails, []
         if last and not self._rows:
             body["leaving"] = True
             self._last_words = True

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,14 +27,11 @@ from node.cli.output import (
     table,
 )
 from node.cli.summary import view
-from node.client import Client, Json, Refused, path_of
+from node.client import Client, Json, path_of
 
 STATES = ("settled", "running", "ready", "waiting", "failed", "blocked", "cancelled")
 PAGE = 1000
 EMPTY_PAGES_MAX = 50
-FOLLOW_S = 1.0
-LINE_BYTES_MAX = 64 * 1024  # a log's line longer than this is shown in pieces
-RUNNING_STATES = ("running", "ready", "waiting")
 
 
 @verb(
@@ -253,7 +247,7 @@ def _attempts(unit: Mapping[str, Any]) -> object:
 
 @verb("logs", examples=["floe logs nugen-26/417/reco", "floe logs nugen-26/417/reco#2 --raw > log"])
 @click.argument("unit", type=UNIT)
-@click.option("-f", "--follow", is_flag=True, help="Wait for the unit: its log comes when it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on while the unit runs.")
 @click.option("--raw", is_flag=True, help="The bytes as written, terminal escapes included.")
 @pass_floe
 def logs_verb(floe: Floe, unit: Name, follow: bool, raw: bool) -> None:
@@ -261,59 +255,12 @@ def logs_verb(floe: Floe, unit: Name, follow: bool, raw: bool) -> None:
 
     Control characters are shown, not sent to the terminal; --raw leaves them.
     """
-    client = floe.client()
-    printer = _LogPrinter(raw)
-    while True:
-        going = follow and _is_open(client, unit)
-        try:
-            printer.copy(client, f"{unit_path(unit)}/log", {"attempt": unit.attempt})
-        except Refused as error:
-            if error.status != 404 or not going:
-                raise
-        if not going:
-            break
-        time.sleep(FOLLOW_S)
-    printer.end()
+    from node.cli.following import Follower
 
-
-def _is_open(client: Client, unit: Name) -> bool:
-    """Whether more may come into the log that is followed."""
-    reply = client.get(unit_path(unit))
-    if unit.attempt is not None:
-        numbers = [item.get("number") for item in reply.get("attempts") or []]
-        return unit.attempt not in numbers
-    return (reply.get("unit") or {}).get("state") in RUNNING_STATES
-
-
-class _LogPrinter:
-    """Writes a log that may grow, from where it was left."""
-
-    def __init__(self, raw: bool) -> None:
-        self._raw = raw
-        self._offset = 0
-        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
-        self._line = ""
-
-    def copy(self, client: Client, path: str, query: Json) -> None:
-        with client.download(path, query, self._offset) as chunks:
-            for chunk in chunks:
-                self._offset += len(chunk)
-                self._write(chunk)
-        sys.stdout.flush()
-
-    def _write(self, chunk: bytes) -> None:
-        if self._raw:
-            sys.stdout.buffer.write(chunk)
-            return
-        text = self._line + self._decoder.decode(chunk)
-        whole, newline, self._line = text.rpartition("\n")
-        if len(self._line) > LINE_BYTES_MAX:
-            whole, newline, self._line = text, "", ""
-        sys.stdout.write(harmless(whole + newline, lines=True))
-
-    def end(self) -> None:
-        if self._line:
-            say(harmless(self._line, lines=True))
+    follower = Follower(floe.client(), unit_path(unit), unit.attempt, raw)
+    if follow:
+        follower.follow()
+    follower.finish()
 
 
 @verb(

@@ -86,6 +86,7 @@ class Api:
             Route("GET", f"{unit}/why", self.of_unit(self.units.why_unit)),
             Route("GET", f"{unit}/outputs", self.unit_outputs),
             Route("GET", f"{unit}/log", self.log),
+            Route("GET", f"{unit}/log/live", self.tail, long=True),
             Route("GET", f"{unit}/output/{{path*}}", self.output),
             Route("POST", "/v1/admin/drain", self.ordered(self.admin.drain), role="admin"),
             Route("POST", "/v1/admin/limits", self.ordered(self.admin.limits), role="admin"),
@@ -205,6 +206,10 @@ class Api:
     async def log(self, call: Call) -> Answer:
         digest = await self.units.log(_asking(call), *_unit(call), _attempt(call))
         return await self._blob(digest, "text/plain; charset=utf-8")
+
+    async def tail(self, call: Call) -> Answer:
+        offset = call.number("offset", 0, 0, limits.BLOB_BYTES_MAX)
+        return Reply(await self.units.tail(_asking(call), *_unit(call), offset))
 
     async def output(self, call: Call) -> Answer:
         ref, job, task = _unit(call)

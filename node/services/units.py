@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import apsw
 
@@ -22,6 +24,12 @@ from node.store.results import Attempt, UnitRow
 from node.store.tasks import DatasetRow
 
 TASKS_A_DATASET = 64
+
+
+class Running(Work, Protocol):
+    """The part of the work service that knows where units are, and what they print."""
+
+    async def tail(self, task: int, job: int, offset: int) -> tuple[int, bytes] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,7 @@ class UnitViews:
     def __init__(
         self,
         read: Reader,
-        work: Work,
+        work: Running,
         lists: OutputLists,
         facts: SiteFacts,
         rate: Rate,
@@ -92,6 +100,16 @@ class UnitViews:
         if not logs or not logs[-1].log:
             raise Refusal("not-found", f"{name} wrote no log")
         return logs[-1].log
+
+    async def tail(self, asking: Person, ref: str, job: int, task: str, offset: int) -> Value:
+        """What the running attempt has printed from a byte on, as its pilot tells it now."""
+        row, found = await self._found(asking, ref, job, task)
+        told = await self._work.tail(found.task, job, offset)
+        if told is None:
+            name = f"{row.name}/{job}/{task}"
+            raise Refusal("not-found", f"{name} does not run at the moment", f"floe why {name}")
+        began_ms, part = told
+        return {"started_ms": began_ms, "offset": offset, "text": base64.b64encode(part).decode()}
 
     async def unit_outputs(
         self, asking: Person, ref: str, job: int, task: str, attempt: int | None

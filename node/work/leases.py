@@ -15,7 +15,7 @@ from node.ranges import jobs_of, ranges_of
 from node.store import pilots as store
 from node.unitstate import TaskState
 from node.work.ports import Journal
-from node.work.sessions import Lease, Parked, Session, Sessions, Stop
+from node.work.sessions import Lease, Parked, Session, Sessions, Stop, Tail
 
 _log = Logger()
 
@@ -198,6 +198,11 @@ class Leases:
     ) -> None:
         """Stop units at one pilot, at once if it waits at the door."""
         session.stops.append(Stop(lease, set(jobs), why, strange))
+        self.unpark(session)
+
+    def order_tail(self, session: Session, tail: Tail) -> None:
+        """Ask a pilot for a part of a running log."""
+        session.tails_due.append(tail)
         self.unpark(session)
 
 

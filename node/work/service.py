@@ -22,7 +22,8 @@ from node.work.intake import Intake
 from node.work.leases import Leases
 from node.work.ports import Journal, Resolver, Statement, Tables
 from node.work.refusals import Refusal
-from node.work.sessions import Lease, Session, Sessions
+from node.work.sessions import Lease, Session, Sessions, Tail
+from node.work.tails import Tails
 
 LEASE_S = 180.0
 UNITS_MAX = 5_000  # in one answer
@@ -60,6 +61,7 @@ class Work:
         self._answers = Answers(self._board.known, resolver)
         self._intake = Intake(self._board)
         self.arrivals = Arrivals(self._board, self._intake, lease_s, copied)
+        self._tails = Tails(reactor, self.leases)
         self._log = FromLog(self._board, self._answers)
 
     # -- start and stop
@@ -181,6 +183,7 @@ class Work:
     async def report(self, session: Session, body: Mapping[str, Any]) -> dict[str, Any]:
         """Results, heartbeats, units given back; answered when the results are durable."""
         self._check(session)
+        self._tails.take(session, body.get("logs"))
         acked = await self._intake.take(session, body)
         if body.get("leaving") is True:
             await self.arrivals.left(session)
@@ -232,6 +235,18 @@ class Work:
             return None
         holders = self.sessions.leases_of(state)
         return next((found for found in holders if job in found[1].left), None)
+
+    async def tail(self, task: int, job: int, offset: int) -> tuple[int, bytes] | None:
+        """(when the attempt began, what it has printed from a byte on); None: not to be had."""
+        found = self._holder(task, job)
+        if found is None:
+            return None
+        session, lease = found
+        began_ms = session.running.get((lease.no, job))
+        if began_ms is None or session.stale:
+            return None
+        part = await self._tails.read(session, Tail(lease.no, job, offset))
+        return None if part is None else (began_ms, part)
 
     def pilots(self) -> list[dict[str, Any]]:
         """What `floe pilots` shows."""

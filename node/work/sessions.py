@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 
@@ -16,6 +16,7 @@ from node.unitstate import TaskState
 
 ORDER_AGAIN_S = 10.0  # an order whose effect does not show is sent again
 HOLD_LEASES_MAX = 10_000  # of one pilot
+TAILS_MAX = 16  # parts of running logs that are asked of one pilot at once
 ZERO = Room(0, 0, 0, 0, None)
 
 
@@ -49,6 +50,14 @@ class Stop:
     why: str
     strange: bool = False  # units that are not leased to this pilot: said once
     sent_s: float = float("-inf")
+
+
+class Tail(NamedTuple):
+    """What somebody wants to read of the log of a unit that runs."""
+
+    lease: int
+    job: int
+    offset: int
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +104,8 @@ class Session:
     running: dict[tuple[int, int], int] = field(default_factory=dict)  # (lease, job): started_ms
     flight: dict[int, list[Deferred[None]]] = field(default_factory=dict)  # batches being stored
     parked: Parked | None = None
+    tails: dict[Tail, list[Deferred[bytes | None]]] = field(default_factory=dict)
+    tails_due: list[Tail] = field(default_factory=list)  # not asked for yet
 
     @property
     def state(self) -> str:
@@ -132,6 +143,8 @@ class Session:
                 jobs = sorted(stop.jobs)
                 orders.append({"order": "stop", "lease": stop.lease, "jobs": jobs, "why": stop.why})
         self.stops = standing
+        orders += [{"order": "tail", **tail._asdict()} for tail in self.tails_due]
+        self.tails_due.clear()
         if (self.draining or self.leaving) and now_s - self.order_sent_s >= ORDER_AGAIN_S:
             self.order_sent_s = now_s
             orders.append({"order": "exit" if self.leaving else "drain"})

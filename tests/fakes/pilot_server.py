@@ -70,6 +70,7 @@ class State:
     ready: list[dict[str, Any]] = field(default_factory=list)
     leases: dict[int, Lease] = field(default_factory=dict)
     orders: list[dict[str, Any]] = field(default_factory=list)
+    logs: list[list[Any]] = field(default_factory=list)  # answers to "tail" orders
     blobs: dict[str, bytes] = field(default_factory=dict)
     parts: dict[str, bytes] = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -241,6 +242,7 @@ class PilotServer:
 
     def _take_report(self, body: dict[str, Any]) -> None:
         self.state.running = body["running"]
+        self.state.logs += body.get("logs", [])
         self.state.left = self.state.left or bool(body.get("leaving"))
         for group in body["results"]:
             lease = self.state.leases[group["lease"]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -407,6 +408,21 @@ def test_a_stop_order_reaches_a_running_unit_and_spares_the_others(
     assert (row["outcome"], row["error"]) == (4, "cancelled")
     assert row["wall_ms"] < 1900
     assert server.result(1 - job)["outcome"] == 0
+
+
+def test_the_log_of_a_running_unit_can_be_read(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    launch(isolation=isolation, cpu=1)
+    server.add(task({"script": "echo begun; read x < /dev/null || exec sleep 60"}), jobs=[0])
+    server.until(lambda state: state.running)
+    ((lease, job, _),) = server.state.running
+    for offset in (0, 2):
+        server.order({"order": "tail", "lease": lease, "job": job, "offset": offset})
+    server.until(lambda state: len(state.logs) == 2)
+    told = {entry[2]: base64.b64decode(entry[3]) for entry in server.state.logs}
+    assert told == {0: b"begun\n", 2: b"gun\n"}
+    assert [entry[:2] for entry in server.state.logs] == [[lease, job]] * 2
 
 
 def test_a_stop_order_drops_units_that_wait(server: PilotServer, launch: Launch) -> None:

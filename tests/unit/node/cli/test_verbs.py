@@ -147,16 +147,55 @@ def test_logs_asks_for_the_named_attempt(floe: Floe, node: FakeNode) -> None:
     assert node.requests[-1].query == {"attempt": "2"}
 
 
+def live(text: str, began: int = 1_790_000_000_000) -> dict[str, Any]:
+    return {"started_ms": began, "text": base64.b64encode(text.encode()).decode()}
+
+
 def test_following_a_log_ends_with_the_unit(
     floe: Floe, node: FakeNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pieces = [b"one\n", b"one\ntw", b"one\ntwo\n"]
-    states = ["running", "running", "settled"]
+    whole = "one\ntwo\nthree\n"
+    printed = [4, 4, 6, 6]  # bytes, by each look
+    states = ["running", "running", "settled", "settled"]
+    offsets = []
     monkeypatch.setattr("time.sleep", lambda _s: None)
     node.replies["/v1/units/a/0/main"] = lambda _: unit_reply(state=states.pop(0))
 
-    node.replies["/v1/units/a/0/main/log"] = lambda _: pieces.pop(0)
-    assert floe("logs", "a/0/main", "-f").out == "one\ntwo\n"
+    def answer(request: Request) -> dict[str, Any]:
+        offsets.append(int(request.query["offset"]))
+        return live(whole[offsets[-1] : printed.pop(0)])
+
+    node.replies["/v1/units/a/0/main/log/live"] = answer
+    node.files["/v1/units/a/0/main/log"] = whole.encode()
+    assert floe("logs", "a/0/main", "-f").out == whole
+    assert offsets == [0, 4, 4, 6]
+
+
+def test_following_goes_on_with_the_next_attempt(
+    floe: Floe, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = ["running", "running", "settled", "settled"]
+    looks = [live("first\n", 1), live("", 1), live("nd\n", 2), live("second\n", 2), live("", 2)]
+    monkeypatch.setattr("time.sleep", lambda _s: None)
+    ended = {"number": 2, "start_ms": 2, "log": "00"}
+    node.replies["/v1/units/a/0/main"] = lambda _: {
+        "unit": {"state": states.pop(0)}, "attempts": [ended],
+    }  # fmt: skip
+    node.replies["/v1/units/a/0/main/log/live"] = lambda _: looks.pop(0)
+    node.files["/v1/units/a/0/main/log"] = b"second\nlast\n"
+    shown = floe("logs", "a/0/main", "-f")
+    assert shown.out == "first\nsecond\nlast\n"
+    assert "another one" in shown.err
+
+
+def test_following_prints_a_log_whole_that_could_not_be_read_before(
+    floe: Floe, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = ["waiting", "settled"]
+    monkeypatch.setattr("time.sleep", lambda _s: None)
+    node.replies["/v1/units/a/0/main"] = lambda _: unit_reply(state=states.pop(0))
+    node.files["/v1/units/a/0/main/log"] = b"all of it\n"
+    assert floe("logs", "a/0/main", "-f").out == "all of it\n"
 
 
 def test_errors_and_why_show_hostile_text_harmless(floe: Floe, node: FakeNode) -> None:
