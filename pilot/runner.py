@@ -291,13 +291,9 @@ class Runner:
         self, unit: Unit, module: Mapping[str, Any], own: Dict[str, str], devices: Dict[str, str]
     ) -> bool:
         """Run one module to its end; True if the next may follow."""
-        cwd = self._scratch.work
-        if module.get("cwd") not in (None, "."):
-            cwd = staging.inside(cwd, module["cwd"])
-            os.makedirs(cwd, exist_ok=True)
         for name, value in (module.get("write") or {}).items():
             self._write(name, written(value))
-        os.chdir(cwd)
+        staging.enter(self._scratch.work, module.get("cwd") or ".")
         opened: List[int] = []
         try:
             redirects = self._redirects(module, opened)
@@ -322,7 +318,7 @@ class Runner:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.lexists(path):
             os.unlink(path)  # never write through what an earlier module left there
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+        fd = staging.opened(self._scratch.work, name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(fd, "wb") as file:
             file.write(text.encode())
 
@@ -337,13 +333,10 @@ class Runner:
                 continue
             flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             try:
-                # Never wait for the other end of a pipe that an earlier module left there.
-                path = staging.inside(self._scratch.work, name)
-                fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
+                fd = staging.opened(self._scratch.work, name, flags)
             except OSError as fault:
                 what = "%s %s: %s" % (key, name, fault.strerror)
                 raise staging.Failed("input" if number == 0 else "output", what) from fault
-            os.set_blocking(fd, True)
             opened.append(fd)
             ours[number] = fd
         return [(fd, number) for number, fd in enumerate(ours)]

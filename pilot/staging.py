@@ -52,6 +52,48 @@ def inside(scratch: str, local: str) -> str:
     return path
 
 
+def opened(scratch: str, local: str, flags: int) -> int:
+    """Open a local name; it never waits for the other end of a pipe.
+
+    A runner can reach what payloads cannot, if only by /proc/self. Links may change meanwhile, so
+    where they led is looked at again when the file is open. Raises Failed("input"), OSError.
+    """
+    path = os.path.realpath(inside(scratch, local))
+    check_inside(scratch, path, local)
+    truncate = flags & os.O_TRUNC
+    fd = os.open(path, flags & ~os.O_TRUNC | os.O_NONBLOCK | os.O_NOFOLLOW, 0o644)
+    try:
+        check_inside(scratch, os.readlink("/proc/self/fd/%d" % fd), local)
+        if truncate and stat.S_ISREG(os.fstat(fd).st_mode):
+            os.ftruncate(fd, 0)
+        os.set_blocking(fd, True)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def enter(scratch: str, local: str) -> None:
+    """Go to a folder of the scratch folder, which is made if need be. Raises Failed("input")."""
+    if local in (".", ""):
+        os.chdir(scratch)
+        return
+    path = os.path.realpath(inside(scratch, local))
+    check_inside(scratch, path, local)
+    try:
+        os.makedirs(path, exist_ok=True)
+        os.chdir(path)
+    except (FileExistsError, NotADirectoryError) as fault:
+        raise Failed("input", "%s: is no folder" % local) from fault
+    check_inside(scratch, os.getcwd(), local)
+
+
+def check_inside(scratch: str, where: str, local: str) -> None:
+    """Raise Failed("input") unless the resolved path `where` is in the scratch folder."""
+    if not (where + "/").startswith(os.path.realpath(scratch) + "/"):
+        raise Failed("input", "%r is a link out of the scratch folder" % local)
+
+
 def place(cache_fd: int, digest: str, path: str, mode: int, tick: Tick) -> None:
     """Copy a blob from the cache to where a unit expects it. Raises Failed("input-fetch")."""
     os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -277,3 +277,26 @@ def test_payloads_inherit_nothing_that_is_the_pilots(server: PilotServer, run: R
               "for n in range(3, 64) if os.path.lexists(\"/proc/self/fd/%d\" % n)]))'")  # fmt: skip
     assert row["outcome"] == 0
     assert server.log(row) == b"\n"
+
+
+@pytest.mark.parametrize("kind", ["stdin", "stdout", "stderr", "cwd"])
+@pytest.mark.parametrize("to", ["/proc/self/mem", "/proc/self/fd", "../log", "/tmp/left-by-floe"])
+def test_links_do_not_lead_the_runner_to_what_payloads_cannot_reach(
+    server: PilotServer, pilot: RunningPilot, kind: str, to: str
+) -> None:
+    # Descriptors of the runner's: the cache of blobs, and the folder that holds its scratch.
+    targets = [f"/proc/self/fd/{n}" for n in range(3, 12)] if to == "/proc/self/fd" else [to]
+    for job, target in enumerate(targets):
+        modules = [{"script": f"ln -s {target} way"}, {"script": "pwd; ls -la; cat", kind: "way"}]
+        server.add(task(*modules), jobs=[job])
+    for job in range(len(targets)):
+        row = server.result(job, 30)
+        assert row["outcome"] != 0, (targets[job], server.log(row))
+        assert row["error"] in ("input", "output"), row
+    assert not os.path.lexists("/tmp/left-by-floe")
+    server.add(task({"script": "ln -s real way; mkdir d; ln -s d e"}, {"run": ["pwd"], "cwd": "e"},
+                    {"script": "echo fine", "stdout": "way"}, {"run": ["cat"], "stdin": "real"}),
+               jobs=[500])  # fmt: skip
+    row = server.result(500, 30)
+    assert row["outcome"] == 0, row
+    assert server.log(row).endswith(b"/d\nfine\n")
