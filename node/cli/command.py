@@ -89,6 +89,12 @@ class VerbGroup(click.Group):
         self.examples = tuple(examples)
         self.context_settings = {**CONTEXT, **self.context_settings}
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args and not self.invoke_without_command:
+            verbs = ", ".join(self.list_commands(ctx))
+            raise click.UsageError(f"say what to do: {ctx.command_path} with {verbs}", ctx)
+        return super().parse_args(ctx, args)
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_examples(self.examples, formatter)
 

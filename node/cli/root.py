@@ -149,6 +149,12 @@ def _invoke(arguments: list[str]) -> object:
         return root.invoke(context)
 
 
+def _interrupted() -> int:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)  # the prompt of the shell begins its own line
+    return INTERRUPTED
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; see `node.cli.main`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -161,7 +167,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.Abort:
-        return INTERRUPTED
+        return _interrupted()
     except click.ClickException as error:
         return report_usage(error, as_json)
     except HomeError as error:
@@ -169,7 +175,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ClientError as error:
         return report(error, as_json)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return _interrupted()
     except BrokenPipeError:
         # The reader (head, less) has what it wanted. Nothing may be flushed at exit any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

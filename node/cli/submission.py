@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 NOTHING_SUBMITTED = "nothing was submitted"
 MISSING_DIGESTS_MAX = 5000  # asked at once
+_FLAGS = {"files": "file", "outputs": "output"}  # options that may stand more than once
 BIG_UPLOAD_BYTES = 4_000_000  # from here on an upload shows its progress
 
 
@@ -79,8 +80,8 @@ def _load(source: Source) -> Draft:
         return document.load(compiled(source), Path.cwd())
     assert source.file is not None
     if given := source.given_options():
-        flags = ", ".join(f"--{name.rstrip('s')}" for name in given)
-        raise click.UsageError(f"{flags} goes with a command; with a FILE, write it in the file")
+        flags = ", ".join(f"--{_FLAGS.get(name, name)}" for name in given)
+        raise click.UsageError(f"{flags}: only with a command; with a FILE, write it in the file")
     if source.file == "-":
         return document.load(_standard_input(), Path.cwd())
     path = Path(source.file)

@@ -150,6 +150,19 @@ def test_a_command_without_its_dashes_is_told_where_it_goes(
     assert "-- ./gen.sh" in shown.err
 
 
+def test_options_of_a_command_are_refused_by_their_names_with_a_file(
+    floe: Floe, home: Home, work: Path
+) -> None:
+    shown = floe("submit", "chain.toml", "--jobs", "4", "--output", "a")
+    assert "--jobs, --output: only with a command" in shown.err
+
+
+def test_a_group_alone_names_its_verbs(floe: Floe, home: Home) -> None:
+    shown = floe("set")
+    assert (shown.status, shown.out) == (2, "")
+    assert "show, pause, resume, cancel, retry, edit, extend\n" in shown.err
+
+
 def test_a_misspelt_script_is_refused(floe: Floe, node: FakeNode, work: Path) -> None:
     shown = floe("submit", "--", "./gne.sh")
     assert '"./gne.sh" is not here' in shown.err
