@@ -98,7 +98,8 @@ class SiteFacts:
 
     def workers(self) -> Workers:
         """What there is to run units on."""
-        pilots = self.work.pilots()
+        # Lost ones may come back, but nothing runs there.
+        pilots = [pilot for pilot in self.work.pilots() if pilot["state"] != "lost"]
         slots = sum(int(pilot["resources"].get("cpu", 1)) for pilot in pilots)
         idle = sum(int(pilot["idle_slots"]) for pilot in pilots)
         return Workers(
