@@ -170,7 +170,7 @@ def plan_text(draft: Draft, job: int | None = None) -> str:
         lines.append("files    " + ", ".join(shown))
     if plan["foreach"]:
         table = plan["foreach"]
-        rows = "1 row" if table["rows"] == 1 else f"{table['rows']:,} rows"
+        count = "1 row" if table["rows"] == 1 else f"{table['rows']:,} rows"
         lines.append(f"foreach  {count} of {', '.join(table['columns'])}")
     for task in plan["tasks"]:
         lines += ["", *_task_lines(task)]
