@@ -26,7 +26,7 @@ from pilot.expand import ExpandError, JobNames, Tree
 RECENT_MAX = 200_000  # output digests of units that succeeded lately, over all tasks
 LISTS_MAX = 20_000  # parsed output lists
 ROW_FILES_MAX = 64
-BODIES_MAX = 16
+WHY_CHARS_MAX = 400
 Listing = Mapping[str, Sequence[Any]]  # path: [digest (hex), size, mode]
 
 
@@ -77,9 +77,8 @@ class Inputs:
                 recent.popitem(last=False)
 
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
-        waits = [wait.task for wait in task.waits]
         spec = task_spec(known.spec, task.index)
-        return await self._read(lambda conn: self._resolve(conn, known, spec, waits, jobs))
+        return await self._read(lambda conn: self._resolve(conn, known, spec, jobs))
 
     # -- in a thread
 
@@ -88,14 +87,17 @@ class Inputs:
         conn: apsw.Connection,
         known: Known,
         spec: Mapping[str, Any],
-        waits: Sequence[int],
         jobs: Sequence[int],
     ) -> Resolved:
-        rows = self._rows(known, jobs)
+        try:
+            rows = self._rows(known, jobs)
+        except (StoreError, OSError) as error:
+            why = f"the foreach table: {error}"[:WHY_CHARS_MAX]
+            return Resolved(missing=dict.fromkeys(jobs, why))
         made = [entry for entry in spec["inputs"] if "task" in entry]
         if not made:
             return Resolved(rows=rows)
-        finder = _Finder(self, conn, known, waits)
+        finder = _Finder(self, conn, known)
         names = JobNames(spec)
         trees = [(entry, Tree(entry["local"]), Tree(entry["path"])) for entry in made]
         finder.prepare(made, jobs)
@@ -174,13 +176,10 @@ class Inputs:
 class _Finder:
     """Looks outputs up for one request: recent ones in memory, others in the results entries."""
 
-    def __init__(
-        self, inputs: Inputs, conn: apsw.Connection, known: Known, waits: Sequence[int]
-    ) -> None:
+    def __init__(self, inputs: Inputs, conn: apsw.Connection, known: Known) -> None:
         self._inputs = inputs
         self._conn = conn
         self._known = known
-        self._waits = waits
         self._found: dict[tuple[int, int], bytes] = {}
         self._parents: dict[int, tuple[int, int]] = {}  # id(entry): task, jobs of "all"
 
@@ -215,7 +214,7 @@ class _Finder:
         if entry["optional"]:
             return []
         where = f"{entry['task_name']} of job {job}"
-        raise MissingInput(f"{where} has no output {path!r}"[:400])
+        raise MissingInput(f"{where} has no output {path!r}"[:WHY_CHARS_MAX])
 
     def _look(self, task: int, job: int) -> bytes | None:
         found = self._found.get((task, job))

@@ -199,6 +199,14 @@ def test_a_unit_gets_its_row_of_a_table(kitchen: Kitchen, tmp_path: Path, small:
     }  # fmt: skip
 
 
+def test_a_lost_table_is_told_of_the_units_that_need_it(kitchen: Kitchen) -> None:
+    table = b"run,label\n10,a\n"
+    known = _with_rows(kitchen, kitchen.blobs.put(table), table)
+    kitchen.blobs.kept.clear()
+    found = kitchen.ask(known, 1, 2)
+    assert found.missing == {1: "the foreach table: not here", 2: "the foreach table: not here"}
+
+
 def _with_rows(kitchen: Kitchen, digest: bytes, table: bytes) -> Known:
     known = kitchen.known(
         {}, SAME, foreach=FileRef("foreach", digest, len(table), 0o644),
