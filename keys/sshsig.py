@@ -171,8 +171,8 @@ def _explain(path: str, program: str, stderr: bytes) -> str:
         return f"{program} is too old to sign files; OpenSSH 8.1 or later is needed"
     if "passphrase" in said:
         return (
-            f"{path} is protected by a passphrase that could not be read here;"
-            f" load it into the agent first: ssh-add {path.removesuffix('.pub')}"
+            f"{path} is protected by a passphrase, which was not given or is wrong;"
+            f" try again, or load it into the agent: ssh-add {path.removesuffix('.pub')}"
         )
     if "bad permissions" in said or "too open" in said:
         return f"{path} is open to other accounts; run: chmod 600 {path}"

@@ -155,7 +155,7 @@ def test_an_encrypted_key_without_terminal_or_agent_says_what_to_do(tmp_path: Pa
     # A session of its own has no terminal in which ssh-keygen could ask.
     argv = [sys.executable, "-c", script, str(path)]
     done = subprocess.run(argv, capture_output=True, text=True, start_new_session=True)
-    assert "passphrase" in done.stdout
+    assert "passphrase, which was not given or is wrong" in done.stdout
     assert f"ssh-add {path}" in done.stdout
 
 
