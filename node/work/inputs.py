@@ -104,15 +104,17 @@ class Inputs:
         inputs: dict[int, list[Input]] = {}
         missing: dict[int, str] = {}
         for job in jobs:
-            values = names(job, rows.get(job))
             got: list[Input] = []
             try:
+                values = names(job, rows.get(job))
                 for entry, local, path in trees:
                     got += finder.files(
                         entry, job, str(local.value(values)), str(path.value(values))
                     )
-            except (MissingInput, ExpandError) as error:
+            except MissingInput as error:
                 missing[job] = str(error)
+            except ExpandError:
+                inputs[job] = []  # the pilot comes to the same, and reports it as a failure
             else:
                 inputs[job] = got
         return Resolved(inputs, rows, missing)

@@ -207,6 +207,15 @@ def test_a_lost_table_is_told_of_the_units_that_need_it(kitchen: Kitchen) -> Non
     assert found.missing == {1: "the foreach table: not here", 2: "the foreach table: not here"}
 
 
+def test_a_value_that_fails_for_one_job_is_left_for_the_pilot_to_tell(kitchen: Kitchen) -> None:
+    kitchen.settle(0, 1)
+    known = kitchen.known(IN, SAME)
+    known.spec.document["description"]["params"] = {"x": "{10 // job}"}
+    found = kitchen.ask(known, 0, 1)
+    assert (found.inputs[0], len(found.inputs[1])) == ([], 1)
+    assert not found.missing
+
+
 def _with_rows(kitchen: Kitchen, digest: bytes, table: bytes) -> Known:
     known = kitchen.known(
         {}, SAME, foreach=FileRef("foreach", digest, len(table), 0o644),
