@@ -36,6 +36,8 @@ from node.http.json import ApiError, dump
 
 log = Logger()
 
+LENGTH_DIGITS_MAX = 32  # of a Content-Length; Python refuses to read 4,300
+
 REASONS = {431: b"Request Header Fields Too Large", 429: b"Slow Down"}
 
 
@@ -263,6 +265,15 @@ class Channel(http.HTTPChannel):
         if self.phase is Phase.IDLE:
             self._enter(Phase.HEAD, limits.HEAD_S_MAX)
         super().dataReceived(data)
+
+    def lineReceived(self, line: bytes) -> None:
+        if self.phase is not Phase.CLOSE:  # what followed a refused line in the same piece
+            super().lineReceived(line)
+
+    def _maybeChooseTransferDecoder(self, header: bytes, data: bytes) -> bool:
+        if header == b"Content-Length" and len(data) > LENGTH_DIGITS_MAX:
+            return self._failChooseTransferDecoder()
+        return bool(super()._maybeChooseTransferDecoder(header, data))
 
     def allHeadersReceived(self) -> None:
         super().allHeadersReceived()

@@ -408,3 +408,27 @@ def test_takes_tls_1_2_and_1_3(edge, version):
     with edge.connect() as connection:
         assert connection.version() == version.name.replace("_", ".")
     assert edge.is_well()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET /v1/names/a\r\n\r\n",
+        b"GET /v1/names/a\r\nHost: x\r\n\r\nGET /v1/names/b HTTP/1.1\r\n\r\n",
+        b"nonsense\r\nGET /v1/names/b HTTP/1.1\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /v1/echo HTTP/1.1\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\nx",
+        b"GET /v1/names/a HTTP/1.1\r\nbad header\r\n\r\nGET /v1/names/b HTTP/1.1\r\n\r\n",
+    ],
+    ids=["no version", "more behind", "a request behind", "http 2", "digits", "header"],
+)
+def test_bad_requests_get_one_400_and_nothing_behind_them_is_answered(edge, sent):
+    with edge.connect() as connection:
+        connection.sendall(sent)
+        connection.settimeout(5)
+        got = b""
+        while chunk := connection.recv(4096):
+            got += chunk
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert got.count(b"content-length: ") == 1
+    assert json.loads(got.split(b"\r\n\r\n", 1)[1])["error"]["code"] == "bad-request"
