@@ -20,6 +20,7 @@ _KINDS = {
     "input": "input missing",
     "log": "log too long",
     "pilot-lost": "pilot lost",
+    "inputs-changed": "inputs changed",
     "evicted": "evicted",
     "cancelled": "stopped",
     "spawn": "cannot start",

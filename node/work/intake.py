@@ -37,6 +37,7 @@ from node.work.reports import (
 )
 from node.work.sessions import Lease, Session
 from node.work.setbacks import judge_worker
+from node.work.stale import without_stale
 
 _log = Logger()
 
@@ -93,7 +94,8 @@ class Intake:
         waiters: list[Deferred[None]] = []
         session.flight[batch] = waiters
         try:
-            await gatherResults(self._record(session, batch, stored, groups), consumeErrors=True)
+            sound = await without_stale(self.board, session, groups)
+            await gatherResults(self._record(session, batch, stored, sound), consumeErrors=True)
         except BaseException as error:
             for waiter in waiters:
                 waiter.errback(error)

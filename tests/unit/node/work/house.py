@@ -20,7 +20,7 @@ from federation.errors import LocalError
 from federation.records import Outcome, Record, Results, cells, encode
 from node.changes import Change, UnitsFailed, UnitsFaulted, UnitsSettled
 from node.dispatch import Dispatch
-from node.model.dataset import DatasetSpec, FileRef, Needs, TaskSpec
+from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
 from node.model.share import Shares
 from node.ranges import ranges_of
 from node.unitstate import DatasetFacts, TaskFacts, TaskState, Tries, Wait
@@ -81,6 +81,7 @@ class Described:
     after: Sequence[Sequence[int]] = ((),)
     paused: bool = False
     cancelled: set[int] = field(default_factory=set)
+    reads: bool = False  # each task reads a file of those that it waits for
 
     @property
     def id(self) -> bytes:
@@ -185,13 +186,29 @@ class Tables:
 
     def known(self, dataset: int) -> Known:
         found = self.datasets[dataset]
-        description = {"task": [{"name": f"t{i}", "module": []} for i in range(len(found.after))]}
-        tasks = tuple(
-            TaskSpec(i, f"t{i}", (), Needs(), RETRY_MAX, {}) for i in range(len(found.after))
-        )
+        described = []
+        tasks = []
+        for i, parents in enumerate(found.after):
+            inputs = {f"in{parent}": f"t{parent}/out" for parent in parents if found.reads}
+            described.append({"name": f"t{i}", "module": [], "inputs": inputs})
+            after = tuple(After(f"t{parent}", parent, f"t{parent}") for parent in parents)
+            tasks.append(TaskSpec(i, f"t{i}", after, Needs(), RETRY_MAX, {}))
+        description = {"task": described}
         document = {"description": description}
         spec = DatasetSpec(
-            found.id, "d", "", {}, "g", 50, found.jobs, 1, True, tasks, (FILE,), None, document
+            found.id,
+            "d",
+            "",
+            {},
+            "g",
+            50,
+            found.jobs,
+            1,
+            True,
+            tuple(tasks),
+            (FILE,),
+            None,
+            document,
         )
         return Known(dataset, spec, found.jobs)
 
@@ -202,9 +219,15 @@ class Tables:
         return list(self.datasets)
 
 
-class NoInputs:
+class Files:
+    """What units read, by job; nothing else is known."""
+
+    def __init__(self) -> None:
+        self.inputs: dict[int, list[Any]] = {}
+
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
-        return Resolved()
+        found = {job: self.inputs[job] for job in jobs if job in self.inputs}
+        return Resolved(found, missing={job: "not known" for job in jobs if job not in found})
 
     def note(self, task: TaskState, jobs: Sequence[int], outputs: Any) -> None:
         pass
@@ -217,6 +240,7 @@ class House:
         self.disk = Disk()
         self.clock = Clock()
         self.datasets = {each.no: each for each in datasets}
+        self.files = Files()
         self.work: Work
         self.start()
 
@@ -226,7 +250,7 @@ class House:
         self.dispatch = Dispatch(Shares())
         tables = Tables(self.disk, self.datasets)
         self.work = Work(
-            self.clock, self.journal, tables, self.dispatch, NoInputs(),
+            self.clock, self.journal, tables, self.dispatch, self.files,
             site=SITE, site_name="here", wall_ms=lambda: int(self.clock.seconds() * 1000),
             copied=copied,
         )  # fmt: skip
