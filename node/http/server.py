@@ -9,7 +9,7 @@ A connection is always in one phase, and all but `WORK` have a deadline that a s
     CLOSE the last reply is on its way; what the client still sends is thrown away
 
 Slow senders get 408, large bodies 413 before they are read, all as JSON. When the table of
-connections is full, the oldest that never completed a request makes room.
+connections is full, the oldest that never showed a good token makes room.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class Door:
             channel.expire()
 
     def _make_room(self, address: str | None) -> bool:
-        """Cut the oldest connection (of `address`) that never completed a request."""
+        """Cut the oldest connection (of `address`) that never showed a good token."""
         for channel, other in self._channels.items():
             if not channel.proven and (address is None or other == address):
                 self.refused += 1
@@ -231,7 +231,7 @@ class Channel(http.HTTPChannel):
     _command: bytes
     _path: bytes
     phase = Phase.HEAD
-    proven = False  # has completed a request
+    proven = False  # has completed a request with a good token
     deadline_s = float("inf")
     _thrown_bytes = 0
 
@@ -286,7 +286,9 @@ class Channel(http.HTTPChannel):
             return
         self.phase = Phase.WORK
         self.deadline_s = float("inf")
-        self.proven = True
+        if not self.proven:
+            authorization = self.requests[-1].getHeader(b"authorization")
+            self.proven = self.factory.gate.known(authorization, self.path)
         super().allContentReceived()
 
     def requestDone(self, request: http.Request) -> None:

@@ -322,12 +322,23 @@ def test_a_slow_handler_is_not_a_slow_client(edge):
 
 def test_too_many_connections_make_room_by_age(edge):
     first = edge.client()
-    first.request("GET", "/v1/slow")  # proven: it completed a request
+    first.request("GET", "/v1/slow", headers={"Authorization": "Bearer known"})
+    time.sleep(0.1)  # proven: it completed a request with a good token
     idle = [edge.connect() for _ in range(40)]
     assert edge.is_well()
     assert first.getresponse().status == 200
     for connection in idle:
         connection.close()
+
+
+def test_strangers_that_ask_and_stay_lock_nobody_out(edge):
+    strangers = [edge.client() for _ in range(30)]  # as many as one address may have
+    for stranger in strangers:
+        stranger.request("GET", "/v1/names/a")
+        assert stranger.getresponse().read()
+    assert edge.is_well()
+    for stranger in strangers:
+        stranger.close()
 
 
 def test_files_come_whole_or_in_ranges(edge):
