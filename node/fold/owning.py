@@ -7,6 +7,7 @@ from keys.signing import Purpose, digest
 from node.changes import DatasetAdded, DatasetChanged, UnitsGranted, UnitsReleased
 from node.fold import datasets, orders, owners, roots
 from node.fold.documents import Documents
+from node.fold.people import is_admin
 from node.fold.shape import Member, Refusal, Shard, member_by_id, read_tasks, select
 from node.fold.step import Step, member_of, site_no
 
@@ -49,6 +50,9 @@ class Owning:
     def _command(self, shard: Shard, idx: int, record: Command) -> bool:
         order = self._documents.order(record)
         member = member_of(self._conn, shard, order.dataset)
+        leader = site_no(self._conn, self._step.ref.feed.site)
+        if record.key != member.person and not is_admin(self._conn, leader, record.key):
+            raise Refusal("ordered by neither the dataset's user nor an admin of this site")
         id_ = digest(Purpose.COMMAND, record.doc)
         if select(self._conn, "SELECT 1 FROM command WHERE id = ?", (id_,)):
             raise Refusal("the order was taken before")

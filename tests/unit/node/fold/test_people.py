@@ -112,3 +112,21 @@ def test_a_document_serves_once_and_at_its_own_site_only(site: Site) -> None:
         "this document was taken before",
         "the document was signed for another site",
     ]
+
+
+def test_a_dataset_obeys_its_user_and_the_sites_admins_alone(site: Site) -> None:
+    dataset = site.submit()
+    site.log.control(add(site, BEN, "ben", BEN))
+    for nonce, key in enumerate((ANA, BEN, EVE)):
+        site.log.order(dataset, "cancel", nonce, key, select={"jobs": [nonce, nonce + 1]})
+    site.fold()
+    assert site.counts()["cancelled"] == 2
+    assert site.refused() == ["ordered by neither the dataset's user nor an admin of this site"]
+
+
+def test_an_admins_order_counts_only_after_the_enrolment(site: Site) -> None:
+    dataset = site.submit()
+    site.log.order(dataset, "cancel", 1, BEN)
+    site.log.control(add(site, BEN, "ben", BEN))
+    site.fold()
+    assert "cancelled" not in site.counts()

@@ -184,9 +184,11 @@ class Log:
     def grant(self, dataset: bytes, tasks: Iterable[int], ranges: Sequence[int]) -> None:
         self.control(Grant(self.shard, DatasetID(dataset), list(tasks), list(ranges), self.site))
 
-    def order(self, dataset: bytes, verb: str, nonce: int = 0, **args: Any) -> None:
+    def order(
+        self, dataset: bytes, verb: str, nonce: int = 0, key: UserKey = ANA, **args: Any
+    ) -> None:
         text = order(dataset, verb, nonce, **args)
-        self.control(Command(self.shard, text, ANA, ANA))
+        self.control(Command(self.shard, text, key, key))
 
 
 def insert(conn: apsw.Connection, entry: Entry) -> int:
