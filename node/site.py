@@ -58,6 +58,9 @@ SHARES_S = 60.0  # usage is read anew so often
 # journal's own 0.2 s, 200 such pilots together get no further than 1,900 requests a second.
 GATHER_S = 0.1
 SPOOL = "uploads"  # below the run folder: large bodies on their way
+# A thread that computes gives way after so long. SQLite lets go of the interpreter in every
+# statement; at Python's 5 ms, a long listing would hold the writer up at each of them.
+SWITCH_S = 0.0005
 GC_YOUNG = 20_000  # requests leave cycles; the default of 700 would collect at every few of them
 Expected = KeyFileError | ConfigError | HomeError | StoreError | CannotListenError
 
@@ -320,6 +323,7 @@ def run(home: Home, ready: Callable[[], None], *, network_home: bool = False) ->
         signal.signal(signal.SIGHUP, lambda *_: hang_up.callFromThread(reactor.stop))
         Deferred.fromCoroutine(begin())
 
+    sys.setswitchinterval(SWITCH_S)
     reactor.callWhenRunning(start)
     reactor.run()
     log.info("the node has stopped")
