@@ -157,6 +157,8 @@ class Loop:
                 unknown.append([message["lease"], expand_ranges(message["jobs"])])
                 continue
             batch = Batch(message, self._specs[message["spec"]])
+            if not batch.jobs:
+                continue
             self._batches.append(batch)
             for job in batch.jobs:
                 for digest in batch.blobs(job):

@@ -270,3 +270,10 @@ def test_no_unit_is_lost_or_doubled_and_no_resource_leaks(
 
 def test_ranges_are_half_open() -> None:
     assert expand_ranges([0, 2, 5, 6]) == [0, 1, 5]
+
+
+def test_work_without_units_is_no_work() -> None:
+    pilot = loop()
+    pilot.add([item(1), item(2, 0, 1)], specs())
+    assert [start.message["lease"] for start in pilot.plan(0, have_all)] == [2]
+    assert pilot.seen == 2
