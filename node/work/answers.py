@@ -36,7 +36,7 @@ class Answers:
                 specs[spec_id] = spec
             item = self._item(lease, spec_id, known)
             missing += await self._add_files(lease, known, spec, item)
-            if lease.left:
+            if lease.left and item["jobs"]:
                 work.append(item)
         return work, specs, missing
 

@@ -42,6 +42,7 @@ from node.work.stale import without_stale
 _log = Logger()
 
 RUNNING_MAX = 10_000
+PILOT_LOST = "pilot-lost"
 BEGUN_MS_MAX = 2**38  # nine years: a pilot's clock may be off, but records have bounds
 
 
@@ -207,8 +208,10 @@ class Intake:
         used_ms = total(record.cpu_ms, rows) + GPU_WEIGHT * total(record.gpu_ms, rows)
         self.board.dispatch.settle_cost(lease.task, units, lease.cost_s, used_ms / 1000)
 
-    def record_loss(self, session: Session, lease: Lease, jobs: list[int], why: str) -> None:
-        """Begun units of a lease count as attempts that were lost with their pilot."""
+    def record_loss(
+        self, session: Session, lease: Lease, jobs: list[int], why: str, error: str = PILOT_LOST
+    ) -> None:
+        """Units of a lease count as attempts that were lost to the infrastructure."""
         known = self.board.known(lease.task.no // TASKS_A_DATASET)
         now_ms = self.board.wall_ms()
         started = [session.running.get((lease.no, job), now_ms) for job in jobs]
@@ -218,7 +221,7 @@ class Intake:
             "offset_ms": [at - first for at in started],
             "wall_ms": [max(0, now_ms - at) for at in started],
             "cpu_ms": 0, "memory_kib": 0, "disk_kib": 0, "gpu_ms": 0, "exit": 0,
-            "errors": ["", "pilot-lost"], "error": 1, "outputs": "", "inputs": "", "log": "",
+            "errors": ["", error], "error": 1, "outputs": "", "inputs": "", "log": "",
             "tails": [[0, why]],
         })  # fmt: skip
         for record in records_of(group, session.host, self.board.factors):

@@ -139,6 +139,8 @@ class Work:
         elif not session.unread:
             session.unseen = []  # a pilot that does not say what it has seen has seen all
         session.unread = False
+        # Those of which nothing is left are told to nobody; waiting for them would never end.
+        session.unseen = [no for no in session.unseen if no in session.leases]
         if session.unseen:
             session.specs.clear()  # those of the lost answer are lost, too
         return Offer(room(free), session.whole, min(units_max, UNITS_MAX))
@@ -178,7 +180,7 @@ class Work:
         """Inputs of these units are not to be had: an attempt that was lost before it began."""
         lease = session.leases.get(lease_no)
         if lease is not None and (lost := sorted(lease.left & set(jobs))):
-            self._intake.record_loss(session, lease, lost, why)
+            self._intake.record_loss(session, lease, lost, why, "input-fetch")
 
     async def report(self, session: Session, body: Mapping[str, Any]) -> dict[str, Any]:
         """Results, heartbeats, units given back; answered when the results are durable."""

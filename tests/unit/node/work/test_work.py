@@ -427,6 +427,20 @@ def test_a_unit_whose_input_was_not_there_is_tried_again_after_a_while_that_doub
     assert settled(house) == {0}
 
 
+def test_a_unit_whose_inputs_the_site_lacks_is_no_loss_of_the_pilot() -> None:
+    house = House(Described(1, 1, after=[[], [0]], reads=True))
+    pilot = house.pilot()
+    pilot.poll()
+    pilot.finish()
+    assert pilot.poll()["work"] == []
+    house.settle()
+    assert house.disk.attempts[1:] == [(65, 0, Outcome.INFRASTRUCTURE, "input-fetch")]
+    assert house.state(65).ready == 0  # not at once again
+    house.files.inputs = {0: [["in0", "0a" * 32, 5, 0o644]]}
+    house.clock.advance(3)
+    assert len(pilot.poll()["work"]) == 1
+
+
 def test_a_unit_that_was_lost_with_its_pilot_runs_again_at_once() -> None:
     house = House(Described(1, 1))
     pilot = house.pilot()
