@@ -213,9 +213,16 @@ class Work:
     # -- people
 
     def running(self, task: int) -> int:
-        """How many units of a task (local number) are out at pilots."""
+        """How many units of a task (local number) run now; what a pilot holds ahead does not."""
         state = self.dispatch.ready.tasks.get(task)
-        return state.leased.count if state is not None else 0
+        if state is None or not state.leased.count:
+            return 0
+        return sum(
+            count
+            for session in self.sessions
+            for lease, count in session.started()
+            if lease.task is state
+        )
 
     def live(self, task: int, job: int) -> dict[str, Any] | None:
         """Where a unit is out at the moment; None if it is not."""
@@ -261,7 +268,7 @@ class Work:
                 "pid": session.pid,
                 "isolation": session.isolation,
                 "resources": dict(session.resources),
-                "units": sum(len(lease.left) for lease in session.leases.values()),
+                "units": sum(count for _, count in session.started()),
                 "idle_slots": session.idle_slots,
                 "heard_s_ago": round(now_s - session.seen_s, 1),
                 "state": session.state,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -119,6 +119,20 @@ class Session:
         if self.leases:
             return "running"
         return "resting" if self.rests else "idle"
+
+    def started(self) -> Iterator[tuple[Lease, int]]:
+        """How many units of each lease run by now: a pilot begins them in order, as they fit.
+
+        The rest is there ahead of time and waits for a slot.
+        """
+        if self.lost:
+            return
+        free = replace(self.whole, time_left_s=None)  # what runs was found to fit
+        for lease in self.leases.values():
+            count = min(len(lease.left), free.units(lease.needs))
+            if count:
+                yield lease, count
+                free = free.less(lease.needs, count)
 
     def may_read(self, digest: bytes) -> bool:
         """Whether this pilot has a use for that blob."""

@@ -740,3 +740,15 @@ def test_groups_of_other_types_are_refused_alone(wrong: dict[str, Any]) -> None:
     body["results"] = [{**good, "jobs": good["jobs"][:1], **wrong}, {**good, "jobs": [1]}]
     house.ask(house.work.report(pilot.session, body))
     assert settled(house) == {1}
+
+
+def test_only_units_that_fit_a_pilot_side_by_side_count_as_running():
+    house = House(Described(1, 20))
+    pilot = house.pilot()
+    pilot.poll(6)
+    pilot.poll(3)
+    assert len(pilot.units()) > 4
+    assert house.work.running(64) == 4  # it has four CPUs
+    assert house.work.pilots()[0]["units"] == 4
+    pilot.finish(*pilot.units()[:-1])
+    assert house.work.running(64) == 1
