@@ -16,6 +16,7 @@ import io
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -111,6 +112,29 @@ class _Touched:
             return {digest for digest, at_s in self.since.items() if at_s >= oldest_s}
 
 
+@dataclass(slots=True)
+class _Turns:
+    """One thread at a time for each digest; a digest that nobody is at costs nothing."""
+
+    guard: threading.Lock = field(default_factory=threading.Lock)
+    locks: dict[bytes, threading.Lock] = field(default_factory=dict)
+    there: Counter[bytes] = field(default_factory=Counter)
+
+    @contextlib.contextmanager
+    def at(self, digest: bytes) -> Iterator[None]:
+        with self.guard:
+            lock = self.locks.setdefault(digest, threading.Lock())
+            self.there[digest] += 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self.guard:
+                self.there[digest] -= 1
+                if not self.there[digest]:
+                    del self.there[digest], self.locks[digest]
+
+
 class Blobs:
     """The blobs below one folder."""
 
@@ -134,6 +158,7 @@ class Blobs:
         self._db_guard = threading.RLock()  # the connection, one thread at a time
         self._gate = threading.Lock()  # the list of waiting batches
         self._waiting: list[_Batch] = []
+        self._turns = _Turns()  # at the pieces of one upload
         self._touched = _Touched(grace_s, now_s)
         self._started_s = now_s()
         self._temp_no = 0
@@ -226,12 +251,20 @@ class Blobs:
         """Add a piece of an upload; how many bytes are here then.
 
         A piece that starts before the end overwrites; one that starts behind it leaves everything
-        as it is (compare the result with what was sent).
+        as it is (compare the result with what was sent). Of a blob that is stored, as when another
+        sender was faster, any piece is here.
         """
-        size = self.partial_size(digest)
-        if offset > size:
-            return size
-        self._check_room(offset + len(chunk))
+        with self._turns.at(digest):
+            if not self.missing([digest]):
+                return offset + len(chunk)
+            size = self.partial_size(digest)
+            if offset > size:
+                return size
+            self._check_room(offset + len(chunk))
+            self._write_piece(digest, offset, chunk)
+        return offset + len(chunk)
+
+    def _write_piece(self, digest: bytes, offset: int, chunk: bytes) -> None:
         with _full_disk_named():
             descriptor = os.open(
                 self._partial_path(digest), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600
@@ -240,7 +273,6 @@ class Blobs:
                 file.seek(offset)
                 file.write(chunk)
                 file.truncate()
-        return offset + len(chunk)
 
     def finish(self, digest: bytes) -> int:
         """Check a whole upload and store it; its size.
@@ -248,16 +280,19 @@ class Blobs:
         Raises BlobMissing when nothing was sent, BlobMismatch when the content differs (the pieces
         are then dropped), QuotaFull, DiskFull.
         """
-        path = self._partial_path(digest)
-        if not path.exists():
+        with self._turns.at(digest):
+            path = self._partial_path(digest)
             if not self.missing([digest]):
+                path.unlink(missing_ok=True)
                 return self.size(digest)
-            raise BlobMissing(f"nothing of blob {digest.hex()} was sent")
-        found, size = _digest_of_file(path)
-        if found != digest:
-            path.unlink(missing_ok=True)
-            raise BlobMismatch(f"blob {digest.hex()} arrived as {found.hex()}: send it again")
-        self._adopt(path, digest, size)
+            if not path.exists():
+                raise BlobMissing(f"nothing of blob {digest.hex()} was sent")
+            # No piece is written between the check and the rename: our turn lasts for both.
+            found, size = _digest_of_file(path)
+            if found != digest:
+                path.unlink(missing_ok=True)
+                raise BlobMismatch(f"blob {digest.hex()} arrived as {found.hex()}: send it again")
+            self._adopt(path, digest, size)
         return size
 
     # Reading

@@ -172,6 +172,35 @@ def test_a_wrong_upload_is_dropped(blobs):
     assert files(blobs) == []
 
 
+def test_a_piece_of_another_sender_never_changes_a_checked_blob(blobs, monkeypatch):
+    digest = digest_of(LARGE)
+    others = []
+    check = blobs_module._digest_of_file
+
+    def checked_while_another_sends(path):
+        found = check(path)
+        others.append(threading.Thread(target=blobs.append, args=(digest, 0, b"other")))
+        others[0].start()
+        others[0].join(0.1)  # as far as it gets
+        return found
+
+    monkeypatch.setattr(blobs_module, "_digest_of_file", checked_while_another_sends)
+    blobs.append(digest, 0, LARGE)
+    assert blobs.finish(digest) == len(LARGE)
+    others[0].join()
+    assert blobs.verify(digest) == len(LARGE)
+    assert blobs.partial_size(digest) == 0
+
+
+def test_a_sender_behind_a_faster_one_goes_on_to_the_end(blobs):
+    digest = digest_of(LARGE)
+    blobs.append(digest, 0, LARGE[:1000])
+    blobs.put(LARGE)
+    assert blobs.append(digest, 1000, LARGE[1000:]) == len(LARGE)
+    assert blobs.finish(digest) == len(LARGE)
+    assert files(blobs) == [blobs.path_of(digest)]
+
+
 # No room
 
 
