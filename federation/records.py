@@ -451,11 +451,6 @@ def compact(column: Sequence[int]) -> Column:
     return column[0] if list(column).count(column[0]) == len(column) else column
 
 
-def compact_digests(column: Sequence[bytes]) -> DigestColumn:
-    """`compact` for digests."""
-    return column[0] if list(column).count(column[0]) == len(column) else column
-
-
 def cells(column: Column, rows: int) -> Sequence[int]:
     """A column as one value a row."""
     return [column] * rows if isinstance(column, int) else column

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -435,11 +434,6 @@ def path_of(*parts: str | int) -> str:
     return "/v1/" + "/".join(quote(str(part), safe="@:") for part in parts)
 
 
-def blob_digest(content: bytes) -> str:
-    """The name of a blob: BLAKE2b-256 of its content, hex."""
-    return hashlib.blake2b(content, digest_size=32).hexdigest()
-
-
 def _dialled(endpoint: Endpoint) -> http.client.HTTPSConnection:
     """A connection to the node, by the pilot's way of knowing it. Raises OSError, Unreachable."""
     host, port = _host_and_port(endpoint.url)
@@ -513,14 +507,3 @@ def _from_offset(response: http.client.HTTPResponse, offset: int) -> Iterator[by
             continue
         yield chunk[skip:]
         skip = 0
-
-
-def process_exists(pid: int) -> bool:
-    """True while a process of that number lives, whoever owns it."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

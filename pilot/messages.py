@@ -148,12 +148,6 @@ def expand_ranges(flat: Sequence[int]) -> List[int]:
     return jobs
 
 
-def parse_spec_id(spec: str) -> Tuple[str, int]:
-    """Dataset (hex) and task number of a spec id `<dataset>/<task>/<revision>`."""
-    dataset, task = spec.split("/")[:2]
-    return dataset, int(task)
-
-
 _ESCAPES = re.compile(r"\x1b(?:\[[0-9;?<=>!]*[ -/]*[@-~]|[\]PX^_].*?(?:\x07|\x1b\\|$)|.?)", re.S)
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 

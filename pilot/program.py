@@ -6,10 +6,6 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-DEVICE_VARIABLES = (
-    "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES",
-    "ONEAPI_DEVICE_SELECTOR", "GPU_DEVICE_ORDINAL",
-)  # fmt: skip
 _KEPT = ("HOME", "PATH", "LANG")
 _SETUP = '%s\nexec "$@"'
 

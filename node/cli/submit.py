@@ -12,7 +12,6 @@ from node.cli.command import Floe, Verb, json_option, verb
 from node.cli.output import say
 
 ONE_LINER = "floe submit --jobs 1000 -- ./sim.py --seed '{job}'"
-DEFAULT_JOBS = 1
 
 
 class CommandLineVerb(Verb):

@@ -113,12 +113,6 @@ def member_by_id(conn: apsw.Connection, dataset: bytes) -> Member | None:
     return None
 
 
-def member_by_no(conn: apsw.Connection, dataset: int) -> Member | None:
-    for row in select(conn, _MEMBER + " WHERE no = ?", (dataset,)):
-        return _member(row)
-    return None
-
-
 def _member(row: Sequence[Any]) -> Member:
     no, id_, shard, person, group, jobs, cells, extend, quarantined = row
     return Member(no, id_, shard, person, group, jobs, cells, bool(extend), bool(quarantined))

@@ -8,9 +8,8 @@ import secrets
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Final
 
@@ -440,14 +439,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and value - value != 0:
         return "nan" if value != value else ("inf" if value > 0 else "-inf")
     return value
-
-
-def content_digest(content: bytes) -> bytes:
-    """BLAKE2b-256 of bytes: the name of a blob."""
-    return blake2b(content, digest_size=32).digest()
-
-
-def with_table(draft: Draft, changes: Mapping[str, Any]) -> Draft:
-    """The draft with top-level keys replaced (None: removed), as command-line options do."""
-    table = {k: v for k, v in (draft.table | dict(changes)).items() if v is not None}
-    return replace(draft, table=table, rows=None, _clean=_without_bad(table))

@@ -15,7 +15,6 @@ from node.store.pilots import WHOLE
 from node.unitstate import TaskState
 
 ORDER_AGAIN_S = 10.0  # an order whose effect does not show is sent again
-HOLD_LEASES_MAX = 10_000  # of one pilot
 TAILS_MAX = 16  # parts of running logs that are asked of one pilot at once
 ZERO = Room(0, 0, 0, 0, None)
 
