@@ -209,6 +209,15 @@ def in_pool(pool: ThreadPool, fn: Callable[[], T]) -> Deferred[T]:
     return deferToThreadPool(cast(IReactorFromThreads, reactor), pool, fn)
 
 
+def stop_pool(pool: ThreadPool) -> None:
+    """Wait for the threads of `pool` to end.
+
+    The pool also lists threads that the system refused to start; nobody can wait for those.
+    """
+    pool.threads[:] = [thread for thread in pool.threads if thread.ident is not None]
+    pool.stop()
+
+
 class Database:
     """The site's database: one writer, any number of readers, a small pool of reading threads."""
 
@@ -324,7 +333,7 @@ class Database:
         with self._guard:
             self._closed = True
         if self._pool is not None:
-            self._pool.stop()
+            stop_pool(self._pool)
         for connection in self._idle:
             connection.close()
         self.writer.close()

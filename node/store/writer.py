@@ -39,7 +39,7 @@ from federation.ids import EntryRef, FeedID, Lane, SiteID
 from federation.records import Record, Refused, encode
 from keys.identity import SiteKey
 from node.changes import Change
-from node.store.database import Database, DiskFull, InThread, StoreError, in_pool
+from node.store.database import Database, DiskFull, InThread, StoreError, in_pool, stop_pool
 from node.store.feeds import Feeds
 from node.store.highwater import Head, Heads, HighWater
 
@@ -586,7 +586,7 @@ class Journal:
         if self._call is not None and self._call.active():
             self._call.cancel()
         if self._pool is not None:
-            self._pool.stop()
+            stop_pool(self._pool)
         self._closing.callback(None)
 
 

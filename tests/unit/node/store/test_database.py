@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import apsw
@@ -155,6 +156,21 @@ def test_read_gives_one_snapshot_and_passes_errors_on(home):
     database.read(lambda conn: conn.execute("SELECT count(*) FROM t").get).addCallback(seen.append)
     assert seen == [(0, 0), ZeroDivisionError, 1]
     database.close()
+
+
+def test_closing_goes_on_behind_threads_that_could_not_be_started(home, monkeypatch):
+    database = Database.open(home, detect=lambda path: None)
+    failed = []
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_more_threads)
+        maybeDeferred(database.read, lambda conn: 1).addErrback(failed.append)
+    database.close()
+    assert len(failed) <= 1
+    open_here(home).close()
+
+
+def no_more_threads(thread):
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_network_file_system_is_refused_unless_allowed(home):
