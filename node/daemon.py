@@ -75,7 +75,7 @@ def detach(
     argv = [sys.executable, "-m", "node.daemon", "--home", str(home.path), "--detached"]
     if network_home:
         argv.append("--network-home")
-    with open(_start_log(home), "wb") as errors:
+    with open(_start_log(home), "wb", opener=_private) as errors:
         child = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
@@ -159,6 +159,12 @@ def _environment() -> Mapping[str, str]:
 def _start_log(home: Home) -> Path:
     home.create()
     return home.log / "start.log"
+
+
+def _private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    os.fchmod(descriptor, 0o600)  # it may be from before
+    return descriptor
 
 
 def _first_line(child: subprocess.Popen[bytes], timeout_s: float) -> dict[str, Any]:

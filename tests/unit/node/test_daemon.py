@@ -91,8 +91,10 @@ def test_another_program_under_a_dead_nodes_number_is_left_alone(home):
 
 
 def test_a_node_that_cannot_start_says_why_in_one_sentence(home):
+    (home.log / "start.log").touch(0o644)
     with pytest.raises(DaemonError, match="no site"):
         detach(home)
+    assert (home.log / "start.log").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_damaged_note_is_no_node(home):
