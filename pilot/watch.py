@@ -150,16 +150,17 @@ class Watch:
 def over_text(error: str, limits: Limits, memory_kib: int, disk_kib: int, processes: int) -> str:
     """How far over which limit, for people."""
     if error == "disk":
-        return "used %d MB of disk, %d MB allowed" % (_mb(disk_kib), _mb(limits.disk_kib))
+        return "used %s MB of disk, %s MB allowed" % (_mb(disk_kib), _mb(limits.disk_kib))
     if error == "log":
         return "printed more than %d MB" % (limits.log_bytes // 1000000)
     if memory_kib > limits.memory_kib:
-        return "used %d MB of memory, %d MB allowed" % (_mb(memory_kib), _mb(limits.memory_kib))
+        return "used %s MB of memory, %s MB allowed" % (_mb(memory_kib), _mb(limits.memory_kib))
     return "ran %d processes at once" % processes
 
 
-def _mb(kib: int) -> int:
-    return kib * 1024 // 10**6
+def _mb(kib: int) -> str:
+    mb = kib * 1024 / 1e6
+    return "%.1f" % mb if mb < 9.95 else "%.0f" % mb
 
 
 def _status(wait_status: int) -> int:

@@ -97,7 +97,7 @@ def test_memory_over_the_limit_ends_the_unit_only(run: Run) -> None:
     row = run("python3 -c 'x = b\"x\" * 900_000_000; input()'", memory_bytes=200_000_000)
     assert (row["outcome"], row["error"]) == (RESOURCES, "memory")
     assert row["memory_kib"] > 150_000
-    assert "199 MB allowed" in row["tail"]
+    assert "200 MB allowed" in row["tail"]
 
 
 def test_memory_of_many_small_processes_counts_together(run: Run) -> None:
