@@ -150,6 +150,7 @@ def submit(floe: Floe, draft: Draft) -> None:
 
 def submit_built(floe: Floe, made: Submission) -> tuple[Json, int]:
     """Send files, sign and submit; gives the reply and the bytes of files that were sent."""
+    floe.endpoint()  # without a site, that is what is missing, not a key
     client = floe.client()
     sent = send_blobs(client, made.blobs) if made.blobs else 0
     signature = floe.signer().sign(made.document)

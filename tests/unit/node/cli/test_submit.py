@@ -185,6 +185,17 @@ def test_another_dataset_is_looked_up_before_signing(
     assert shown.json()["error"]["problems"][0]["line"] == 5
 
 
+def test_submit_without_a_site_says_so_before_it_asks_for_a_key(
+    floe: Floe, home: Home, work: Path
+) -> None:
+    home.client.unlink()
+    home.site_key.unlink(missing_ok=True)
+    shown = floe("submit", "--", "true")
+    assert shown.status == 6
+    assert "there is no site" in shown.err
+    assert "floe init" in shown.err
+
+
 def test_plan_needs_no_node(floe: Floe, home: Home, work: Path) -> None:
     shown = floe("plan", "chain.toml")
     assert shown.status == 0, shown.err
