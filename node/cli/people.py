@@ -74,9 +74,12 @@ def users_add(
 ) -> None:
     """Enrol NAME with an OpenSSH public key; you sign it, as an admin."""
     line = _key_line(key_line, key_file)
+    before = _name_of(floe, line)
     reply = _order(floe, "user.add", line, name, groups, ("admin",) if admin else ())
     if floe.as_json:
         print_json(reply)
+    elif before not in ("", name):
+        say(f"{harmless(before)} is now {harmless(name)}")
     else:
         say(f"{harmless(name)} may submit here")
 
@@ -101,6 +104,15 @@ def users_remove(floe: Floe, name: str) -> None:
         print_json(reply)
     else:
         say(f"{harmless(name)} may no longer submit here")
+
+
+def _name_of(floe: Floe, line: str) -> str:
+    """The name under which a key is enrolled here; "" if it is not."""
+    key = line.split()[:2]
+    for person in floe.client().get("/v1/people").get("people") or []:
+        if isinstance(person, dict) and str(person.get("key", "")).split()[:2] == key:
+            return str(person.get("name", "")) if person.get("active", True) else ""
+    return ""
 
 
 def _key_line(given: str, file: Path | None) -> str:

@@ -478,3 +478,15 @@ def test_a_closed_pipe_is_no_error(home: Home, node: FakeNode) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert json.loads(done.stdout + "}") == {}
+
+
+def test_a_key_that_gets_another_name_is_told(floe: Floe, node: FakeNode, key: Path) -> None:
+    line = key.with_suffix(".pub").read_text().strip()
+    ben = {"name": "ben", "key": line.rpartition(" ")[0]}
+
+    def people(request: Any) -> Any:
+        return node._signed(request) if request.method == "POST" else {"people": [ben]}
+
+    node.replies["/v1/people"] = people
+    assert floe("users", "add", "ben2", line).out == "ben is now ben2\n"
+    assert floe("users", "add", "ben", line).out == "ben may submit here\n"
