@@ -34,8 +34,9 @@ def config_show(floe: Floe) -> None:
             continue
         say(f"\n[{section}]")
         for name, value in values.items():
-            mark = "  # default" if value == defaults[section][name] else ""
-            say(f"{name} = {json.dumps(value)}{mark}")
+            words = ["all of it"] if name in ("memory", "disk") and value == "0B" else []
+            words += ["default"] if value == defaults[section][name] else []
+            say(f"{name} = {json.dumps(value)}" + (f"  # {', '.join(words)}" if words else ""))
 
 
 def written(config: Config) -> dict[str, Any]:

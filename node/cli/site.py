@@ -50,6 +50,8 @@ def fact_lines(table_of: Mapping[str, Any], indent: str = "") -> list[str]:
 def _fact(name: str, value: object) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "-"}[value]
+    if name in ("memory_bytes", "disk_bytes") and value == 0:
+        return "all of it"  # of the machine; see LocalConfig
     if name.endswith("_bytes"):
         return size(value)
     if name.endswith("_s"):

@@ -114,6 +114,14 @@ def test_settings_given_to_init_are_in_force(floe: Floe, empty: Home) -> None:
     assert config.store.network_home
 
 
+def test_the_whole_machine_is_shown_in_words(floe: Floe, empty: Home) -> None:
+    floe("init", "--name", "desy")
+    shown = floe("config", "show").out
+    assert 'memory = "0B"  # all of it, default' in shown
+    empty.config.write_text('name = "desy"\n[site.local]\ndisk = "2GB"\n')
+    assert 'disk = "2GB"\n' in floe("config", "show").out
+
+
 def test_config_check_tells_every_problem(floe: Floe, empty: Home) -> None:
     floe("init", "--name", "desy")
     assert floe("config", "check").status == 0
