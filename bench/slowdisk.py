@@ -20,7 +20,7 @@ SHIM = r"""
     usleep(10000); return real(fd); }
 SLOW(fsync) SLOW(fdatasync)
 """
-UNITS = 10_000
+UNITS = 20_000
 
 
 def build(folder: str) -> str:
