@@ -94,6 +94,12 @@ class UnitViews:
         name = f"{row.name}/{job}/{task}"
         logs = [each for each in found.attempts if each.log or attempt is not None]
         if not found.attempts:
+            if shown_state(found.state, live_of(self._work, found)) == "running":
+                raise Refusal(
+                    "not-found",
+                    f"{name} runs for the first time; its log is kept when that ends",
+                    f"what it prints now: floe logs -f {name}",
+                )
             raise Refusal("not-found", f"{name} has not run yet", f"floe why {name}")
         if attempt is not None:
             logs = [_numbered(found, attempt, name)]
