@@ -33,7 +33,6 @@ setup(
         "click>=8.1",
         "cryptography>=42",
         "msgpack>=1.0.5",
-        "pydantic>=2.7",
         "pynacl>=1.5",
         "pyopenssl>=24",
         "rich>=13",
