@@ -53,7 +53,7 @@ class Instant:
         encode(record)
         return succeed(None)
 
-    def local(self, fn: Statement) -> Deferred[None]:
+    def local(self, fn: Statement, *, in_order: bool = False) -> Deferred[None]:
         return succeed(None)
 
 
