@@ -87,6 +87,8 @@ def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Ite
     base = Path(tempfile.mkdtemp(prefix="floe-bench-"))
     environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on a user's machine
+    # Payloads that call python3 get the one that has the physics packages.
+    environment["PATH"] = f"{Path(FLOE).parent}:{environment['PATH']}"
     here = Site(base / "home", environment)
     try:
         subprocess.run(
