@@ -12,7 +12,7 @@ PROCESSES_MAX = 4096  # of one unit, where the kernel does not count them
 
 def tasks_max(cpus: int) -> int:
     """Processes and threads that may live in one slot of a worker with so many CPUs."""
-    return 1024 + 256 * cpus
+    return 256 + 128 * cpus
 
 
 class Limits:
