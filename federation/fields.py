@@ -113,6 +113,17 @@ def check_ranges(value: Any) -> None:
         raise BadField("ranges that overlap or are out of order")
 
 
+def check_ref(value: Any) -> None:
+    """An entry of a control feed: [site, generation, seq, id]."""
+    if type(value) is not list or len(value) != 4:
+        raise BadField("not [site, generation, seq, id]")
+    site, generation, seq, id_ = value
+    _exact_digest(site)
+    _generation(generation)
+    _seq(seq)
+    _exact_digest(id_)
+
+
 def check_column(value: Any, rows: int, high: int) -> None:
     """One integer for all rows, or a list of one a row, each from 0 to `high`."""
     if type(value) is int:
@@ -166,3 +177,8 @@ def _check_integers(value: Any, count_min: int, count_max: int, high: int) -> No
         return
     if high < _UINT_MAX and max(value) > high:
         raise BadField(f"not from 0 to {high}")
+
+
+_exact_digest: Final = exact(DIGEST_BYTES)
+_generation: Final = integer(limits.GENERATION_MIN, limits.GENERATION_MAX)
+_seq: Final = integer(1, limits.SEQ_MAX)

@@ -37,12 +37,18 @@ DATASET_DOC_BYTES_MAX: Final = 48 * 1024  # as stored, compressed
 COMMAND_DOC_BYTES_MAX: Final = 60 * 1024  # long lists of jobs to cancel or retry
 PERSON_DOC_BYTES_MAX: Final = 16 * 1024
 FORCE_DOC_BYTES_MAX: Final = 4 * 1024
+MEMBER_DOC_BYTES_MAX: Final = 16 * 1024
+PROOF_BYTES_MAX: Final = 64  # the secret of an invitation has 32
 SIGNATURE_BYTES_MAX: Final = 1024  # a raw sshsig blob; an Ed25519 one has about 180
 
 # Shards.
 COUNCIL_MAX: Final = 15
 NONCE_BYTES: Final = 16
 TERM_MAX: Final = 2**53 - 1
+
+# Members.
+ADDRESSES_MAX: Final = 8  # of one site
+ADDRESS_BYTES_MAX: Final = 300  # a DNS name, a colon, a port
 
 # Units.
 JOBS_MAX: Final = 2**32  # job indices lie below it, so that a column of them is 32 bits wide

@@ -1,21 +1,16 @@
-"""Every record kind, its fields and their order on the wire.
+"""Records as bytes: encode, decode, and every bound of every field. Pure.
 
-A record is a msgpack array `[kind, field, field, ...]` in the order of the dataclass below.
-Meaning of dataset, command, grant and result records belongs to the node; here they are shapes.
-
-Kinds kept for later, and parked until then: 4 member.add, 5 member.remove, 6 policy, 7 user.revoke,
-8 delegate, 9 fork, 11 open, 16 import, 17 reproduce, 18 move, 19 adopt, 20 seat.close, 21 ack,
-22 vote, 41 holds.
+What a decoded record means is for others to say; here a record is refused only for its shape.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from enum import IntEnum
 from operator import attrgetter
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from federation import codec, limits
 from federation.errors import LocalError, PeerError
@@ -26,6 +21,7 @@ from federation.fields import (
     check_column,
     check_digest_column,
     check_ranges,
+    check_ref,
     check_signed_column,
     distinct,
     exact,
@@ -36,203 +32,84 @@ from federation.fields import (
     text,
     text_bytes,
 )
-from federation.ids import DatasetID, EntryID, ShardID, SiteID, UserKey
-
-Column = int | Sequence[int]  # one value for all rows, or one a row
-DigestColumn = bytes | Sequence[bytes]  # 32 bytes, or b"" for none
-Ranges = Sequence[int]  # flat half-open pairs: lo, hi, lo, hi, ... ascending, disjoint
-
-
-class Outcome(IntEnum):
-    """What an attempt came to."""
-
-    SUCCESS = 0
-    PAYLOAD = 1  # the user's program failed: spends a retry
-    RESOURCES = 2  # over its memory, disk or time: retried with more
-    INFRASTRUCTURE = 3  # the worker, the network, the pilot: costs the user nothing
-    STOPPED = 4  # ended by the user's order
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What a site says of itself."""
-
-    kind: ClassVar[int] = 1
-    name: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class UserAdd:
-    """A person enrolled by an admin of this site; proof is the admin's signed document."""
-
-    kind: ClassVar[int] = 2
-    key: UserKey
-    name: str
-    groups: Sequence[str]
-    roles: Sequence[str]
-    doc: bytes
-    signature: bytes
-    signer: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class UserRemove:
-    """A person who may no longer submit here."""
-
-    kind: ClassVar[int] = 3
-    key: UserKey
-    doc: bytes
-    signature: bytes
-    signer: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A shard's founding record; shard id = BLAKE2b-256(prefix + founder + nonce)."""
-
-    kind: ClassVar[int] = 10
-    shard: ShardID
-    nonce: bytes
-    council: Sequence[SiteID]
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """A user's submission: the signed document (zlib), its signature (raw sshsig blob), the key."""
-
-    kind: ClassVar[int] = 12
-    shard: ShardID
-    doc: bytes
-    signature: bytes
-    key: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A user's order about one dataset: pause, resume, cancel, retry, edit, extend."""
-
-    kind: ClassVar[int] = 13
-    shard: ShardID
-    doc: bytes
-    signature: bytes
-    key: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The leader gives the named tasks of job ranges to a site."""
-
-    kind: ClassVar[int] = 14
-    shard: ShardID
-    dataset: DatasetID
-    tasks: Sequence[int]
-    ranges: Ranges
-    to: SiteID
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """The leader takes one results feed through one entry into the log."""
-
-    kind: ClassVar[int] = 15
-    shard: ShardID
-    site: SiteID
-    generation: int
-    through: int
-    entry: EntryID
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """The owner gives granted units back."""
-
-    kind: ClassVar[int] = 23
-    shard: ShardID
-    dataset: DatasetID
-    tasks: Sequence[int]
-    ranges: Ranges
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Force:
-    """An admin's word that the author leads a shard from here, whose old leader is gone for good.
-
-    The log goes on behind the cut: entry `seq`, `entry` of the control feed of the leader before.
-    """
-
-    kind: ClassVar[int] = 24
-    shard: ShardID
-    term: int  # above all known ones
-    seq: int
-    entry: EntryID
-    doc: bytes  # the signed document; it decides, the fields repeat it
-    signature: bytes
-    key: UserKey
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """Attempts of many units of one (dataset, task), as columns; row i is job jobs[i]."""
-
-    kind: ClassVar[int] = 40
-    dataset: DatasetID
-    task: int
-    jobs: Sequence[int]
-    outcome: Column
-    start_ms: int  # wall clock, epoch; row i began at start_ms + offset_ms[i]
-    offset_ms: Column
-    wall_ms: Column
-    cpu_ms: Column
-    memory_kib: Column  # peak
-    disk_kib: Column  # peak
-    gpu_ms: Column
-    hosts: Sequence[str]
-    host: Column  # index into hosts
-    exit: Column  # 0..255, or -signal
-    errors: Sequence[str]  # class names; index 0 is always ""
-    error: Column  # index into errors
-    outputs: DigestColumn  # digest of the output list (a blob)
-    inputs: DigestColumn  # digest over the inputs read
-    log: DigestColumn  # digest of the log blob
-    factors: Sequence[int]  # [cpu, gpu] normalisation in thousandths
-    tails: Sequence[Sequence[int | str]]  # [row, up to 512 bytes of text] for failures
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A kind that this version does not know: stored, forwarded, parked."""
-
-    kind_number: int
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A record that the checks refuse: skipped by everyone alike, and reported.
-
-    kind_number: 0 when not even that could be read.
-    """
-
-    kind_number: int
-    why: str
-
-
-Record = (
-    Site
-    | UserAdd
-    | UserRemove
-    | Found
-    | Dataset
-    | Command
-    | Grant
-    | Accept
-    | Release
-    | Force
-    | Results
-    | Unknown
+from federation.kinds import (
+    Accept,
+    Ack,
+    Adopt,
+    Column,
+    Command,
+    Dataset,
+    DigestColumn,
+    Force,
+    Forked,
+    Found,
+    Grant,
+    Holds,
+    Import,
+    MemberAdd,
+    MemberRemove,
+    Move,
+    Open,
+    Outcome,
+    Policy,
+    Ranges,
+    Record,
+    Ref,
+    Refused,
+    Release,
+    Reproduce,
+    Results,
+    SeatClose,
+    Site,
+    Unknown,
+    UserAdd,
+    UserRemove,
+    Vote,
 )
+from keys.signing import DIGEST_BYTES, SIGNATURE_BYTES
+
+__all__ = [
+    "KIND_MAX",
+    "Accept",
+    "Ack",
+    "Adopt",
+    "Column",
+    "Command",
+    "Dataset",
+    "DigestColumn",
+    "Force",
+    "Forked",
+    "Found",
+    "Grant",
+    "Holds",
+    "Import",
+    "MemberAdd",
+    "MemberRemove",
+    "Move",
+    "Open",
+    "Outcome",
+    "Policy",
+    "Ranges",
+    "Record",
+    "Ref",
+    "Refused",
+    "Release",
+    "Reproduce",
+    "Results",
+    "SeatClose",
+    "Site",
+    "Unknown",
+    "UserAdd",
+    "UserRemove",
+    "Vote",
+    "cells",
+    "compact",
+    "cut_tail",
+    "decode",
+    "digest_cells",
+    "encode",
+    "split",
+]
 
 KIND_MAX: Final = 65_535
 
@@ -245,6 +122,12 @@ _SIGNATURE: Final = blob(1, limits.SIGNATURE_BYTES_MAX)
 _TASKS: Final = increasing(limits.TASKS_MAX - 1, limits.TASKS_MAX)
 _GENERATION: Final = integer(limits.GENERATION_MIN, limits.GENERATION_MAX)
 _PERSON_DOC: Final = blob(1, limits.PERSON_DOC_BYTES_MAX)
+_MEMBER_DOC: Final = blob(1, limits.MEMBER_DOC_BYTES_MAX)
+_SEQ: Final = integer(1, limits.SEQ_MAX)
+_TERM: Final = integer(0, limits.TERM_MAX)
+_NEXT_TERM: Final = integer(1, limits.TERM_MAX)
+_ACKS: Final = items(check_ref, 1, limits.COUNCIL_MAX)
+_HEADER: Final = blob(1, limits.HEADER_BYTES_MAX)
 
 # One check a field, in the order of the wire; for Results see below.
 _CHECKS: Final[dict[type[Any], tuple[Check, ...]]] = {
@@ -259,23 +142,57 @@ _CHECKS: Final[dict[type[Any], tuple[Check, ...]]] = {
         _DIGEST,
     ),
     UserRemove: (_DIGEST, _PERSON_DOC, _SIGNATURE, _DIGEST),
+    MemberAdd: (
+        _DIGEST,
+        _NAME,
+        distinct(text(limits.ADDRESS_BYTES_MAX, 1), 0, limits.ADDRESSES_MAX),
+        _MEMBER_DOC,
+        _SIGNATURE,
+        _DIGEST,
+        blob(0, limits.PROOF_BYTES_MAX),
+    ),
+    MemberRemove: (_DIGEST, _MEMBER_DOC, _SIGNATURE, _DIGEST),
+    Policy: (_MEMBER_DOC, _SIGNATURE, _DIGEST),
+    Forked: (_HEADER, exact(SIGNATURE_BYTES), _HEADER, exact(SIGNATURE_BYTES)),
     Found: (_DIGEST, exact(limits.NONCE_BYTES), distinct(_DIGEST, 1, limits.COUNCIL_MAX)),
     Dataset: (_DIGEST, blob(1, limits.DATASET_DOC_BYTES_MAX), _SIGNATURE, _DIGEST),
     Command: (_DIGEST, blob(1, limits.COMMAND_DOC_BYTES_MAX), _SIGNATURE, _DIGEST),
     Grant: (_DIGEST, _DIGEST, _TASKS, check_ranges, _DIGEST),
-    Accept: (_DIGEST, _DIGEST, _GENERATION, integer(1, limits.SEQ_MAX), _DIGEST),
+    Accept: (_DIGEST, _DIGEST, _GENERATION, _SEQ, _DIGEST),
+    Open: (_DIGEST, _NEXT_TERM, _ACKS, _TERM, _SEQ, _DIGEST),
+    Import: (
+        _DIGEST,
+        _DIGEST,
+        integer(0, limits.TASKS_MAX - 1),
+        check_ranges,
+        _DIGEST,
+        check_ref,
+        _ACKS,
+    ),
+    Reproduce: (_DIGEST, _DIGEST, _TASKS, check_ranges),
+    Move: (_DIGEST, _DIGEST, _DIGEST),
+    Adopt: (_DIGEST, _DIGEST, _DIGEST, check_ref, _ACKS),
+    SeatClose: (
+        _DIGEST,
+        _DIGEST,
+        _GENERATION,
+        integer(0, limits.SEQ_MAX),
+        blob(0, DIGEST_BYTES),
+    ),
+    Ack: (_DIGEST, _TERM, _DIGEST, _GENERATION, _SEQ, _DIGEST),
+    Vote: (_DIGEST, _NEXT_TERM, _DIGEST, _TERM, _SEQ, _DIGEST),
     Release: (_DIGEST, _DIGEST, _TASKS, check_ranges, text(limits.WHY_BYTES_MAX)),
     Force: (
         _DIGEST,
-        integer(1, limits.TERM_MAX),
-        integer(1, limits.SEQ_MAX),
+        _NEXT_TERM,
+        _SEQ,
         _DIGEST,
         blob(1, limits.FORCE_DOC_BYTES_MAX),
         _SIGNATURE,
         _DIGEST,
     ),
 }
-_CLASSES: Final[tuple[type[Any], ...]] = (*_CHECKS, Results)
+_CLASSES: Final[tuple[type[Any], ...]] = (*_CHECKS, Results, Holds)
 _BY_KIND: Final[dict[int, type[Any]]] = {cls.kind: cls for cls in _CLASSES}
 _NAMES: Final[dict[type[Any], list[str]]] = {
     cls: [field.name for field in fields(cls)] for cls in _BY_KIND.values()
@@ -355,10 +272,15 @@ _RESULTS_CHECKS: Final[tuple[tuple[str, _RowCheck], ...]] = (
     ("factors", _alone(items(integer(1, limits.FACTOR_MAX), 2, 2))),
     ("tails", _tails),
 )
+_HOLDS_CHECKS: Final[tuple[tuple[str, _RowCheck], ...]] = (
+    *_RESULTS_CHECKS[:3],
+    ("outputs", _digests),
+)
 _PLAIN_CHECKS: Final = {
     cls: tuple((name, _alone(check)) for name, check in zip(_NAMES[cls], checks, strict=True))
     for cls, checks in _CHECKS.items()
 }
+_FIELD_CHECKS: Final = {**_PLAIN_CHECKS, Results: _RESULTS_CHECKS, Holds: _HOLDS_CHECKS}
 # Fields with one value a row, unless one value stands for all.
 _ROW_NAMES: Final = (
     "jobs",
@@ -484,8 +406,7 @@ def _check(cls: type[Any], values: list[Any]) -> None:
     names = _NAMES[cls]
     if len(values) != len(names):
         raise BadField(f"{len(values)} fields where {len(names)} are defined")
-    checks = _RESULTS_CHECKS if cls is Results else _PLAIN_CHECKS[cls]
-    for (name, check), value in zip(checks, values, strict=True):
+    for (name, check), value in zip(_FIELD_CHECKS[cls], values, strict=True):
         try:
             check(value, values)
         except BadField as error:

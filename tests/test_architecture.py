@@ -24,7 +24,8 @@ FORBIDDEN = {
 # Cores: no Twisted, no files, no clock, no randomness.
 PURE = [
     "federation/ids.py", "federation/limits.py", "federation/errors.py", "federation/codec.py",
-    "federation/entry.py", "federation/feed.py", "federation/records.py", "federation/shard.py",
+    "federation/entry.py", "federation/feed.py", "federation/fields.py", "federation/kinds.py",
+    "federation/records.py", "federation/shard.py",
     "federation/settle.py", "node/dispatch.py", "node/ranges.py", "node/ready.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",

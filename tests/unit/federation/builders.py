@@ -6,17 +6,30 @@ from federation.entry import Entry, seal
 from federation.ids import DatasetID, EntryID, FeedID, Lane, ShardID, SiteID, UserKey
 from federation.records import (
     Accept,
+    Ack,
+    Adopt,
     Command,
     Dataset,
     Force,
+    Forked,
     Found,
     Grant,
+    Holds,
+    Import,
+    MemberAdd,
+    MemberRemove,
+    Move,
+    Open,
+    Policy,
     Record,
     Release,
+    Reproduce,
     Results,
+    SeatClose,
     Site,
     UserAdd,
     UserRemove,
+    Vote,
 )
 from federation.shard import shard_id
 from keys.identity import SiteKey
@@ -29,6 +42,7 @@ NONCE = bytes(range(16))
 SHARD = ShardID(shard_id(SITE, NONCE))
 DATASET = DatasetID(b"d" * 32)
 PERSON = UserKey(b"p" * 32)
+REF = [SITE, 1, 7, b"e" * 32]
 CONTROL = FeedID(SITE, 1, Lane.CONTROL)
 RESULTS = FeedID(SITE, 1, Lane.RESULTS)
 
@@ -76,6 +90,19 @@ def one_of_each() -> list[Record]:
         Accept(SHARD, SITE, 1, 7, EntryID(b"e" * 32)),
         Release(SHARD, DATASET, [1], [5, 6], "drained"),
         Force(SHARD, 2, 7, EntryID(b"e" * 32), *signed),
+        MemberAdd(OTHER_SITE, "desy", ["desy.example.org:7421"], *signed, b"s" * 32),
+        MemberRemove(OTHER_SITE, *signed),
+        Policy(*signed),
+        Forked(b"header", b"1" * 64, b"other", b"2" * 64),
+        Open(SHARD, 3, [REF, [OTHER_SITE, 1, 9, b"f" * 32]], 2, 7, EntryID(b"e" * 32)),
+        Import(SHARD, DATASET, 1, [0, 10], ShardID(b"o" * 32), REF, [REF]),
+        Reproduce(SHARD, DATASET, [0], [3, 4]),
+        Move(SHARD, DATASET, ShardID(b"o" * 32)),
+        Adopt(SHARD, DATASET, ShardID(b"o" * 32), REF, [REF]),
+        SeatClose(SHARD, OTHER_SITE, 1, 7, EntryID(b"e" * 32)),
+        Ack(SHARD, 0, SITE, 1, 7, EntryID(b"e" * 32)),
+        Vote(SHARD, 3, OTHER_SITE, 2, 7, EntryID(b"e" * 32)),
+        Holds(DATASET, 1, [3, 5], [b"h" * 32, b""]),
         results(),
         results(
             2,
