@@ -13,3 +13,15 @@ class PeerError(Exception):
 
 class BadEntry(PeerError):
     """A header, signature or body that is no entry, or not the one it claims to be."""
+
+
+class Unreachable(Exception):
+    """No link leads to a site now, or its answer did not come in time. Asking again may help."""
+
+
+class RemoteRefused(Exception):
+    """Another site answered a request with a refusal; `reason` is its words."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Protocol
+
+from twisted.internet.defer import Deferred
 
 from federation.entry import Entry
 from federation.feed import FeedTip
-from federation.ids import EntryRef, FeedID
+from federation.ids import EntryRef, FeedID, SiteID
 
 
 class FeedStore(Protocol):
@@ -30,3 +32,47 @@ class FeedStore(Protocol):
 
     def entry(self, ref: EntryRef) -> Entry | None:
         """The entry of this very place and id, or None."""
+
+
+class Ingest(Protocol):
+    """Takes entries of other sites into the store."""
+
+    def ingest(self, entries: Sequence[Entry]) -> Deferred[None]:
+        """Store and fold entries; fires once they are durable.
+
+        Their signatures were checked, and each follows its feed's tip or an entry given before it,
+        in this call or in an earlier one that is not finished. Fails with Fork when a place is
+        taken by another entry.
+        """
+
+
+class Members(Protocol):
+    """Who belongs to the mesh, as this site sees it now."""
+
+    def members(self) -> Sequence[SiteID]:
+        """Every member, this site included."""
+
+    def is_member(self, site: SiteID) -> bool: ...
+
+    def revoked(self, site: SiteID) -> bool:
+        """Whether the site was a member and never will be again."""
+
+    def addresses(self, site: SiteID) -> Sequence[str]:
+        """`host:port` at which a member can be dialled; empty for one that only dials out."""
+
+    def subscribe(self, fn: Callable[[], None]) -> None:
+        """Call `fn` after every change."""
+
+
+Handler = Callable[[SiteID, bytes], Awaitable[bytes]]
+"""Answers a request: (who asks, its body) -> the answer's body. Raises RemoteRefused to refuse."""
+
+
+class Requests(Protocol):
+    """Questions between sites, direct or through one relay that has links to both."""
+
+    def request(self, site: SiteID, kind: str, body: bytes) -> Deferred[bytes]:
+        """Ask; the answer's body. Fails with Unreachable or RemoteRefused."""
+
+    def serve(self, kind: str, handler: Handler) -> None:
+        """Answer requests of a kind from now on."""
