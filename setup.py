@@ -19,6 +19,7 @@ setup(
         "node.cli",
         "node.fold",
         "node.http",
+        "node.meshing",
         "node.model",
         "node.services",
         "node.store",

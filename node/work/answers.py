@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from node.model.dataset import Needs
@@ -12,23 +12,41 @@ from node.work.ports import Known, Resolver
 from node.work.sessions import Lease, Session
 
 Missing = tuple[int, list[int], str]  # lease, jobs, why
+HaveFiles = Callable[[Known], Awaitable[str]]
+"""Has the files here that came with a dataset, which may be at other sites; why not, or ""."""
+
+
+async def _all_here(known: Known) -> str:
+    """Of a site that is alone: whatever came with a dataset came here."""
+    return ""
 
 
 class Answers:
     """Builds the work items and task descriptions of a poll's answer."""
 
-    def __init__(self, known: Callable[[int], Known], resolver: Resolver) -> None:
+    def __init__(
+        self,
+        known: Callable[[int], Known],
+        resolver: Resolver,
+        have_files: HaveFiles | None = None,
+    ) -> None:
         self._known = known
         self._resolver = resolver
+        self._have_files = have_files or _all_here
         self._specs: dict[str, dict[str, Any]] = {}  # of unfinished datasets, by spec id
 
     async def describe(
         self, session: Session, leases: list[Lease]
     ) -> tuple[list[dict[str, Any]], dict[str, Any], list[Missing]]:
         """Work items, the descriptions that they need, and units whose inputs are not to be had."""
-        work, specs, missing = [], {}, []
+        work: list[dict[str, Any]] = []
+        specs: dict[str, Any] = {}
+        missing: list[Missing] = []
         for lease in leases:
             known = self._known(lease.task.no // 64)
+            if why := await self._have_files(known):
+                missing.append((lease.no, sorted(lease.left), why))
+                continue
             spec_id, spec = self._spec(known, lease.task.index)
             if spec_id not in session.specs:
                 session.specs.add(spec_id)

@@ -1,4 +1,7 @@
-"""Which files a unit gets from other units, and its row of a foreach file. Reads run in threads."""
+"""Which files a unit gets from other units, and its row of a foreach file. Reads run in threads.
+
+Files that other sites made are brought here before a unit that reads them goes out.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,25 @@ import os
 import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
 
+from federation.ids import DatasetID
 from federation.records import DigestColumn, Results, decode, digest_cells
+from node.meshing.filenames import OfAttempt
+from node.meshing.files import Wanted
 from node.model.outputs import output_list
 from node.model.pilotspec import row_of, task_spec
 from node.model.rows import RowFile
 from node.store import openwork
+from node.store.blobs import BlobMissing
 from node.store.database import StoreError
+from node.store.feeds import Feeds
 from node.unitstate import TaskState
 from node.work.ports import Input, Known, Resolved
 from pilot.expand import ExpandError, JobNames, Tree
@@ -27,6 +36,7 @@ RECENT_MAX = 200_000  # output digests of units that succeeded lately, over all 
 LISTS_MAX = 20_000  # parsed output lists
 ROW_FILES_MAX = 64
 WHY_CHARS_MAX = 400
+ROUNDS_MAX = 3  # of asking and bringing: lists of outputs, then the files in them
 Listing = Mapping[str, Sequence[Any]]  # path: [digest (hex), size, mode]
 
 
@@ -37,25 +47,54 @@ class Blobs(Protocol):
 
     def path_of(self, digest: bytes) -> Path: ...
 
+    def missing(self, digests: Sequence[bytes]) -> list[bytes]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """One round's answer. wanted: files of other sites, without which `lacking` cannot go on."""
+
+    resolved: Resolved
+    wanted: Sequence[Wanted] = ()
+    lacking: Mapping[int, bytes] = field(default_factory=dict)  # job: digest
+
 
 class Reader(Protocol):
     """Runs a function with a reading connection in another thread."""
 
-    def __call__(self, fn: Callable[[apsw.Connection], Resolved]) -> Deferred[Resolved]: ...
+    def __call__(self, fn: Callable[[apsw.Connection], _Found]) -> Deferred[_Found]: ...
+
+
+Bring = Callable[[Sequence[Wanted]], Awaitable[Mapping[bytes, str]]]
+"""Has files here that other sites keep; what could not be brought, and why."""
 
 
 class MissingInput(Exception):
     """An input file that should be there is not; the message names it."""
 
 
+class NotHere(MissingInput):
+    """A file that another site made has not been brought here yet."""
+
+    def __init__(self, digest: bytes) -> None:
+        self.digest = digest
+        super().__init__(f"the file {digest.hex()[:12]} is not here yet")
+
+
 class Inputs:
     """Implements `work.ports.Resolver`."""
 
-    def __init__(self, blobs: Blobs, read: Reader, folder: Path) -> None:
-        """folder: for small foreach tables, which need a file to be read from."""
+    def __init__(
+        self, blobs: Blobs, read: Reader, folder: Path, bring: Bring | None = None
+    ) -> None:
+        """folder: for small foreach tables, which need a file to be read from.
+
+        bring: None for a site that is alone: nobody else could have what is missing here.
+        """
         self._blobs = blobs
         self._read = read
         self._folder = folder
+        self._bring = bring
         self._recent: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._lists: OrderedDict[bytes, Listing] = OrderedDict()
         self._row_files: OrderedDict[bytes, RowFile] = OrderedDict()
@@ -78,7 +117,17 @@ class Inputs:
 
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
         spec = task_spec(known.spec, task.index)
-        return await self._read(lambda conn: self._resolve(conn, known, spec, jobs))
+        failed: Mapping[bytes, str] = {}
+        for _ in range(ROUNDS_MAX):
+            found = await self._read(lambda conn: self._resolve(conn, known, spec, jobs))
+            if self._bring is None or failed or not found.wanted:
+                break
+            failed = await self._bring(found.wanted)
+        missing = dict(found.resolved.missing)
+        for job, digest in found.lacking.items():
+            why = failed.get(digest, f"the file {digest.hex()[:12]} is not here yet")
+            missing[job] = why[:WHY_CHARS_MAX]
+        return Resolved(found.resolved.inputs, found.resolved.rows, missing)
 
     # -- in a thread
 
@@ -88,21 +137,22 @@ class Inputs:
         known: Known,
         spec: Mapping[str, Any],
         jobs: Sequence[int],
-    ) -> Resolved:
+    ) -> _Found:
         try:
             rows = self._rows(known, jobs)
         except (StoreError, OSError) as error:
             why = f"the foreach table: {error}"[:WHY_CHARS_MAX]
-            return Resolved(missing=dict.fromkeys(jobs, why))
+            return _Found(Resolved(missing=dict.fromkeys(jobs, why)))
         made = [entry for entry in spec["inputs"] if "task" in entry]
         if not made:
-            return Resolved(rows=rows)
+            return _Found(Resolved(rows=rows))
         finder = _Finder(self, conn, known)
         names = JobNames(spec)
         trees = [(entry, Tree(entry["local"]), Tree(entry["path"])) for entry in made]
         finder.prepare(made, jobs)
         inputs: dict[int, list[Input]] = {}
         missing: dict[int, str] = {}
+        lacking: dict[int, bytes] = {}
         for job in jobs:
             got: list[Input] = []
             try:
@@ -111,13 +161,17 @@ class Inputs:
                     got += finder.files(
                         entry, job, str(local.value(values)), str(path.value(values))
                     )
+            except NotHere as error:
+                lacking[job] = error.digest
             except MissingInput as error:
                 missing[job] = str(error)
             except ExpandError:
                 inputs[job] = []  # the pilot comes to the same, and reports it as a failure
             else:
                 inputs[job] = got
-        return Resolved(inputs, rows, missing)
+        if self._bring is not None:
+            lacking.update(finder.take_lacking(inputs))
+        return _Found(Resolved(inputs, rows, missing), finder.wanted(), lacking)
 
     def _rows(self, known: Known, jobs: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
         if known.spec.foreach is None:
@@ -157,6 +211,10 @@ class Inputs:
         with self._guard:
             return self._recent.get((task, job))
 
+    def missing(self, digests: Sequence[bytes]) -> list[bytes]:
+        """Those that are not kept here."""
+        return self._blobs.missing(digests)
+
     def listing(self, digest: bytes) -> Listing:
         """A unit's output list, by path. Raises MissingInput."""
         with self._guard:
@@ -165,6 +223,10 @@ class Inputs:
             return found
         try:
             files = output_list(self._blobs.get(digest))
+        except BlobMissing as error:
+            if self._bring is not None:
+                raise NotHere(digest) from None
+            raise MissingInput(f"the list of outputs {digest.hex()[:12]}: {error}") from None
         except (StoreError, ValueError) as error:
             raise MissingInput(f"the list of outputs {digest.hex()[:12]}: {error}") from None
         listing = {each["path"]: [each["digest"], each["size"], each["mode"]] for each in files}
@@ -183,6 +245,9 @@ class _Finder:
         self._conn = conn
         self._known = known
         self._found: dict[tuple[int, int], bytes] = {}
+        self._entries: dict[tuple[int, int], int] = {}  # (task, job): the entry that says so
+        self._makers: dict[bytes, tuple[int, int]] = {}  # digest: (task, job) that made it
+        self._lacking: set[bytes] = set()
         self._parents: dict[int, tuple[int, int]] = {}  # id(entry): task, jobs of "all"
 
     def prepare(self, made: Iterable[Mapping[str, Any]], jobs: Sequence[int]) -> None:
@@ -209,14 +274,52 @@ class _Finder:
         self, entry: Mapping[str, Any], task: int, job: int, local: str, path: str
     ) -> list[Input]:
         digest = self._look(task, job)
-        listing = self._inputs.listing(digest) if digest else {}
+        listing = self._listing(digest, task, job) if digest else {}
         got = listing.get(path)
         if got is not None:
+            if (task, job) in self._entries:  # else it was made here, just now
+                self._makers[bytes.fromhex(got[0])] = task, job
             return [[local, *got]]
         if entry["optional"]:
             return []
         where = f"{entry['task_name']} of job {job}"
         raise MissingInput(f"{where} has no output {path!r}"[:WHY_CHARS_MAX])
+
+    def _listing(self, digest: bytes, task: int, job: int) -> Listing:
+        try:
+            return self._inputs.listing(digest)
+        except NotHere:
+            self._makers[digest] = task, job
+            self._lacking.add(digest)
+            raise
+
+    def take_lacking(self, inputs: dict[int, list[Input]]) -> dict[int, bytes]:
+        """Take out the jobs that read a file which is not here: job, and one such file."""
+        self._lacking.update(self._inputs.missing(list(self._makers)))
+        found: dict[int, bytes] = {}
+        for job, got in inputs.items():
+            digests = (bytes.fromhex(each[1]) for each in got)
+            lacks = next((digest for digest in digests if digest in self._lacking), None)
+            if lacks is not None:
+                found[job] = lacks
+        for job in found:
+            del inputs[job]
+        return found
+
+    def wanted(self) -> list[Wanted]:
+        """The files that are not here, and who made them."""
+        found = []
+        for digest in self._lacking:
+            task, job = self._makers[digest]
+            if (task, job) not in self._entries:
+                continue
+            dataset, index = divmod(task, 64)
+            ref = Feeds(self._conn).by_number(self._entries[task, job]).ref
+            name = OfAttempt(
+                DatasetID(openwork.dataset_id(self._conn, dataset) or b""), index, job, ref
+            )
+            found.append(Wanted(digest, name, [ref.feed.site]))
+        return found
 
     def _look(self, task: int, job: int) -> bytes | None:
         found = self._found.get((task, job))
@@ -253,13 +356,14 @@ class _Finder:
             body = openwork.body(self._conn, no)
             for record in decode(body) if body else ():
                 if isinstance(record, Results) and record.dataset == row and record.task == index:
-                    self._keep(task, record, jobs)
+                    self._keep(task, no, record, jobs)
 
-    def _keep(self, task: int, record: Results, jobs: set[int]) -> None:
+    def _keep(self, task: int, no: int, record: Results, jobs: set[int]) -> None:
         rows = len(record.jobs)
         outcomes = [record.outcome] * rows if isinstance(record.outcome, int) else record.outcome
         digests = digest_cells(record.outputs, rows)
         for job, outcome, digest in zip(record.jobs, outcomes, digests, strict=True):
             # The first success is the one that counts.
-            if outcome == 0 and job in jobs:
-                self._found.setdefault((task, job), digest)
+            if outcome == 0 and job in jobs and (task, job) not in self._found:
+                self._found[task, job] = digest
+                self._entries[task, job] = no

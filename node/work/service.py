@@ -14,7 +14,7 @@ from node.changes import Change
 from node.dispatch import Dispatch, Offer
 from node.store import pilots as store
 from node.work import restart
-from node.work.answers import Answers
+from node.work.answers import Answers, HaveFiles
 from node.work.arrivals import POLL_S, Arrivals, room
 from node.work.board import Board, watch
 from node.work.fromlog import FromLog
@@ -45,11 +45,13 @@ class Work:
         factors: Sequence[int] = (1000, 1000),
         lease_s: float = LEASE_S,
         copied: bool = False,
+        have_files: HaveFiles | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """lease_s: a pilot that is silent for so long loses its units.
 
         copied: the tables are an older copy; units that they do not know as leased may finish.
+        have_files: has what came with a dataset here; None for a site that is alone.
         """
         self.dispatch = dispatch
         self.sessions = Sessions()
@@ -58,7 +60,7 @@ class Work:
             reactor, journal, tables, dispatch, resolver, self.sessions, self.leases,
             site, site_name, factors, wall_ms,
         )  # fmt: skip
-        self._answers = Answers(self._board.known, resolver)
+        self._answers = Answers(self._board.known, resolver, have_files)
         self._intake = Intake(self._board)
         self.arrivals = Arrivals(self._board, self._intake, lease_s, copied)
         self._tails = Tails(reactor, self.leases)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import apsw
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
+from node.meshing.files import Wanted
 from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
 from node.store.blobs import BlobMissing, digest_of
 from node.unitstate import TaskState
@@ -38,6 +39,9 @@ class Blobs:
     def path_of(self, digest: bytes) -> Path:
         return self.folder / digest.hex()
 
+    def missing(self, digests: Sequence[bytes]) -> list[bytes]:
+        return [digest for digest in digests if digest not in self.kept]
+
 
 class Kitchen:
     """Dataset 1 has tasks `make` and `use`; dataset 2 has one task that waits for all of `make`."""
@@ -54,7 +58,7 @@ class Kitchen:
         child = TaskState(65, 1, Needs(), None)
         self.make = TaskState(64, 0, Needs(), None, children=[child])
 
-    def read(self, fn: Callable[[apsw.Connection], Resolved]) -> Deferred[Resolved]:
+    def read(self, fn: Callable[[apsw.Connection], Any]) -> Deferred[Any]:
         fold_into(self.conn, self.log.entries)
         self.log.entries.clear()
         return succeed(fn(self.conn))
@@ -222,3 +226,58 @@ def _with_rows(kitchen: Kitchen, digest: bytes, table: bytes) -> Known:
         document={"foreach": {"format": "csv", "columns": ["run", "label"]}},
     )  # fmt: skip
     return Known(1, dataclasses.replace(known.spec, cells=3), 6)
+
+
+# Files that other sites made
+
+
+class Bringer:
+    """Brings what it was given, and notes what it was asked for."""
+
+    def __init__(self, kitchen: Kitchen) -> None:
+        self.kitchen = kitchen
+        self.away: dict[bytes, bytes] = {}  # content by digest, at another site
+        self.asked: list[list[bytes]] = []
+        kitchen.inputs = Inputs(kitchen.blobs, kitchen.read, Path("/nowhere"), self.bring)
+
+    async def bring(self, wanted: Sequence[Wanted]) -> Mapping[bytes, str]:
+        self.asked.append(sorted(each.digest for each in wanted))
+        assert all(each.sites == [self.kitchen.log.site] for each in wanted)
+        for each in wanted:
+            if each.digest in self.away:
+                self.kitchen.blobs.put(self.away[each.digest])
+        return {each.digest: "aachen: away" for each in wanted if each.digest not in self.away}
+
+    def settle_away(self, job: int) -> tuple[bytes, bytes]:
+        """A `make` whose list and file lie elsewhere; their digests."""
+        content = b"made by %d" % job
+        digest = digest_of(content)
+        entry = {"path": f"out-{job}.txt", "digest": digest.hex(), "size": 9, "mode": 0o644}
+        listing = json.dumps([entry]).encode()
+        self.away |= {digest_of(listing): listing, digest: content}
+        made = results(self.kitchen.id, 0, [job], outputs=[digest_of(listing)])
+        self.kitchen.log.results(made)
+        return digest_of(listing), digest
+
+
+def test_lists_and_then_files_of_other_sites_are_brought_before_a_unit_goes_out(
+    kitchen: Kitchen,
+) -> None:
+    bringer = Bringer(kitchen)
+    listing, file = bringer.settle_away(1)
+    found = kitchen.ask(kitchen.known(IN, SAME), 1)
+    assert bringer.asked == [[listing], [file]]
+    assert found.inputs == {1: [["in.txt", file.hex(), 9, 0o644]]}
+    assert not found.missing
+
+
+def test_a_file_that_cannot_be_brought_keeps_only_the_units_that_read_it(
+    kitchen: Kitchen,
+) -> None:
+    bringer = Bringer(kitchen)
+    _, lost = bringer.settle_away(0)
+    _, kept = bringer.settle_away(1)
+    del bringer.away[lost]
+    found = kitchen.ask(kitchen.known(IN, SAME), 0, 1)
+    assert found.inputs == {1: [["in.txt", kept.hex(), 9, 0o644]]}
+    assert found.missing == {0: "aachen: away"}

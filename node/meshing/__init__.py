@@ -1,0 +1,1 @@
+"""This site in its mesh: what it asks of other sites, and what it answers them."""

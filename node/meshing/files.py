@@ -1,0 +1,125 @@
+"""Files that other sites keep, brought here: in pieces, resumed, verified, each once at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from twisted.internet.defer import Deferred, DeferredSemaphore
+
+from federation.errors import PeerError, RemoteRefused, Unreachable
+from federation.ids import SiteID
+from federation.ports import Requests
+from node.meshing.filenames import FileName, Piece, read_answer, write_piece
+from node.meshing.fileserver import KIND
+from node.store.blobs import BlobMismatch
+
+FILES_AT_ONCE: Final = 8
+
+
+class NotBrought(Exception):
+    """No site gave the file; the message says which were asked and what each said."""
+
+
+class Blobs(Protocol):
+    """The part of the blob store that is filled here, in threads; see node/store/blobs.py."""
+
+    def missing(self, digests: Sequence[bytes]) -> list[bytes]: ...
+    def partial_size(self, digest: bytes) -> int: ...
+    def append(self, digest: bytes, offset: int, chunk: bytes) -> int: ...
+    def finish(self, digest: bytes) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A file, the name that opens it, and the sites that may have it, the likeliest first."""
+
+    digest: bytes
+    name: FileName
+    sites: Sequence[SiteID]
+
+
+class RemoteFiles:
+    """Brings files from other sites into this site's blobs."""
+
+    def __init__(
+        self,
+        requests: Requests,
+        blobs: Blobs,
+        in_thread: Callable[[Callable[[], Any]], Deferred[Any]],
+        site_name: Callable[[SiteID], str] = lambda site: site.hex()[:8],
+    ) -> None:
+        """site_name: for messages."""
+        self._requests = requests
+        self._blobs = blobs
+        self._in_thread = in_thread
+        self._site_name = site_name
+        self._room = DeferredSemaphore(FILES_AT_ONCE)
+        self._coming: dict[bytes, list[Deferred[None]]] = {}
+
+    async def bring(self, wanted: Iterable[Wanted]) -> dict[bytes, str]:
+        """Have these files here. What could not be brought: digest, and why in words."""
+        asked = {each.digest: each for each in wanted}
+        lacking: list[bytes] = await self._in_thread(lambda: self._blobs.missing(list(asked)))
+        coming = [(digest, Deferred.fromCoroutine(self.have(asked[digest]))) for digest in lacking]
+        failed: dict[bytes, str] = {}
+        for digest, brought in coming:
+            try:
+                await brought
+            except NotBrought as error:
+                failed[digest] = str(error)
+        return failed
+
+    async def have(self, wanted: Wanted) -> None:
+        """Bring one file, or wait for whoever brings it already. Raises NotBrought."""
+        others = self._coming.get(wanted.digest)
+        if others is not None:
+            mine: Deferred[None] = Deferred()
+            others.append(mine)
+            await mine
+            return
+        self._coming[wanted.digest] = []
+        error: NotBrought | None = None
+        try:
+            await self._room.acquire()
+            try:
+                await self._from_any(wanted)
+            finally:
+                self._room.release()
+        except NotBrought as found:
+            error = found
+            raise
+        except Exception as found:
+            error = NotBrought(f"{type(found).__name__}: {found}")
+            raise
+        finally:
+            for waiting in self._coming.pop(wanted.digest):
+                waiting.callback(None) if error is None else waiting.errback(error)
+
+    async def _from_any(self, wanted: Wanted) -> None:
+        said = []
+        for site in dict.fromkeys(wanted.sites):
+            try:
+                await self._from_one(site, wanted)
+                return
+            except (Unreachable, RemoteRefused, PeerError, BlobMismatch) as error:
+                said.append(f"{self._site_name(site)}: {error}")
+        tried = "; ".join(said) or "no site is known to have it"
+        raise NotBrought(f"file {wanted.digest.hex()[:12]} is not to be had ({tried})")
+
+    async def _from_one(self, site: SiteID, wanted: Wanted) -> None:
+        """Piece after piece; what came before a link broke is kept for the next try."""
+        digest = wanted.digest
+        here: int = await self._in_thread(lambda: self._blobs.partial_size(digest))
+        size = here + 1
+        while here < size:
+            body = write_piece(Piece(wanted.name, digest, here))
+            size, piece = read_answer(await self._requests.request(site, KIND, body))
+            if here > size:
+                here, piece = 0, b""  # what lies here is no beginning of this file
+            elif here + len(piece) > size or (not piece and here < size):
+                raise PeerError(f"a piece that ends at {here + len(piece)} of {size} bytes")
+            here = await self._in_thread(partial(self._blobs.append, digest, here, piece))
+        await self._in_thread(partial(self._blobs.finish, digest))

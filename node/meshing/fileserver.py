@@ -1,0 +1,123 @@
+"""Answers other sites that ask for pieces of files which are kept here."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from federation.errors import PeerError, RemoteRefused
+from federation.ids import EntryRef, SiteID
+from federation.records import Results, decode, digest_cells
+from node.meshing.filenames import (
+    PIECE_BYTES_MAX,
+    FileName,
+    OfDataset,
+    read_piece,
+    write_answer,
+)
+from node.model.outputs import output_list
+from node.services.questions import Reader
+from node.store import tasks
+from node.store.database import StoreError
+from node.store.feeds import Feeds
+
+KIND: Final = "file"
+NAMES_KEPT: Final = 256  # files by name, so that the pieces of one are looked up once
+
+
+class Blobs(Protocol):
+    """The part of the blob store that is read here, in threads; see node/store/blobs.py."""
+
+    def get(self, digest: bytes) -> bytes: ...
+    def size(self, digest: bytes) -> int: ...
+    def read(self, digest: bytes, offset: int = 0, length: int = -1) -> bytes: ...
+
+
+class FileServer:
+    """Gives a member what the names in its questions open, and nothing else."""
+
+    def __init__(
+        self, read: Reader, blobs: Blobs, in_thread: Callable[[Callable[[], Any]], Deferred[Any]]
+    ) -> None:
+        """in_thread: keeps the reactor free of the blobs' disk."""
+        self._read = read
+        self._blobs = blobs
+        self._in_thread = in_thread
+        self._opened: OrderedDict[FileName, frozenset[bytes]] = OrderedDict()
+
+    async def answer(self, asking: SiteID, body: bytes) -> bytes:
+        """Handle a request of KIND. Raises RemoteRefused."""
+        try:
+            piece = read_piece(body)
+        except PeerError as error:
+            raise RemoteRefused(str(error)) from None
+        if piece.digest not in await self._files_of(piece.name):
+            raise RemoteRefused("that name opens no such file here")
+        found: bytes = await self._in_thread(lambda: self._piece(piece.digest, piece.offset))
+        return found
+
+    async def _files_of(self, name: FileName) -> frozenset[bytes]:
+        """Digests of the files that a name opens."""
+        found = self._opened.get(name)
+        if found is None:
+            named: frozenset[bytes] = await self._read(lambda conn: _named(conn, name))
+            found = named if isinstance(name, OfDataset) else await self._with_outputs(named)
+            self._opened[name] = found
+            while len(self._opened) > NAMES_KEPT:
+                self._opened.popitem(last=False)
+        return found
+
+    async def _with_outputs(self, named: frozenset[bytes]) -> frozenset[bytes]:
+        """The digests of an attempt, and those in its list of outputs if that is here."""
+        listed: frozenset[bytes] = await self._in_thread(lambda: self._listed(named))
+        return named | listed
+
+    def _listed(self, named: frozenset[bytes]) -> frozenset[bytes]:
+        found: set[bytes] = set()
+        for digest in named:
+            try:
+                files = output_list(self._blobs.get(digest))
+            except (StoreError, ValueError):
+                continue  # the log, or a list that is kept elsewhere
+            found |= {bytes.fromhex(file["digest"]) for file in files}
+        return frozenset(found)
+
+    def _piece(self, digest: bytes, offset: int) -> bytes:
+        try:
+            size = self._blobs.size(digest)
+            return write_answer(size, self._blobs.read(digest, offset, PIECE_BYTES_MAX))
+        except StoreError as error:
+            raise RemoteRefused(str(error)) from None
+
+
+def _named(conn: apsw.Connection, name: FileName) -> frozenset[bytes]:
+    """What the log says of a name. Raises RemoteRefused where it is not here yet."""
+    if isinstance(name, OfDataset):
+        no = tasks.number(conn, name.dataset)
+        if no is None:
+            raise RemoteRefused("that dataset is not known here yet")
+        spec = tasks.spec(conn, no)
+        table = () if spec.foreach is None else (spec.foreach.digest,)
+        return frozenset((*(file.digest for file in spec.files), *table))
+    return _of_attempts(conn, name.entry, name.dataset, name.task, name.job)
+
+
+def _of_attempts(
+    conn: apsw.Connection, ref: EntryRef, dataset: bytes, task: int, job: int
+) -> frozenset[bytes]:
+    """Log and output list of every attempt of a unit in one results entry."""
+    entry = Feeds(conn).entry(ref)
+    if entry is None or entry.body is None:
+        raise RemoteRefused("that results entry is not here")
+    found: set[bytes] = set()
+    for record in decode(entry.body):
+        if isinstance(record, Results) and record.dataset == dataset and record.task == task:
+            rows = [row for row, each in enumerate(record.jobs) if each == job]
+            for column in (record.outputs, record.log):
+                cells = digest_cells(column, len(record.jobs))
+                found.update(cells[row] for row in rows)
+    return frozenset(found - {b""})
