@@ -6,6 +6,7 @@ made it; its digest alone opens nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from keys.signing import DIGEST_BYTES
 
 PIECE_BYTES_MAX: Final = 512 * 1024  # of one answer; half of what a request may carry
 ASK_BYTES_MAX: Final = 512
+MANY_MAX: Final = 256  # small files asked for at once
+SMALL_BYTES_MAX: Final = 32 * 1024  # a larger one comes by itself
 SIZE_MAX: Final = 1 << 40
 _OF_DATASET: Final = 0
 _OF_ATTEMPT: Final = 1
@@ -97,6 +100,34 @@ def read_answer(data: bytes) -> tuple[int, bytes]:
     _check(_in(size, 0, SIZE_MAX), f"a size from 0 to {SIZE_MAX}")
     _check(type(piece) is bytes and len(piece) <= PIECE_BYTES_MAX, "bytes")
     return size, piece
+
+
+def write_many(pieces: Sequence[Piece]) -> bytes:
+    """A question for at most MANY_MAX whole small files."""
+    return codec.pack([write_piece(piece) for piece in pieces])
+
+
+def read_many(data: bytes) -> list[Piece]:
+    """Raises PeerError."""
+    asked = codec.unpack(data, bytes_max=MANY_MAX * (ASK_BYTES_MAX + 8), depth_max=1)
+    if type(asked) is not list or len(asked) > MANY_MAX:
+        raise PeerError(f"a question for files that is no list of at most {MANY_MAX}")
+    _check(all(type(each) is bytes for each in asked), "a file's name in each place")
+    return [read_piece(each) for each in asked]
+
+
+def write_contents(contents: Sequence[bytes | None]) -> bytes:
+    """Whole files in the order in which they were asked for; None for one that does not come."""
+    return codec.pack(list(contents))
+
+
+def read_contents(data: bytes, count: int) -> list[bytes | None]:
+    """Raises PeerError."""
+    found = codec.unpack(data, bytes_max=PIECE_BYTES_MAX + MANY_MAX * 8, depth_max=1)
+    if type(found) is not list or len(found) != count:
+        raise PeerError(f"not {count} files")
+    _check(all(each is None or type(each) is bytes for each in found), "bytes in each place")
+    return found
 
 
 def _check(good: bool, wanted: str) -> None:

@@ -12,8 +12,16 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from federation.errors import PeerError, RemoteRefused, Unreachable
 from federation.ids import SiteID
 from federation.ports import Requests
-from node.meshing.filenames import FileName, Piece, read_answer, write_piece
-from node.meshing.fileserver import KIND
+from node.meshing.filenames import (
+    MANY_MAX,
+    FileName,
+    Piece,
+    read_answer,
+    read_contents,
+    write_many,
+    write_piece,
+)
+from node.meshing.fileserver import KIND, KIND_MANY
 from node.store.blobs import BlobMismatch
 
 FILES_AT_ONCE: Final = 8
@@ -27,6 +35,7 @@ class Blobs(Protocol):
     """The part of the blob store that is filled here, in threads; see node/store/blobs.py."""
 
     def missing(self, digests: Sequence[bytes]) -> list[bytes]: ...
+    def put_many(self, contents: Sequence[bytes]) -> list[bytes]: ...
     def partial_size(self, digest: bytes) -> int: ...
     def append(self, digest: bytes, offset: int, chunk: bytes) -> int: ...
     def finish(self, digest: bytes) -> int: ...
@@ -62,7 +71,10 @@ class RemoteFiles:
     async def bring(self, wanted: Iterable[Wanted]) -> dict[bytes, str]:
         """Have these files here. What could not be brought: digest, and why in words."""
         asked = {each.digest: each for each in wanted}
-        lacking: list[bytes] = await self._in_thread(lambda: self._blobs.missing(list(asked)))
+        lacking = await self._missing(list(asked))
+        if len(lacking) > 1:
+            await self._bring_small([asked[digest] for digest in lacking])
+            lacking = await self._missing(lacking)
         coming = [(digest, Deferred.fromCoroutine(self.have(asked[digest]))) for digest in lacking]
         failed: dict[bytes, str] = {}
         for digest, brought in coming:
@@ -71,6 +83,30 @@ class RemoteFiles:
             except NotBrought as error:
                 failed[digest] = str(error)
         return failed
+
+    async def _missing(self, digests: Sequence[bytes]) -> list[bytes]:
+        found: list[bytes] = await self._in_thread(lambda: self._blobs.missing(digests))
+        return found
+
+    async def _bring_small(self, wanted: Sequence[Wanted]) -> None:
+        """Bring what is small, many with one question; the rest comes one by one."""
+        by_site: dict[SiteID, list[Wanted]] = {}
+        for each in wanted:
+            if each.sites:
+                by_site.setdefault(each.sites[0], []).append(each)
+        for site, some in by_site.items():
+            for start in range(0, len(some), MANY_MAX):
+                pieces = [
+                    Piece(each.name, each.digest, 0) for each in some[start : start + MANY_MAX]
+                ]
+                try:
+                    answer = await self._requests.request(site, KIND_MANY, write_many(pieces))
+                    contents = read_contents(answer, len(pieces))
+                except (Unreachable, RemoteRefused, PeerError):
+                    break  # asked one by one, each may have another site to come from
+                # Stored under the digest of what came: a false one just stays missing.
+                came = [content for content in contents if content is not None]
+                await self._in_thread(partial(self._blobs.put_many, came))
 
     async def have(self, wanted: Wanted) -> None:
         """Bring one file, or wait for whoever brings it already. Raises NotBrought."""

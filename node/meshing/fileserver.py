@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 import apsw
@@ -11,13 +11,18 @@ from twisted.internet.defer import Deferred
 
 from federation.errors import PeerError, RemoteRefused
 from federation.ids import EntryRef, SiteID
+from federation.ports import Requests
 from federation.records import Results, decode, digest_cells
 from node.meshing.filenames import (
     PIECE_BYTES_MAX,
+    SMALL_BYTES_MAX,
     FileName,
     OfDataset,
+    Piece,
+    read_many,
     read_piece,
     write_answer,
+    write_contents,
 )
 from node.model.outputs import output_list
 from node.services.questions import Reader
@@ -26,7 +31,8 @@ from node.store.database import StoreError
 from node.store.feeds import Feeds
 
 KIND: Final = "file"
-NAMES_KEPT: Final = 256  # files by name, so that the pieces of one are looked up once
+KIND_MANY: Final = "files"
+NAMES_KEPT: Final = 1024  # files by name, so that the pieces of one are looked up once
 
 
 class Blobs(Protocol):
@@ -49,6 +55,11 @@ class FileServer:
         self._in_thread = in_thread
         self._opened: OrderedDict[FileName, frozenset[bytes]] = OrderedDict()
 
+    def serve(self, requests: Requests) -> None:
+        """Answer from now on."""
+        requests.serve(KIND, self.answer)
+        requests.serve(KIND_MANY, self.answer_many)
+
     async def answer(self, asking: SiteID, body: bytes) -> bytes:
         """Handle a request of KIND. Raises RemoteRefused."""
         try:
@@ -59,6 +70,41 @@ class FileServer:
             raise RemoteRefused("that name opens no such file here")
         found: bytes = await self._in_thread(lambda: self._piece(piece.digest, piece.offset))
         return found
+
+    async def answer_many(self, asking: SiteID, body: bytes) -> bytes:
+        """Handle a request of KIND_MANY: as many small files as one answer holds."""
+        try:
+            pieces = read_many(body)
+        except PeerError as error:
+            raise RemoteRefused(str(error)) from None
+        good = [await self._opens(piece) for piece in pieces]
+        found: bytes = await self._in_thread(lambda: self._contents(pieces, good))
+        return found
+
+    async def _opens(self, piece: Piece) -> bool:
+        try:
+            return piece.digest in await self._files_of(piece.name)
+        except RemoteRefused:
+            return False
+
+    def _contents(self, pieces: Sequence[Piece], good: Sequence[bool]) -> bytes:
+        room = PIECE_BYTES_MAX
+        contents: list[bytes | None] = []
+        for piece, opened in zip(pieces, good, strict=True):
+            content = self._small(piece.digest) if opened else None
+            if content is not None and len(content) > room:
+                content = None
+            room -= len(content or b"")
+            contents.append(content)
+        return write_contents(contents)
+
+    def _small(self, digest: bytes) -> bytes | None:
+        try:
+            if self._blobs.size(digest) > SMALL_BYTES_MAX:
+                return None
+            return self._blobs.read(digest)
+        except StoreError:
+            return None
 
     async def _files_of(self, name: FileName) -> frozenset[bytes]:
         """Digests of the files that a name opens."""

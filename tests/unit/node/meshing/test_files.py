@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from federation.ids import DatasetID, SiteID
 from node.meshing.filenames import PIECE_BYTES_MAX, OfAttempt, OfDataset, Piece, write_piece
 from node.meshing.files import NotBrought, RemoteFiles, Wanted
-from node.meshing.fileserver import KIND, FileServer
+from node.meshing.fileserver import KIND, KIND_MANY, FileServer
 from node.store.blobs import Blobs, digest_of
 from tests.fakes.requests import Exchange
 from tests.unit.node.fold.world import Log, database, document, fold_into, results
@@ -45,7 +45,7 @@ class Maker:
         self.entry = log.results(made, other).ref
         fold_into(self.conn, log.entries)
         server = FileServer(self.read, self.blobs, maybeDeferred)
-        exchange.of(self.site).serve(KIND, server.answer)
+        server.serve(exchange.of(self.site))
 
     def read(self, fn: Any) -> Deferred[Any]:
         return maybeDeferred(fn, self.conn)
@@ -175,3 +175,37 @@ def test_digests_of_the_same_content_are_brought_once(
     bring(files, wanted)
     assert len(exchange.asked) == 1
     assert digest_of(b"what it printed") == maker.log
+
+
+def test_many_small_files_come_with_one_question(
+    files: RemoteFiles, maker: Maker, blobs: Blobs, exchange: Exchange
+) -> None:
+    names = [(maker.log, 0), (maker.list, 0), (maker.secret, 1)]
+    wanted = [Wanted(digest, maker.name(job), [maker.site]) for digest, job in names]
+    assert bring(files, *wanted) == {}
+    assert [kind for _, kind, _ in exchange.asked] == [KIND_MANY]
+    assert blobs.missing([digest for digest, _ in names]) == []
+
+
+def test_among_many_files_a_large_one_comes_by_itself_and_a_foreign_one_not_at_all(
+    files: RemoteFiles, maker: Maker, blobs: Blobs
+) -> None:
+    wanted = [
+        Wanted(digest, maker.name(0), [maker.site])
+        for digest in (maker.log, maker.output, maker.secret)
+    ]
+    assert list(bring(files, *wanted)) == [maker.secret]
+    assert blobs.get(maker.output) == BIG
+    assert blobs.missing([maker.log]) == []
+
+
+def test_a_false_file_among_many_stays_missing(
+    files: RemoteFiles, maker: Maker, blobs: Blobs, exchange: Exchange
+) -> None:
+    exchange.change = lambda answer: answer.replace(b"printed", b"PRINTED")
+    wanted = [
+        Wanted(digest, maker.name(job), [maker.site])
+        for digest, job in ((maker.log, 0), (maker.secret, 1))
+    ]
+    assert list(bring(files, *wanted)) == [maker.log]
+    assert blobs.get(maker.secret) == b"of another unit"
