@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
 
+from federation.ids import DatasetID, EntryRef
+from node.meshing.filenames import OfAttempt
+from node.meshing.files import Wanted
 from node.model.outputs import output_list
 from node.services import errors
 from node.services.people import Person
@@ -21,6 +24,10 @@ from node.store.tasks import DatasetRow
 TASKS_A_DATASET = 64
 DETAILED_MAX = 200  # pages up to this size show the last attempt of every unit
 LISTS_AT_ONCE = 200  # output lists that one page of a listing opens
+
+
+Bring = Callable[[Sequence[Wanted]], Awaitable[Mapping[bytes, str]]]
+"""Has files here that other sites keep; what could not be brought, and why."""
 
 
 class Work(Protocol):
@@ -81,10 +88,14 @@ class OutputLists:
 class Listings:
     """What people page through."""
 
-    def __init__(self, read: Reader, work: Work, lists: OutputLists) -> None:
+    def __init__(
+        self, read: Reader, work: Work, lists: OutputLists, bring: Bring | None = None
+    ) -> None:
+        """bring: lists of outputs from other sites; None for a site that is alone."""
         self._read = read
         self._work = work
         self._lists = lists
+        self._bring = bring
 
     async def jobs(self, asking: Person, ref: str, page: Page) -> Value:
         """Units in order of job, then task."""
@@ -134,13 +145,18 @@ class Listings:
         after = _pair(page.after)
         limit = min(page.limit, LISTS_AT_ONCE)
 
-        def listed(conn: apsw.Connection) -> tuple[dict[int, str], list[results.OutputRow]]:
+        def listed(
+            conn: apsw.Connection,
+        ) -> tuple[DatasetRow, dict[int, str], list[results.OutputRow]]:
             row, index, names = chosen(conn, ref, asking.key, page.task)
-            return names, results.outputs(
-                conn, row.no, task=index, jobs=page.jobs, limit=limit, after=after
+            return (
+                row,
+                names,
+                results.outputs(conn, row.no, task=index, jobs=page.jobs, limit=limit, after=after),
             )
 
-        names, rows = await asked(self._read, listed)
+        dataset, names, rows = await asked(self._read, listed)
+        await self._have_lists(dataset, rows)
         lists = await self._lists.read(list({row.outputs for row in rows if row.outputs}))
         shown = [
             {"job": row.job, "task": names[row.index], **entry}
@@ -149,6 +165,23 @@ class Listings:
         ]
         last = rows[-1] if len(rows) == limit else None
         return {"outputs": shown, "next": f"{last.index}.{last.job}" if last else None}
+
+    async def _have_lists(self, dataset: DatasetRow, rows: Sequence[results.OutputRow]) -> None:
+        """Bring lists that other sites keep. Raises Refusal: a list that lacks some would lie."""
+        if self._bring is None:
+            return
+        wanted = [
+            wanted_of(dataset, row.index, row.job, row.entry, row.outputs)
+            for row in rows
+            if row.outputs
+        ]
+        failed = await self._bring(wanted)
+        for why in failed.values():
+            raise Refusal(
+                "unavailable",
+                f"outputs of {len(failed)} units are not to be had now: {why}",
+                "floe mesh",
+            )
 
     async def errors(self, asking: Person, ref: str) -> Value:
         def grouped(conn: apsw.Connection) -> tuple[DatasetRow, list[results.ErrorGroup]]:
@@ -160,6 +193,12 @@ class Listings:
             "dataset": {"id": row.id.hex(), "name": row.name},
             "errors": errors.shown(row.name, groups),
         }
+
+
+def wanted_of(dataset: DatasetRow, task: int, job: int, entry: EntryRef, digest: bytes) -> Wanted:
+    """A file of an attempt, by the name that opens it. task: an index."""
+    name = OfAttempt(DatasetID(dataset.id), task, job, entry)
+    return Wanted(digest, name, [entry.feed.site])
 
 
 def live_of(work: Work, unit: UnitRow) -> dict[str, Any] | None:

@@ -10,10 +10,13 @@ from typing import Protocol
 
 import apsw
 
+from federation.errors import RemoteRefused, Unreachable
+from federation.ids import DatasetID
 from federation.records import Outcome
+from node.meshing.units import Elsewhere, UnitName
 from node.model.dataset import DatasetSpec, Needs
 from node.services.facts import Rate, SiteFacts
-from node.services.listings import OutputLists, Work, live_of, shown_state
+from node.services.listings import Bring, OutputLists, Work, live_of, shown_state, wanted_of
 from node.services.people import Person
 from node.services.questions import Reader, Value, asked, chosen
 from node.services.recovery import COMMAND as RECOVER
@@ -21,7 +24,7 @@ from node.services.refusal import Refusal
 from node.services.why import Dependency, Try, UnitFacts, why_unit
 from node.store import results, tasks
 from node.store.results import Attempt, UnitRow
-from node.store.tasks import DatasetRow
+from node.store.tasks import DatasetRow, NotFound
 
 TASKS_A_DATASET = 64
 
@@ -30,6 +33,14 @@ class Running(Work, Protocol):
     """The part of the work service that knows where units are, and what they print."""
 
     async def tail(self, task: int, job: int, offset: int) -> tuple[int, bytes] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """What other sites keep and know."""
+
+    elsewhere: Elsewhere
+    bring: Bring
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +70,13 @@ class UnitViews:
         lists: OutputLists,
         facts: SiteFacts,
         rate: Rate,
+        away: Away | None = None,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
+        """away: other sites; None for a site that is alone."""
         self._read = read
         self._work = work
+        self._away = away
         self._lists = lists
         self._facts = facts
         self._rate = rate
@@ -72,8 +86,8 @@ class UnitViews:
 
     async def unit(self, asking: Person, ref: str, job: int, task: str) -> Value:
         row, found = await self._found(asking, ref, job, task)
-        live = live_of(self._work, found)
-        attempts = [await self._attempt(each) for each in found.attempts]
+        live = await self._live(row, found)
+        attempts = [await self._attempt(row, found, each) for each in found.attempts]
         return {
             "unit": {
                 "dataset": row.name,
@@ -94,7 +108,7 @@ class UnitViews:
         name = f"{row.name}/{job}/{task}"
         logs = [each for each in found.attempts if each.log or attempt is not None]
         if not found.attempts:
-            if shown_state(found.state, live_of(self._work, found)) == "running":
+            if shown_state(found.state, await self._live(row, found)) == "running":
                 raise Refusal(
                     "not-found",
                     f"{name} runs for the first time; its log is kept when that ends",
@@ -105,12 +119,13 @@ class UnitViews:
             logs = [_numbered(found, attempt, name)]
         if not logs or not logs[-1].log:
             raise Refusal("not-found", f"{name} wrote no log")
+        await self._bring(row, found, logs[-1], logs[-1].log)
         return logs[-1].log
 
     async def tail(self, asking: Person, ref: str, job: int, task: str, offset: int) -> Value:
         """What the running attempt has printed from a byte on, as its pilot tells it now."""
         row, found = await self._found(asking, ref, job, task)
-        told = await self._work.tail(found.task, job, offset)
+        told = await self._tail(row, found, offset)
         if told is None:
             name = f"{row.name}/{job}/{task}"
             raise Refusal("not-found", f"{name} does not run at the moment", f"floe why {name}")
@@ -120,18 +135,22 @@ class UnitViews:
     async def unit_outputs(
         self, asking: Person, ref: str, job: int, task: str, attempt: int | None
     ) -> Value:
-        _, found = await self._found(asking, ref, job, task)
-        return {"outputs": await self._outputs(_wanted(found, attempt, f"{ref}/{job}/{task}"))}
+        row, found = await self._found(asking, ref, job, task)
+        chosen = _wanted(found, attempt, f"{ref}/{job}/{task}")
+        return {"outputs": await self._outputs(row, found, chosen)}
 
     async def output(
         self, asking: Person, ref: str, job: int, task: str, path: str, attempt: int | None
     ) -> bytes:
         """Digest of one output of the accepted attempt, or of the one named."""
-        _, found = await self._found(asking, ref, job, task)
+        row, found = await self._found(asking, ref, job, task)
         name = f"{ref}/{job}/{task}"
-        for entry in await self._outputs(_wanted(found, attempt, name)):
+        wanted = _wanted(found, attempt, name)
+        for entry in await self._outputs(row, found, wanted):
             if entry["path"] == path:
-                return bytes.fromhex(entry["digest"])
+                digest = bytes.fromhex(entry["digest"])
+                await self._bring(row, found, wanted, digest)
+                return digest
         raise Refusal("not-found", f"{name} has no output {path[:200]!r}")
 
     async def why_unit(self, asking: Person, ref: str, job: int, task: str) -> Value:
@@ -140,10 +159,36 @@ class UnitViews:
             return _with_reasons(conn, row, results.unit(conn, no, job))
 
         unit = await asked(self._read, explained)
+        explanation = await self._why_away(unit)
+        if explanation is None:
+            explanation = self._why_here(unit)
+        return {"unit": f"{unit.dataset.name}/{job}/{task}", "why": explanation}
+
+    async def why_named(self, name: UnitName) -> Value:
+        """Explain a unit to another site, which asks its owner. Raises Refusal."""
+
+        def explained(conn: apsw.Connection) -> Unit:
+            no = tasks.number(conn, name.dataset)
+            if no is None:
+                raise NotFound("that dataset is not known here yet")
+            task = no * TASKS_A_DATASET + name.task
+            return _with_reasons(conn, tasks.dataset(conn, no), results.unit(conn, task, name.job))
+
+        return self._why_here(await asked(self._read, explained))
+
+    async def _why_away(self, unit: Unit) -> Value | None:
+        """What the owner says, if that is another site and the unit could run."""
+        if self._away is None or unit.row.state != "ready":
+            return None
+        name = _unit_name(unit.dataset, unit.row)
+        owner = await self._away.elsewhere.owner(name)
+        return None if owner is None else await self._away.elsewhere.why(owner, name)
+
+    def _why_here(self, unit: Unit) -> Value:
         live = live_of(self._work, unit.row)
         facts = UnitFacts(
             dataset=unit.dataset.name,
-            job=job,
+            job=unit.row.job,
             task=unit.name,
             state=unit.row.state,
             needs=unit.needs,
@@ -161,7 +206,7 @@ class UnitViews:
             finished=unit.finished,
             now_ms=self._wall_ms(),
         )
-        return {"unit": facts.name, "why": why_unit(facts).shown()}
+        return why_unit(facts).shown()
 
     # Pieces
 
@@ -174,7 +219,54 @@ class UnitViews:
 
         return await asked(self._read, found)
 
-    async def _attempt(self, attempt: Attempt) -> Value:
+    async def _live(self, row: DatasetRow, unit: UnitRow) -> Value | None:
+        """Where a unit is now, here or at its owner."""
+        live = live_of(self._work, unit)
+        if live is not None or self._away is None or unit.state != "ready":
+            return live
+        name = _unit_name(row, unit)
+        owner = await self._away.elsewhere.owner(name)
+        if owner is None:
+            return None
+        try:
+            return await self._away.elsewhere.live(owner, name)
+        except (Unreachable, RemoteRefused):
+            return None  # `floe why` says so
+
+    async def _tail(self, row: DatasetRow, unit: UnitRow, offset: int) -> tuple[int, bytes] | None:
+        told = await self._work.tail(unit.task, unit.job, offset)
+        if told is not None or self._away is None:
+            return told
+        name = _unit_name(row, unit)
+        owner = await self._away.elsewhere.owner(name)
+        if owner is None:
+            return None
+        try:
+            return await self._away.elsewhere.tail(owner, name, offset)
+        except (Unreachable, RemoteRefused) as error:
+            raise Refusal(
+                "unavailable",
+                f"{owner.name} runs it and cannot be asked: {error}",
+                f"floe mesh why {owner.name}",
+            ) from None
+
+    async def _bring(self, row: DatasetRow, unit: UnitRow, attempt: Attempt, digest: bytes) -> None:
+        """Have a file of an attempt here. Raises Refusal."""
+        if self._away is None:
+            return
+        wanted = wanted_of(row, unit.task % TASKS_A_DATASET, unit.job, attempt.entry, digest)
+        for why in (await self._away.bring([wanted])).values():
+            raise Refusal(
+                "unavailable", why, f"floe mesh why {attempt.site_name}: or try again later"
+            )
+
+    async def _attempt(self, row: DatasetRow, unit: UnitRow, attempt: Attempt) -> Value:
+        missing = ""
+        if attempt.outputs:
+            try:
+                await self._bring(row, unit, attempt, attempt.outputs)
+            except Refusal as refusal:
+                missing = refusal.message
         return {
             "number": attempt.number,
             "site": attempt.site_name,
@@ -193,15 +285,21 @@ class UnitViews:
             "duplicate": attempt.duplicate,
             "log": attempt.log.hex() or None,
             "outputs": await self._lists.of(attempt.outputs),
+            "outputs_missing": missing or None,
         }
 
-    async def _outputs(self, attempt: Attempt) -> list[Value]:
+    async def _outputs(self, row: DatasetRow, unit: UnitRow, attempt: Attempt) -> list[Value]:
         if not attempt.outputs:
             return []
+        await self._bring(row, unit, attempt, attempt.outputs)
         found = await self._lists.read([attempt.outputs])
         if attempt.outputs not in found:
             raise Refusal("not-found", "the list of its outputs is no longer kept here")
         return found[attempt.outputs]
+
+
+def _unit_name(row: DatasetRow, unit: UnitRow) -> UnitName:
+    return UnitName(DatasetID(row.id), unit.task % TASKS_A_DATASET, unit.job)
 
 
 def _task(conn: apsw.Connection, ref: str, person: bytes, task: str) -> tuple[DatasetRow, int]:

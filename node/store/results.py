@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import apsw
 
+from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.records import (
     Outcome,
     Record,
@@ -60,6 +61,7 @@ class Attempt:
     log: bytes  # the log
     accepted: bool  # this is the result of the unit
     duplicate: bool  # a success beside the accepted one, or after a cancel
+    entry: EntryRef  # the results entry that tells of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class OutputRow:
     job: int
     index: int
     outputs: bytes  # digest of the list; b"" for no outputs
+    entry: EntryRef  # the results entry that tells of it
 
 
 @lru_cache(maxsize=BODIES_KEPT)
@@ -129,6 +132,8 @@ class _Place:
     site: bytes
     site_name: str
     body: bytes
+    generation: int
+    id: bytes
     outcome: int = 0
     error: str = ""
     kind: str = "accepted"  # accepted, fault, surplus
@@ -167,7 +172,8 @@ def attempts(conn: apsw.Connection, task: int, job: int) -> list[Attempt]:
 
 _PLACE = (
     "SELECT coalesce(a.pos, 0), e.seq, x.entry, {row}, f.site, coalesce(s.name, ''), e.body,"
-    " {rest} FROM {table} x JOIN entry e ON e.no = x.entry JOIN feed f ON f.no = e.feed"
+    " f.generation, e.id, {rest} FROM {table} x JOIN entry e ON e.no = x.entry"
+    " JOIN feed f ON f.no = e.feed"
     " LEFT JOIN site s ON s.key = f.site LEFT JOIN accepted a ON a.entry = x.entry"
     " AND a.shard = (SELECT shard FROM dataset d WHERE d.no = x.task / 64)"
     " WHERE x.task = ?1 AND x.job = ?2 AND e.body IS NOT NULL"
@@ -224,7 +230,12 @@ def _attempt(number: int, place: _Place, record: Results, row: int) -> Attempt:
         log=_cell(record.log, row),
         accepted=place.kind == "accepted",
         duplicate=place.kind == "surplus",
+        entry=_ref(place.site, place.generation, place.seq, place.id),
     )
+
+
+def _ref(site: bytes, generation: int, seq: int, id_: bytes) -> EntryRef:
+    return EntryRef(FeedID(SiteID(site), generation, Lane.RESULTS), seq, EntryID(id_))
 
 
 def _tail(record: Results, row: int) -> str:
@@ -336,7 +347,16 @@ def _outputs(conn: apsw.Connection, task: int, flat: Sequence[int], limit: int) 
             wanted += [(j, e) for j, e in select(conn, sql, (task, lo, hi, limit - len(wanted)))]
     digests = dict(_digests(conn, task, wanted))
     index = task % TASKS_PER_DATASET
-    return [OutputRow(job, index, digests.get(job, b"")) for job, _ in wanted]
+    refs = {entry: _entry_ref(conn, entry) for entry in {entry for _, entry in wanted}}
+    return [OutputRow(job, index, digests.get(job, b""), refs[entry]) for job, entry in wanted]
+
+
+def _entry_ref(conn: apsw.Connection, entry: int) -> EntryRef:
+    sql = (
+        "SELECT f.site, f.generation, e.seq, e.id FROM entry e JOIN feed f ON f.no = e.feed"
+        " WHERE e.no = ?"
+    )
+    return _ref(*select(conn, sql, (entry,))[0])
 
 
 def _digests(

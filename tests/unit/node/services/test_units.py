@@ -16,6 +16,7 @@ class OneUnit(UnitViews):
     """The service over one unit that has no attempt yet."""
 
     def __init__(self, live: dict[str, Any] | None) -> None:
+        self._away = None
         self._work = cast(Any, SimpleNamespace(live=lambda task, job: live))
 
     async def _found(self, *_: object) -> Any:
