@@ -19,6 +19,14 @@ class Unreachable(Exception):
     """No link leads to a site now, or its answer did not come in time. Asking again may help."""
 
 
+class WrongSite(Exception):
+    """Where a site was dialled, another one answers; `found` is its key."""
+
+    def __init__(self, found: bytes) -> None:
+        self.found = found
+        super().__init__(f"another site answers there: {found.hex()[:8]}")
+
+
 class RemoteRefused(Exception):
     """Another site answered a request with a refusal; `reason` is its words."""
 

@@ -101,6 +101,17 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where the author can be dialled, in its own word; the newest of its feeds counts.
+
+    A hint: who answers there is known by the key alone, so that no admin need sign it.
+    """
+
+    kind: ClassVar[int] = 30
+    addresses: Sequence[str]  # host:port; none for a site that only dials out
+
+
+@dataclass(frozen=True, slots=True)
 class Forked:
     """The proof that a site wrote two entries for one place: two signed headers."""
 
@@ -365,6 +376,7 @@ Record = (
     | MemberAdd
     | MemberRemove
     | Policy
+    | Address
     | Forked
     | Found
     | Dataset

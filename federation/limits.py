@@ -38,7 +38,10 @@ COMMAND_DOC_BYTES_MAX: Final = 60 * 1024  # long lists of jobs to cancel or retr
 PERSON_DOC_BYTES_MAX: Final = 16 * 1024
 FORCE_DOC_BYTES_MAX: Final = 4 * 1024
 MEMBER_DOC_BYTES_MAX: Final = 16 * 1024
-PROOF_BYTES_MAX: Final = 64  # the secret of an invitation has 32
+INVITE_DOC_BYTES_MAX: Final = 4 * 1024  # eight addresses and some hex digits
+SECRET_BYTES: Final = 32  # of an invitation
+PROOF_BYTES_MAX: Final = 64  # room for other proofs than that secret
+JOIN_BYTES_MAX: Final = 16 * 1024  # what a stranger may send, and what it is answered
 SIGNATURE_BYTES_MAX: Final = 1024  # a raw sshsig blob; an Ed25519 one has about 180
 
 # Shards.
@@ -46,7 +49,11 @@ COUNCIL_MAX: Final = 15
 NONCE_BYTES: Final = 16
 TERM_MAX: Final = 2**53 - 1
 
-# Members.
+# Members. A policy lists all of them by key, 67 bytes each: with its signature it fits an entry.
+MEMBERS_MAX: Final = 512
+POLICY_DOC_BYTES_MAX: Final = 48 * 1024
+ADMISSIONS_MAX: Final = 16  # that a policy may ask for
+THROUGH_MAX: Final = 64  # generations of a revoked site whose earlier acts still count
 ADDRESSES_MAX: Final = 8  # of one site
 ADDRESS_BYTES_MAX: Final = 300  # a DNS name, a colon, a port
 

@@ -68,6 +68,20 @@ Handler = Callable[[SiteID, bytes], Awaitable[bytes]]
 """Answers a request: (who asks, its body) -> the answer's body. Raises RemoteRefused to refuse."""
 
 
+class Strangers(Protocol):
+    """The one question that sites ask and answer before they are members of each other."""
+
+    def join(self, site: SiteID, addresses: Sequence[str], body: bytes) -> Deferred[bytes]:
+        """Dial a site that need not be a member and ask it to take this one in; its answer.
+
+        addresses: tried in turn. At most limits.JOIN_BYTES_MAX either way.
+        Fails with Unreachable, WrongSite, RemoteRefused.
+        """
+
+    def strangers(self, handler: Handler) -> None:
+        """Answer `join` with this from now on; who asks is known by the key of the TLS session."""
+
+
 class Requests(Protocol):
     """Questions between sites, direct or through one relay that has links to both."""
 

@@ -35,6 +35,7 @@ from federation.fields import (
 from federation.kinds import (
     Accept,
     Ack,
+    Address,
     Adopt,
     Column,
     Command,
@@ -72,6 +73,7 @@ __all__ = [
     "KIND_MAX",
     "Accept",
     "Ack",
+    "Address",
     "Adopt",
     "Column",
     "Command",
@@ -123,6 +125,7 @@ _TASKS: Final = increasing(limits.TASKS_MAX - 1, limits.TASKS_MAX)
 _GENERATION: Final = integer(limits.GENERATION_MIN, limits.GENERATION_MAX)
 _PERSON_DOC: Final = blob(1, limits.PERSON_DOC_BYTES_MAX)
 _MEMBER_DOC: Final = blob(1, limits.MEMBER_DOC_BYTES_MAX)
+_ADDRESSES: Final = distinct(text(limits.ADDRESS_BYTES_MAX, 1), 0, limits.ADDRESSES_MAX)
 _SEQ: Final = integer(1, limits.SEQ_MAX)
 _TERM: Final = integer(0, limits.TERM_MAX)
 _NEXT_TERM: Final = integer(1, limits.TERM_MAX)
@@ -145,14 +148,15 @@ _CHECKS: Final[dict[type[Any], tuple[Check, ...]]] = {
     MemberAdd: (
         _DIGEST,
         _NAME,
-        distinct(text(limits.ADDRESS_BYTES_MAX, 1), 0, limits.ADDRESSES_MAX),
+        _ADDRESSES,
         _MEMBER_DOC,
         _SIGNATURE,
         _DIGEST,
         blob(0, limits.PROOF_BYTES_MAX),
     ),
     MemberRemove: (_DIGEST, _MEMBER_DOC, _SIGNATURE, _DIGEST),
-    Policy: (_MEMBER_DOC, _SIGNATURE, _DIGEST),
+    Policy: (blob(1, limits.POLICY_DOC_BYTES_MAX), _SIGNATURE, _DIGEST),
+    Address: (_ADDRESSES,),
     Forked: (_HEADER, exact(SIGNATURE_BYTES), _HEADER, exact(SIGNATURE_BYTES)),
     Found: (_DIGEST, exact(limits.NONCE_BYTES), distinct(_DIGEST, 1, limits.COUNCIL_MAX)),
     Dataset: (_DIGEST, blob(1, limits.DATASET_DOC_BYTES_MAX), _SIGNATURE, _DIGEST),
@@ -197,8 +201,15 @@ _BY_KIND: Final[dict[int, type[Any]]] = {cls.kind: cls for cls in _CLASSES}
 _NAMES: Final[dict[type[Any], list[str]]] = {
     cls: [field.name for field in fields(cls)] for cls in _BY_KIND.values()
 }
+
+
+def _only(name: str) -> Callable[[Any], tuple[Any, ...]]:
+    """`attrgetter` for a record of one field, which it would give bare."""
+    return lambda record: (getattr(record, name),)
+
+
 _VALUES: Final[dict[type[Any], Callable[[Any], tuple[Any, ...]]]] = {
-    cls: attrgetter(*names) for cls, names in _NAMES.items()
+    cls: attrgetter(*names) if len(names) > 1 else _only(names[0]) for cls, names in _NAMES.items()
 }
 
 

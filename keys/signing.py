@@ -44,6 +44,8 @@ class Purpose(bytes, Enum):
     DATASET = b"icefloe dataset 1\0"  # dataset ids, over the signed document
     COMMAND = b"icefloe command 1\0"  # order ids, over the signed document
     PERSON = b"icefloe person 1\0"  # ids of user.add and user.remove documents
+    MEMBER = b"icefloe member 1\0"  # ids of documents about sites and the mesh
+    INVITE = b"icefloe invite 1\0"  # over an invitation's secret
     LOGIN = b"icefloe login 1\0"
 
 

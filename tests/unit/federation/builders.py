@@ -7,6 +7,7 @@ from federation.ids import DatasetID, EntryID, FeedID, Lane, ShardID, SiteID, Us
 from federation.records import (
     Accept,
     Ack,
+    Address,
     Adopt,
     Command,
     Dataset,
@@ -93,6 +94,7 @@ def one_of_each() -> list[Record]:
         MemberAdd(OTHER_SITE, "desy", ["desy.example.org:7421"], *signed, b"s" * 32),
         MemberRemove(OTHER_SITE, *signed),
         Policy(*signed),
+        Address(["desy.example.org:7421", "[2001:db8::1]:7421"]),
         Forked(b"header", b"1" * 64, b"other", b"2" * 64),
         Open(SHARD, 3, [REF, [OTHER_SITE, 1, 9, b"f" * 32]], 2, 7, EntryID(b"e" * 32)),
         Import(SHARD, DATASET, 1, [0, 10], ShardID(b"o" * 32), REF, [REF]),
