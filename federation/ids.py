@@ -12,6 +12,7 @@ EntryID = NewType("EntryID", bytes)  # BLAKE2b-256 of purpose prefix + header
 ShardID = NewType("ShardID", bytes)  # BLAKE2b-256 of purpose prefix + founder + nonce
 DatasetID = NewType("DatasetID", bytes)  # BLAKE2b-256 of purpose prefix + signed document
 OrderID = NewType("OrderID", bytes)  # the same of a command's signed document
+Place = tuple[int, int]  # of a record within a feed: (seq of its entry, index in the entry)
 
 
 class Lane(IntEnum):

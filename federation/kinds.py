@@ -124,12 +124,30 @@ class Forked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A shard's founding record; shard id = BLAKE2b-256(prefix + founder + nonce)."""
+    """The founding record of a shard whose founder is alone in the council.
+
+    Shard id = BLAKE2b-256(prefix + founder + nonce).
+    """
 
     kind: ClassVar[int] = 10
     shard: ShardID
     nonce: bytes
     council: Sequence[SiteID]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCouncil:
+    """The founding record of a shard with a council: each seat is a site under one generation.
+
+    A site that goes on under a later generation has lost its seat: what it promised under the
+    earlier one it may not know.
+    """
+
+    kind: ClassVar[int] = 25
+    shard: ShardID
+    nonce: bytes
+    council: Sequence[SiteID]
+    generations: Sequence[int]  # one a seat, as the founder knows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,6 +397,7 @@ Record = (
     | Address
     | Forked
     | Found
+    | FoundCouncil
     | Dataset
     | Command
     | Grant

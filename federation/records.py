@@ -44,6 +44,7 @@ from federation.kinds import (
     Force,
     Forked,
     Found,
+    FoundCouncil,
     Grant,
     Holds,
     Import,
@@ -82,6 +83,7 @@ __all__ = [
     "Force",
     "Forked",
     "Found",
+    "FoundCouncil",
     "Grant",
     "Holds",
     "Import",
@@ -194,6 +196,12 @@ _CHECKS: Final[dict[type[Any], tuple[Check, ...]]] = {
         blob(1, limits.FORCE_DOC_BYTES_MAX),
         _SIGNATURE,
         _DIGEST,
+    ),
+    FoundCouncil: (
+        _DIGEST,
+        exact(limits.NONCE_BYTES),
+        distinct(_DIGEST, 1, limits.COUNCIL_MAX),
+        items(_GENERATION, 1, limits.COUNCIL_MAX),
     ),
 }
 _CLASSES: Final[tuple[type[Any], ...]] = (*_CHECKS, Results, Holds)

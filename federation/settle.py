@@ -11,14 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from federation.ids import SiteID
-
-Place = tuple[int, int]  # where in a voter's own control feed: (seq, record within the entry)
-
-
-def majority(voters: int) -> int:
-    """How many of a council are more than half of it."""
-    return voters // 2 + 1
+from federation.ids import Place, SiteID
+from federation.quorum import majority
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ PURE = [
     "federation/ids.py", "federation/limits.py", "federation/errors.py", "federation/codec.py",
     "federation/entry.py", "federation/feed.py", "federation/fields.py", "federation/kinds.py",
     "federation/records.py", "federation/shard.py",
+    "federation/opening.py", "federation/quorum.py", "federation/segments.py",
     "federation/settle.py", "node/dispatch.py", "node/ranges.py", "node/ready.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import apsw
 
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.records import Force
-from federation.shard import BadForce, check_force
+from federation.shard import BadForce, Term, check_force
+from federation.shard import Shard as Founded
 from node.changes import DatasetChanged
 from node.fold import people, roots
 from node.fold.documents import Documents
@@ -66,8 +67,12 @@ def _checked(step: Step, shard: Shard, record: Force, documents: Documents) -> F
     (term, council) = select(conn, "SELECT term, council FROM shard WHERE no = ?", (shard.no,))[0]
     seats = [SiteID(council[i : i + 32]) for i in range(0, len(council), 32)]
     leader = FeedID(SiteID(shard.founder), shard.generation, Lane.CONTROL)
+    if len(seats) != 1:
+        raise Refusal("only the shard of a council of one is forced as yet")
+    before = Term(term, leader, EntryRef(leader, 1, EntryID(bytes(32))))
+    cut = EntryRef(leader, record.seq, record.entry)
     try:
-        cut = check_force(seats, term, leader, record, at)
+        check_force(Founded(record.shard, [leader], [before]), record, at, cut)
         order = read_force(record.doc)
     except BadForce as error:
         raise Refusal(str(error)) from None

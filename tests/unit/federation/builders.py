@@ -14,6 +14,7 @@ from federation.records import (
     Force,
     Forked,
     Found,
+    FoundCouncil,
     Grant,
     Holds,
     Import,
@@ -104,6 +105,7 @@ def one_of_each() -> list[Record]:
         SeatClose(SHARD, OTHER_SITE, 1, 7, EntryID(b"e" * 32)),
         Ack(SHARD, 0, SITE, 1, 7, EntryID(b"e" * 32)),
         Vote(SHARD, 3, OTHER_SITE, 2, 7, EntryID(b"e" * 32)),
+        FoundCouncil(SHARD, NONCE, [SITE, OTHER_SITE, SiteID(b"3" * 32)], [1, 1, 2]),
         Holds(DATASET, 1, [3, 5], [b"h" * 32, b""]),
         results(),
         results(

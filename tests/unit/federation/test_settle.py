@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from federation.ids import SiteID
+from federation.quorum import majority
 from federation.settle import (
     OutOfOrder,
     Seat,
-    majority,
     settled_through,
     with_ack,
     with_vote,
