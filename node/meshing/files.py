@@ -28,7 +28,14 @@ FILES_AT_ONCE: Final = 8
 
 
 class NotBrought(Exception):
-    """No site gave the file; the message says which were asked and what each said."""
+    """No site gave the file; the message says which were asked and what each said.
+
+    away: whether a site that may have it could not be asked: asking again may help.
+    """
+
+    def __init__(self, message: str, *, away: bool) -> None:
+        self.away = away
+        super().__init__(message)
 
 
 class Blobs(Protocol):
@@ -70,18 +77,22 @@ class RemoteFiles:
 
     async def bring(self, wanted: Iterable[Wanted]) -> dict[bytes, str]:
         """Have these files here. What could not be brought: digest, and why in words."""
+        return {digest: str(error) for digest, error in (await self.fetch(wanted)).items()}
+
+    async def fetch(self, wanted: Iterable[Wanted]) -> dict[bytes, NotBrought]:
+        """`bring` for programs, which must know whether to try again."""
         asked = {each.digest: each for each in wanted}
         lacking = await self._missing(list(asked))
         if len(lacking) > 1:
             await self._bring_small([asked[digest] for digest in lacking])
             lacking = await self._missing(lacking)
         coming = [(digest, Deferred.fromCoroutine(self.have(asked[digest]))) for digest in lacking]
-        failed: dict[bytes, str] = {}
+        failed: dict[bytes, NotBrought] = {}
         for digest, brought in coming:
             try:
                 await brought
             except NotBrought as error:
-                failed[digest] = str(error)
+                failed[digest] = error
         return failed
 
     async def _missing(self, digests: Sequence[bytes]) -> list[bytes]:
@@ -128,22 +139,23 @@ class RemoteFiles:
             error = found
             raise
         except Exception as found:
-            error = NotBrought(f"{type(found).__name__}: {found}")
+            error = NotBrought(f"{type(found).__name__}: {found}", away=False)
             raise
         finally:
             for waiting in self._coming.pop(wanted.digest):
                 waiting.callback(None) if error is None else waiting.errback(error)
 
     async def _from_any(self, wanted: Wanted) -> None:
-        said = []
+        said, away = [], False
         for site in dict.fromkeys(wanted.sites):
             try:
                 await self._from_one(site, wanted)
                 return
             except (Unreachable, RemoteRefused, PeerError, BlobMismatch) as error:
                 said.append(f"{self._site_name(site)}: {error}")
+                away = away or isinstance(error, Unreachable)
         tried = "; ".join(said) or "no site is known to have it"
-        raise NotBrought(f"file {wanted.digest.hex()[:12]} is not to be had ({tried})")
+        raise NotBrought(f"file {wanted.digest.hex()[:12]} is not to be had ({tried})", away=away)
 
     async def _from_one(self, site: SiteID, wanted: Wanted) -> None:
         """Piece after piece; what came before a link broke is kept for the next try."""
