@@ -21,6 +21,7 @@ from node.store.feeds import Feeds
 from node.store.generation import begin_generation
 from node.store.highwater import Files, HighWater
 from node.store.writer import Fold, Journal
+from tests.fakes.disk import FakeDisk
 
 KEY = SiteKey(b"store-test-key".ljust(32, b"-"))
 HOST = "test-host"
@@ -75,18 +76,22 @@ class Store:
         key: SiteKey = KEY,
         fold: Fold | None = None,
         clock: Clock | None = None,
-        vfs: str | None = None,
+        disk: FakeDisk | None = None,
         files: Files | None = None,
         host: str = HOST,
         newest: bool = False,
         free_bytes: Callable[[], int] = lambda: PLENTY,
         **journal: Any,
     ) -> None:
+        """disk: below all of the store; files: below the high-water file alone."""
         home.mkdir(exist_ok=True)
         self.home = home
+        self._disk = disk
+        if disk is not None and files is None:
+            files = disk.files
         self.clock = clock or Clock()
         self.fold = fold or NotingFold()
-        self.database = Database.open(home, vfs=vfs, in_thread=maybeDeferred)
+        self.database = Database.open(home, vfs=disk and disk.vfs, in_thread=maybeDeferred)
         try:
             self.highwater = HighWater(
                 home / "floe.highwater", self.database.path, files=files, host=host
@@ -95,7 +100,7 @@ class Store:
                 self.database, SiteID(key.site), self.highwater, newest=newest
             )
         except BaseException:
-            self.database.close()
+            self.abandon()
             raise
         self.feeds = Feeds(self.database.writer)
         journal = {"commit": maybeDeferred, "wall_ms": lambda: 1_700_000_000_000, **journal}
@@ -131,10 +136,8 @@ class Store:
 
     def abandon(self) -> None:
         """Let go of a store whose disk is gone, as the kernel does with a dead process."""
-        with contextlib.suppress(Exception):  # every write fails
-            self.database.writer.close(True)
-        assert self.database._lock is not None
-        self.database._lock.release()
+        with self._disk.burying() if self._disk else contextlib.nullcontext():
+            self.database.close()
 
 
 def a_site(name: str = "desy") -> Site:

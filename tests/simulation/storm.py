@@ -77,6 +77,14 @@ class Storm:
         self.calm = False
 
     def run(self) -> None:
+        try:
+            self.live()
+            self.heal()
+        finally:
+            self.world.close()
+
+    def live(self) -> None:
+        """The phase of faults."""
         doing = {
             self.submit: 4, self.poll: 24, self.finish: 24, self.send_again: 8, self.order: 4,
             self.kill: 3, self.power_cut: 3, self.cut_soon: 3, self.disk_full: 2, self.room: 4,
@@ -91,8 +99,6 @@ class Storm:
             if number not in self.skip:
                 self.step(step)
             self.random.seed(self.seed * 7_368_787 + number)
-        self.heal()
-        self.world.close()
 
     def step(self, step: Callable[[], None]) -> None:
         try:

@@ -6,9 +6,6 @@ import pytest
 
 from tests.simulation.storm import SHAPES, Storm, description
 
-# A connection to a disk without power cannot be closed quietly.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def storm(tmp_path):
@@ -18,7 +15,7 @@ def storm(tmp_path):
     found.add_pilot()
     found.calm = True
     yield found
-    found.world.disk.lose_after = None
+    found.world.close()
 
 
 def a_report(storm):

@@ -11,9 +11,6 @@ import pytest
 from tests.simulation.storm import STEPS, Storm
 
 SEEDS = 12
-
-# A connection to a disk without power cannot be closed quietly.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 ROOT = Path(__file__).parents[2]
 
 

@@ -6,7 +6,6 @@ the power (what was not synced may be torn), `World.kill` ends the process betwe
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -121,7 +120,7 @@ class World:
         self.work.changed(changes)
 
     def kill(self) -> None:
-        """kill -9 between two steps: what is not committed is gone, the disk keeps its caches.
+        """kill -9 between two steps: what is not committed is gone, the disk keeps what it took.
 
         A node does not start on a full disk: somebody makes room first.
         """
@@ -136,6 +135,7 @@ class World:
         self.disk.survivors(left, seed)
         self.disk.lose_after = self.disk.operations  # whatever still runs reaches nothing
         self._let_go()
+        self.disk.close()
         shutil.rmtree(self.home)
         self.home = left
         self.disk = FakeDisk()
@@ -148,13 +148,11 @@ class World:
         return self.disk.lose_after is not None and self.disk.operations > self.disk.lose_after
 
     def _let_go(self) -> None:
+        """The process is gone: its connections close, and change nothing on disk."""
         self.clock.calls = []
-        with contextlib.suppress(Exception):
-            self.conn.close(True)
-        with contextlib.suppress(Exception):  # every write fails once the power is gone
-            self.database.writer.close(True)
-        assert self.database._lock is not None
-        self.database._lock.release()
+        with self.disk.burying():
+            self.conn.close()
+            self.database.close()
 
     def close(self) -> None:
         self._let_go()

@@ -20,7 +20,7 @@ def live(home, disk, *, pragma=None):
     """Write a few cycles until they are done or the power goes; ids of acknowledged entries."""
     acknowledged = []
     try:
-        store = Store(home, vfs=disk.vfs, files=disk.files)
+        store = Store(home, disk=disk)
     except (PowerLost, apsw.Error):
         return acknowledged, None
     if pragma:
@@ -116,7 +116,10 @@ def test_a_crash_between_commit_and_high_water_file_is_normal(tmp_path):
     store.journal.control(a_site())
     store.turn()
     store.close()
-    again = Store(home, files=FakeDisk().files, host=HOST)
+    disk.close()
+    calm = FakeDisk()  # for its file identity
+    again = Store(home, files=calm.files, host=HOST)
     assert again.found.standing is Standing.BETWEEN
     assert again.found.generation == 1
     again.close()
+    calm.close()

@@ -28,10 +28,7 @@ def accept(refs: list[EntryRef]):
 
 
 def open_store(home, disk=None):
-    if disk is None:
-        store = Store(home, fold=world.fold())
-    else:
-        store = Store(home, fold=world.fold(), vfs=disk.vfs, files=disk.files)
+    store = Store(home, fold=world.fold(), disk=disk)
     store.journal.leader = accept
     return store
 
@@ -163,6 +160,7 @@ def test_power_cuts_lose_no_settled_unit(tmp_path):
         try:
             acknowledged, store = live(tmp_path / f"cut{operation}", disk)
         except (PowerLost, apsw.Error):
+            disk.close()
             continue
         left = tmp_path / f"left{operation}"
         disk.survivors(left, operation)

@@ -317,7 +317,7 @@ def disk():
 
 @pytest.fixture
 def disk_store(tmp_path, disk):
-    store = Store(tmp_path / "home", vfs=disk.vfs, files=disk.files)
+    store = Store(tmp_path / "home", disk=disk)
     yield store
     disk.full = False
     store.close()
@@ -416,6 +416,7 @@ def test_full_journal_says_so_and_refuses_only_intake(tmp_path):
     assert outcome(store.journal.results(some_results())) == []
     assert isinstance(outcome(store.journal.control(a_site(), intake=True))[0], JournalFull)
     assert outcome(store.journal.control(a_site())) == []  # our own acts are always kept
+    store.abandon()
 
 
 def test_close_writes_what_waits(tmp_path):
