@@ -1,9 +1,40 @@
-"""Settings that all tests share."""
+"""Settings and checks that all tests share."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
+import apsw
+import pytest
 from hypothesis import settings
 
 # Machines that run the tests are shared: how long one example takes says nothing.
 settings.register_profile("icefloe", deadline=None)
 settings.load_profile("icefloe")
+
+
+def open_stores() -> set[str]:
+    """Files with an open connection, and fake disks; databases in memory hold nothing but that."""
+    files = {f"{each.filename} on {each.open_vfs}" for each in apsw.connections() if each.filename}
+    return files | {name for name in apsw.vfs_names() if name.startswith("fake-disk-")}
+
+
+@pytest.fixture(autouse=True)
+def _stores_are_closed() -> Iterator[None]:
+    """A test closes the databases and the fake disks that it opened.
+
+    The garbage collector would close them in the middle of some later test, when the folder is
+    gone and in any order: the file before its connection, which then fails.
+    """
+    before = open_stores()
+    yield
+    left = sorted(open_stores() - before)
+    assert not left, f"the test left open: {', '.join(left)}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rubbish_is_collected() -> Iterator[None]:
+    """An error while rubbish is collected is told in the module that left it."""
+    yield
+    gc.collect()
