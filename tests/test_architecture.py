@@ -1,7 +1,10 @@
 """The borders between packages, read from the imports themselves."""
 
 import ast
+import functools
+import gc
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -32,19 +35,28 @@ PURE = [
     "node/model/share.py", "pilot/expand.py",
 ]  # fmt: skip
 IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}
-# The command line must start fast and work without a server's libraries.
-CLI_NEVER_AT_START = {"twisted", "treq", "apsw", "rich", "pydantic", "nacl", "cryptography"}
 
 
-def imports(path: Path, *, top_only: bool = False) -> set[str]:
-    """Full names of the modules that a file imports; top_only: what runs at import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def parse(path: Path) -> ast.Module:
+    """The tree of a file, with the garbage collector at rest.
+
+    Python 3.11 counts the depth of all trees in one place (gh-106905): a finalizer that parses in
+    the middle of a parse, as one does that prints a traceback, spoils the count.
+    """
+    gc.disable()
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    finally:
+        gc.enable()
+
+
+@functools.cache
+def imports(path: Path) -> frozenset[str]:
+    """Full names of the modules that a file imports."""
     found: set[str] = set()
-    stack: list[ast.AST] = [tree]
+    stack: list[ast.AST] = [parse(path)]
     while stack:
         here = stack.pop()
-        if top_only and isinstance(here, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
         if isinstance(here, ast.If) and "TYPE_CHECKING" in ast.dump(here.test):
             continue
         if isinstance(here, ast.Import):
@@ -53,10 +65,10 @@ def imports(path: Path, *, top_only: bool = False) -> set[str]:
             assert here.level == 0, f"{path}: relative import"
             found.add(here.module or "")
         stack.extend(ast.iter_child_nodes(here))
-    return found
+    return frozenset(found)
 
 
-def roots(names: set[str]) -> set[str]:
+def roots(names: Iterable[str]) -> set[str]:
     return {name.split(".")[0] for name in names}
 
 
@@ -102,7 +114,7 @@ def test_only_site_connects_http_and_store() -> None:
 def test_setup_lists_every_package_and_no_tests() -> None:
     listed = next(
         ast.literal_eval(word.value)
-        for word in ast.walk(ast.parse((ROOT / "setup.py").read_text(encoding="utf-8")))
+        for word in ast.walk(parse(ROOT / "setup.py"))
         if isinstance(word, ast.keyword) and word.arg == "packages"
     )
     present = {
