@@ -30,3 +30,11 @@ CREATE TABLE lease (
     jobs BLOB NOT NULL -- flat half-open ranges, little-endian 64-bit integers
 ) STRICT;
 CREATE INDEX lease_pilot ON lease (pilot);
+
+-- How far this site has looked through other sites' results for outputs to keep twice.
+CREATE TABLE copied (
+    site BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    through INTEGER NOT NULL,
+    PRIMARY KEY (site, generation)
+) STRICT, WITHOUT ROWID;
