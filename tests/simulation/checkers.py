@@ -1,105 +1,173 @@
-"""What must hold after every run, read from the log by a second, naive reading of the rules."""
+"""What must hold at the end of a run. Each check returns the problems that it finds, in words."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
-import msgpack
+import apsw
 
-from federation.records import Accept, Results, Unknown, cells, decode
-from federation.records import Dataset as DatasetRecord
-from keys.signing import Purpose, digest
-from node.model.validate import unpack_document
+from federation.feed import FeedTip, follow
+from federation.ids import FeedID
+from node.store.database import DATABASE_NAME
+from node.store.feeds import Feeds
+from node.store.verify import finish, rebuild, verify
+from tests.simulation.naive import COUNTS, Reading
+from tests.simulation.node import Node
+from tests.simulation.witness import Unit, Witness, read_settled, shown
 
-if TYPE_CHECKING:
-    from tests.simulation.world import World
-
-
-def check_settled(world: World, before: dict[tuple[int, int], int]) -> dict[tuple[int, int], int]:
-    """Settled units and the entries that settled them; none of `before` may have changed."""
-    now = {
-        (task, job): entry
-        for task, job, entry in world.query("SELECT task, job, entry FROM settled")
-    }
-    for unit, entry in before.items():
-        assert now.get(unit) == entry, f"the settled result of {unit} changed"
-    for task, count in world.query("SELECT no, settled FROM task"):
-        held = sum(1 for each, _ in now if each == task)
-        assert held == count, f"task {task} counts {count} settled units and holds {held}"
-    return now
+SHOWN_MAX = 5
 
 
-def check_log(
-    world: World, told: Counter[tuple[str, int]], finished: Counter[tuple[str, int]]
-) -> None:
-    """Everything acknowledged is in the log; units and tables agree with a naive reading."""
-    attempts, datasets, first = read_log(world)
-    missing = set(world.submitted) - datasets
-    assert not missing, "an acknowledged submission is not in the log"
-    for unit, count in told.items():
-        dataset, task, _ = unit[0].split("/")
-        recorded = attempts[dataset, int(task), unit[1]]
-        assert recorded >= count, f"{unit}: {count} results were acknowledged, {recorded} are kept"
-        assert recorded <= finished[unit], f"{unit}: a result was recorded twice"
-    numbers = {id: no for no, id in world.query("SELECT no, id FROM dataset")}
-    kept = {
-        (task, job): entry
-        for task, job, entry in world.query("SELECT task, job, entry FROM settled")
-    }
-    for (dataset, task, job), entry in first.items():
-        unit = (numbers[bytes.fromhex(dataset)] * 64 + task, job)
-        assert kept.get(unit) in (entry, None), f"{unit} is settled by a later success"
-    problems = world.check_store()
-    assert not problems, problems
+def read(node: Node) -> Reading:
+    """The naive reading of everything that the node holds."""
+    return Reading([entry for _, entry in Feeds(node.conn).in_order()])
 
 
-def read_log(
-    world: World,
-) -> tuple[Counter[tuple[str, int, int]], set[bytes], dict[tuple[str, int, int], int]]:
-    """Attempts a unit, datasets, and the entry of each unit's first success that was accepted."""
-    attempts: Counter[tuple[str, int, int]] = Counter()
-    datasets: set[bytes] = set()
-    successes: dict[tuple[int, int], list[tuple[int, Results]]] = {}
-    first: dict[tuple[str, int, int], int] = {}
-    through: dict[int, int] = {}
-    rows = world.query(
-        "SELECT e.no, f.generation, f.lane, e.seq, e.body FROM entry e"
-        " JOIN feed f ON f.no = e.feed ORDER BY e.no"
-    )
-    for no, generation, lane, seq, body in rows:
-        if lane == 1:
-            successes[generation, seq] = [
-                (no, record) for record in records(body) if isinstance(record, Results)
+def check_log(node: Node, witness: Witness) -> list[str]:
+    """Everything acknowledged is in the log; no attempt stands in it twice; chains are whole."""
+    reading = read(node)
+    problems = [
+        f"submission of {made.name} was acknowledged and is lost"
+        for made in witness.datasets.values()
+        if made.id not in reading.sets
+    ]
+    problems += [
+        f"order {id.hex()[:8]} was acknowledged and is lost"
+        for id in witness.orders - reading.orders
+    ]
+    times = Counter(id for id, _ in reading.attempts)
+    lost = [unit for id, unit in witness.attempts.items() if id not in times]
+    lost = [unit for unit in lost if _exists(reading, unit)]
+    problems += [f"a result of {shown(unit)} was acknowledged and is lost" for unit in lost]
+    problems += [
+        f"an attempt of {shown(unit)} is recorded {times[id]} times"
+        for id, unit in dict(reading.attempts).items()
+        if times[id] > 1
+    ]
+    return problems[:SHOWN_MAX] + check_chains(node)
+
+
+def _exists(reading: Reading, unit: Unit) -> bool:
+    """Whether there is such a unit; one of a dataset that was lost with its database is none."""
+    dataset, _task, job = unit
+    return dataset in reading.sets and job < reading.sets[dataset].jobs
+
+
+def check_chains(node: Node) -> list[str]:
+    """Every feed is one chain without gaps."""
+    feeds = Feeds(node.conn)
+    tips: dict[FeedID, FeedTip] = {}
+    problems = []
+    for _, entry in feeds.in_order():
+        feed = entry.header.feed
+        try:
+            tips[feed] = follow(tips.get(feed, FeedTip(feed)), entry)
+        except Exception as error:
+            problems.append(f"{feed.lane.name} feed, entry {entry.header.seq}: {error}")
+    return problems[:SHOWN_MAX]
+
+
+def check_counts(node: Node) -> list[str]:
+    """The tables say what the naive reading says, for each task and each unit."""
+    reading, problems = read(node), []
+    for dataset in reading.sets:
+        held = _held_counts(node, dataset)
+        for index, (table, naive) in enumerate(zip(held, reading.count(dataset), strict=True)):
+            wrong = [
+                f"{name} {table[name]} for {naive[name]}"
+                for name in COUNTS
+                if table[name] != naive[name]
             ]
-    for _no, _generation, lane, _seq, body in rows:
-        for record in records(body):
-            if isinstance(record, DatasetRecord):
-                datasets.add(digest(Purpose.DATASET, unpack_document(record.doc)))
-            elif isinstance(record, Accept):
-                begin = through.get(record.generation, 0)
-                for seq in range(begin + 1, record.through + 1):
-                    for entry, result in successes.get((record.generation, seq), []):
-                        note(first, entry, result)
-                through[record.generation] = max(begin, record.through)
-            elif isinstance(record, Results) and lane == 1:
-                count(attempts, record)
-    return attempts, datasets, first
+            if wrong:
+                problems.append(f"{dataset.hex()[:8]} t{index} counts {', '.join(wrong)}")
+    problems += _check_units(node, reading) + _check_sets(node, reading)
+    for place in ("quarantine", "dataset WHERE quarantined IS NOT NULL", "pending"):
+        (many,) = node.conn.execute(f"SELECT count(*) FROM {place}").fetchall()[0]
+        if many:
+            problems.append(f"{many} rows in {place}")
+    return problems[:SHOWN_MAX]
 
 
-def records(body: bytes) -> list[object]:
-    found = decode(body, len(msgpack.unpackb(body, strict_map_key=False)))
-    return [record for record in found if not isinstance(record, Unknown)]
+def _held_counts(node: Node, dataset: bytes) -> list[dict[str, int]]:
+    columns = ", ".join(f"t.{name}" for name in COUNTS)
+    rows = node.conn.execute(
+        f"SELECT {columns} FROM task t JOIN dataset d ON d.no = t.dataset WHERE d.id = ?"
+        " ORDER BY t.idx",
+        (dataset,),
+    )
+    return [dict(zip(COUNTS, row, strict=True)) for row in rows]
 
 
-def count(attempts: Counter[tuple[str, int, int]], record: Results) -> None:
-    for row, job in enumerate(record.jobs):
-        if record.errors[cells(record.error, len(record.jobs))[row]] != "pilot-lost":
-            attempts[record.dataset.hex(), record.task, job] += 1
+def _check_units(node: Node, reading: Reading) -> list[str]:
+    naive = {
+        (id, task, job): unit.settled
+        for id, found in reading.sets.items()
+        for task, units in enumerate(found.units)
+        for job, unit in enumerate(units)
+        if unit.settled
+    }
+    held = read_settled(node)
+    return [
+        f"{shown(unit)} is settled by {held.get(unit, b'').hex()[:8]}, in the log by "
+        f"{naive.get(unit, b'').hex()[:8]}"
+        for unit in sorted({*naive, *held})
+        if naive.get(unit) != held.get(unit)
+    ]
 
 
-def note(first: dict[tuple[str, int, int], int], entry: int, record: Results) -> None:
-    outcomes = cells(record.outcome, len(record.jobs))
-    for job, outcome in zip(record.jobs, outcomes, strict=True):
-        if outcome == 0:
-            first.setdefault((record.dataset.hex(), record.task, job), entry)
+def _check_sets(node: Node, reading: Reading) -> list[str]:
+    held = {
+        id: (jobs, priority, bool(paused))
+        for id, jobs, priority, paused in node.conn.execute(
+            "SELECT id, jobs, priority, paused FROM dataset"
+        )
+    }
+    naive = {id: (found.jobs, found.priority, found.paused) for id, found in reading.sets.items()}
+    if held == naive:
+        return []
+    return [f"datasets (jobs, priority, paused): tables {held}, log {naive}"]
+
+
+def moving(node: Node) -> list[tuple[Any, ...]]:
+    """Tasks with units that could run: ready, or waiting for some that could."""
+    rows: list[tuple[Any, ...]] = node.conn.execute(
+        "SELECT no, jobs, settled, failed, blocked, cancelled, ready FROM task"
+        " WHERE ready OR settled + failed + blocked + cancelled < jobs AND NOT EXISTS"
+        " (SELECT 1 FROM dependency WHERE child BETWEEN task.no / 64 * 64"
+        "  AND task.no / 64 * 64 + 63 AND jobs = 0)"
+    ).fetchall()
+    return rows
+
+
+def check_end(node: Node, witness: Witness) -> list[str]:
+    """Every unit whose work can be done is settled."""
+    reading, problems = read(node), []
+    for id in witness.datasets:
+        found = reading.sets[id]
+        for index, counts in enumerate(reading.count(id)):
+            ended = sum(counts[name] for name in ("settled", "cancelled", "failed", "blocked"))
+            excused = sum(
+                reading.waits_for_ever(found, index, job)
+                for job in range(found.jobs)
+                if not reading.hopeless(found, index, job)
+            )
+            if counts["ready"] or ended + excused != counts["jobs"]:
+                problems.append(f"{found.spec.name} t{index} is not done: {counts}")
+    return problems[:SHOWN_MAX]
+
+
+def check_store(node: Node) -> list[str]:
+    """Hashes, signatures and state root from the feeds alone, and a rebuild. The node is down."""
+    path = node.home / DATABASE_NAME
+    problems: Sequence[str] = finish(verify(path, node.fold())).problems
+    copy = apsw.Connection(str(path))
+    try:
+        before = node.fold().state_root(copy), node.fold().digest(copy)
+        again = finish(rebuild(copy, node.fold()))
+        after = node.fold().state_root(copy), node.fold().digest(copy)
+    finally:
+        copy.close()
+    changed = [] if before == after else ["a rebuild from the feeds gives other tables"]
+    return [*problems, *again.problems, *changed]

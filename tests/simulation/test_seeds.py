@@ -1,14 +1,17 @@
-"""Random lives of a site: a few whose seeds come from the commit, and those that once failed."""
+"""Random lives of sites: a few whose seeds come from the commit, and that a seed is enough."""
 
 from __future__ import annotations
 
-import logging
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.storm import STEPS, Storm
+from tests.simulation.__main__ import fails, main
+from tests.simulation.schedule import draw
+from tests.simulation.world import World
 
 SEEDS = 12
 ROOT = Path(__file__).parents[2]
@@ -26,18 +29,52 @@ def commit_seed() -> int:
     return int(done.stdout.strip() or "1", 16)
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.disable(logging.CRITICAL)
-
-
 @pytest.mark.parametrize("number", range(SEEDS))
-def test_nothing_acknowledged_is_lost_whatever_the_disk_does(tmp_path: Path, number: int) -> None:
+def test_nothing_acknowledged_is_lost_whatever_fails(number: int) -> None:
     seed = commit_seed() * 100 + number
-    storm = Storm(seed, tmp_path / "site")
-    try:
-        storm.run()
-    except Exception as error:
-        raise AssertionError(
-            f"python -m tests.simulation --seed {seed} --steps {STEPS}: {error}"
-        ) from error
+    error = fails(seed, draw(seed))
+    assert not error, f"python -m tests.simulation --seed {seed}\n{error}"
+
+
+def traced(seed: int, hash_seed: str) -> str:
+    """What a process of its own tells of a run."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--trace"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.rsplit("seed", 1)[0]  # how long it took is real time
+
+
+def test_a_seed_replays_the_same_run_in_any_process() -> None:
+    first = traced(5, "1")
+    assert "state root" in first
+    assert first == traced(5, "2")
+    assert first != traced(6, "1")
+
+
+def test_a_failing_seed_prints_its_command_and_the_events_that_it_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seed = 4
+    kinds = [event.kind for event in draw(seed, 20)]
+    assert kinds.count("power") == 1
+
+    class FearsPowerCuts(World):
+        """A world in which a power cut breaks a promise."""
+
+        def _happen(self, event):
+            super()._happen(event)
+            if event.kind == "power":
+                self.failed("the power was cut")
+
+    monkeypatch.setattr("tests.simulation.__main__.World", FearsPowerCuts)
+    assert main(["--seed", str(seed), "--steps", "20", "--tries", "12"]) == 1
+    out = capsys.readouterr().out
+    assert f"python -m tests.simulation --seed {seed} --steps 20\nthe power was cut" in out
+    needed = out.split("events that it needs:")[1].split("with these alone")[0]
+    assert needed.count("Event(") == 1
+    assert "kind='power'" in needed

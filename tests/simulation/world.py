@@ -1,237 +1,232 @@
-"""One site under a virtual clock on a disk that fails: the real journal, fold, leader and work.
+"""Sites under a virtual clock, on disks and networks that fail, all from one seed.
 
-Pilots are what they say to the node; people are the documents that they send. `World.cut` drops
-the power (what was not synced may be torn), `World.kill` ends the process between two steps.
+A run is a phase of faults, then healing, then every check. `World.run` raises `Broken` when
+something that was promised did not hold; the same seed and schedule fail in the same way.
 """
 
 from __future__ import annotations
 
+import gc
 import shutil
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from random import Random
 from typing import Any
 
-import apsw
-from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.task import Clock
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
 
-from federation.ids import ShardID, SiteID, UserKey
-from federation.records import Command, Dataset, Found
-from keys.identity import SiteKey
-from keys.signing import Purpose, digest
-from node.changes import Change
-from node.dispatch import Dispatch
-from node.fold import Fold
-from node.lead import Lead
-from node.model.commands import command_document, read_command
-from node.model.document import load
-from node.model.share import Shares
-from node.model.validate import pack_document, read_submission
-from node.store import tasks
-from node.store.database import DATABASE_NAME, Database
-from node.store.generation import begin_generation
-from node.store.highwater import HighWater
-from node.store.verify import finish, rebuild, verify
-from node.store.writer import Journal
-from node.unitstate import TaskState
-from node.work import Work
-from node.work.ports import Known, Resolved
-from node.work.tables import FoldedTables
-from tests.fakes.disk import FakeDisk
-from tests.unit.node.work.house import PilotSide, result_of
+from tests.simulation.checkers import check_counts, check_end, check_log, check_store, moving
+from tests.simulation.clock import VirtualClock
+from tests.simulation.farm import Farm
+from tests.simulation.faults import Faults
+from tests.simulation.host import Host
+from tests.simulation.logreader import LogReader
+from tests.simulation.people import People
+from tests.simulation.schedule import Event, Schedule, draw
+from tests.simulation.witness import Witness
 
-KEY = SiteKey(b"simulated-site".ljust(32, b"-"))
-SITE = SiteID(KEY.site)
-SHARD = ShardID(digest(Purpose.SHARD, SITE + bytes(16)))
-ANA = UserKey(b"a" * 32)
-YEAR_MS = 365 * 86_400_000
-PLENTY = 1 << 40
+HEAL_S_MAX = 20_000.0
+QUIET_S = 60.0  # of healing, at least
+TURNS_MAX = 3_000_000
 
 
-class NoInputs:
-    """Units of the simulation read nothing."""
-
-    async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
-        return Resolved()
-
-    def note(self, task: TaskState, jobs: Sequence[int], outputs: Any) -> None:
-        pass
-
-
-def a_fold() -> Fold:
-    """The real fold; signatures are not what is simulated."""
-    return Fold(SITE, read_submission, read_command, lambda document, signature: ANA)
+class Broken(AssertionError):
+    """A promise that did not hold."""
 
 
 class World:
-    """A site, its disk and its clock. Serves `PilotSide` as the house of its tests does."""
+    """Everything: clock, machines, people, pilots. Use it with `with`, or `run` it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, seed: int, folder: Path, schedule: Schedule | None = None) -> None:
+        """folder: for the disks; it is removed at the end."""
+        self.seed = seed
         self.folder = folder
-        self.lives = 0
-        self.wall_jump_ms = 0
-        self.clock = Clock()
-        self.home = folder / "life-0"
-        self.home.mkdir(parents=True)
-        self.disk = FakeDisk()
-        self.submitted: dict[bytes, str] = {}  # acknowledged dataset ids
-        self.orders: set[bytes] = set()
-        self.work: Work
-        self.start()
-
-    def wall_ms(self) -> int:
-        return 1_800_000_000_000 + self.wall_jump_ms + int(self.clock.seconds() * 1000)
-
-    # A process
-
-    def start(self) -> None:
-        """Bring a node up from what is on disk."""
-        disk = self.disk
-        self.database = Database.open(self.home, vfs=disk.vfs, in_thread=maybeDeferred)
-        highwater = HighWater(
-            self.home / "floe.highwater", self.database.path, files=disk.files, host="sim"
-        )
-        found = begin_generation(self.database, SITE, highwater)
-        self.generation = found.generation
-        self.journal = Journal(
-            self.clock, self.database, KEY, found.generation, a_fold(), highwater,
-            commit=maybeDeferred, wall_ms=self.wall_ms, free_bytes=lambda: PLENTY,
-        )  # fmt: skip
-        self.conn = self.database.reader()
-        tables = FoldedTables(self.conn, SITE, found.generation, tasks.spec)
-        if not tables.shards():
-            self.journal.control(Found(SHARD, bytes(16), [SITE]))
-            self.settle()
-        self.work = Work(
-            self.clock, self.journal, tables, Dispatch(Shares()), NoInputs(),
-            site=SITE, site_name="sim", wall_ms=self.wall_ms,
-        )  # fmt: skip
-        lead = Lead(self.clock, SITE, self.journal, tables, tables.shards, self.work.busy)
-        self.journal.leader = lead.accept
-        self.journal.subscribe(self._changed)
-        self.journal.subscribe(lead.changed)
-        started = Deferred.fromCoroutine(lead.start())
-        self.settle()
-        result_of(started)
-        self.work.load(tables.open_datasets())
-        self.work.restore(self.conn)
-
-    def _changed(self, changes: list[Change]) -> None:
-        self.work.changed(changes)
-
-    def kill(self) -> None:
-        """kill -9 between two steps: what is not committed is gone, the disk keeps what it took.
-
-        A node does not start on a full disk: somebody makes room first.
-        """
-        self._let_go()
-        self.disk.full = False
-        self.start()
-
-    def cut(self, seed: int) -> None:
-        """The power goes now: writes that were not synced are lost, kept or torn."""
-        self.lives += 1
-        left = self.folder / f"life-{self.lives}"
-        self.disk.survivors(left, seed)
-        self.disk.lose_after = self.disk.operations  # whatever still runs reaches nothing
-        self._let_go()
-        self.disk.close()
-        shutil.rmtree(self.home)
-        self.home = left
-        self.disk = FakeDisk()
-        self.disk.adopt(left)
-        self.start()
-
-    @property
-    def dark(self) -> bool:
-        """Whether the power went during an operation."""
-        return self.disk.lose_after is not None and self.disk.operations > self.disk.lose_after
-
-    def _let_go(self) -> None:
-        """The process is gone: its connections close, and change nothing on disk."""
-        self.clock.calls = []
-        with self.disk.burying():
-            self.conn.close()
-            self.database.close()
-
-    def close(self) -> None:
-        self._let_go()
-        self.disk.close()
+        self.schedule = draw(seed) if schedule is None else schedule
+        self.random = Random(f"world {seed}")
+        self.clock = VirtualClock()
+        self.trace: list[str] = []
+        self.broken: list[str] = []
+        self.calm = False
+        self.hosts = [Host(self, "desy")]
+        self.witness = Witness()
+        self.people = People(self)
+        self.farm = Farm(self)
+        self._faults = Faults(self)
+        self._log = LogReader(self)
+        self._turns = 0
 
     # Time
 
-    def settle(self) -> None:
-        """Let everything that waits be written, unless the disk does not let it."""
-        for _ in range(12):
-            self.clock.advance(0)
-            if not self.journal.backlog:
+    def sleep(self, seconds: float) -> Deferred[None]:
+        return deferLater(self.clock, seconds, lambda: None)
+
+    def spawn(self, work: Coroutine[Deferred[Any], Any, Any], what: str) -> Deferred[None]:
+        """Run something beside everything else; it must not raise."""
+        return Deferred.fromCoroutine(work).addErrback(self._crashed, what)
+
+    def _crashed(self, failure: Failure, what: str) -> None:
+        self.failed(f"{what}: {failure.getTraceback()}")
+
+    def note(self, text: str) -> None:
+        self.trace.append(f"{self.clock.seconds():10.3f} {text}")
+
+    def failed(self, why: str) -> None:
+        """Something that must not happen has happened."""
+        self.note(f"BROKEN: {why}")
+        self.broken.append(why)
+
+    # A run
+
+    def run(self) -> None:
+        """Faults, healing, checks. Raises Broken."""
+        with self:
+            end_s = max((event.at_s for event in self.schedule), default=0.0) + 5.0
+            self.until(lambda: self.clock.seconds() >= end_s)
+            self.finish()
+
+    def __enter__(self) -> World:
+        """Everything starts."""
+        self._collecting = gc.isenabled()
+        gc.disable()  # when it collects is not drawn from the seed, and it resumes what is dead
+        self._log.start()
+        for host in self.hosts:
+            host.start()
+        for event in self.schedule:
+            self.clock.callLater(event.at_s, self._happen, event)
+        self.farm.start()
+        self.spawn(self._watch(), "watching")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing is left of it."""
+        self._log.stop()
+        for host in self.hosts:
+            host.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._collecting:
+            gc.enable()
+            gc.collect()  # here, and not in the middle of whatever comes next
+
+    def finish(self) -> None:
+        """Healing, then every check. Raises Broken."""
+        if not self.broken:
+            self.heal()
+        if not self.broken:
+            self.check()
+        self.raise_if_broken()
+
+    def raise_if_broken(self) -> None:
+        if self.broken:
+            raise Broken("\n".join([*self.broken[:5], *self.trace[-25:]]))
+
+    def until(self, done: Callable[[], bool]) -> None:
+        """Let things happen, one after the other, until `done` or something broke."""
+        while not (done() or self.broken):
+            self._turns += 1
+            if self._turns > TURNS_MAX:
+                self.failed("the run does not end")
                 break
-            self.clock.advance(0.11)
-        self.clock.advance(0)
+            self._turn()
 
-    def ask(self, asked: Coroutine[Deferred[Any], Any, Any]) -> Any:
-        waiting = Deferred.fromCoroutine(asked)
-        self.settle()
-        return result_of(waiting)
+    def pass_s(self, seconds: float) -> None:
+        """Let time pass, and what happens in it. Raises Broken."""
+        end_s = self.clock.seconds() + seconds
+        self.clock.callLater(seconds, lambda: None)
+        self.until(lambda: self.clock.seconds() >= end_s)
+        self.raise_if_broken()
 
-    # People
+    def _turn(self) -> None:
+        try:
+            self.clock.turn()
+        except Exception:
+            self.failed(f"an exception reached the clock: {Failure().getTraceback()}")
+        for host in self.hosts:
+            host.see()
 
-    def submit(self, description: Mapping[str, Any], nonce: int) -> Deferred[None]:
-        """Send a description; it is in `submitted` once the node acknowledged it."""
-        built = load(description, Path()).build(self._foreign, nonce.to_bytes(16, "big"))
-        document = built.document
-        id = digest(Purpose.DATASET, document)
-        name = str(description["name"])
-        done = self.journal.control(
-            Dataset(SHARD, pack_document(document), b"s" * 100, ANA), intake=True
+    def _happen(self, event: Event) -> None:
+        if self.calm:
+            return
+        self.note(f"event {event.kind}")
+        if event.kind == "submit":
+            self.people.submit(event.random())
+        elif event.kind == "order":
+            self.people.order(event.random())
+        else:
+            self._faults.happen(event)
+
+    async def _watch(self) -> None:
+        """Now and then somebody looks at the tables."""
+        while True:
+            await self.sleep(15.0)
+            for host in self.hosts:
+                if host.node is not None and host.up:
+                    for problem in self.witness.look(host.node):
+                        self.failed(problem)
+
+    # The end
+
+    def heal(self) -> None:
+        """No more faults: whatever can be done must now come to its end."""
+        self.note("healing")
+        self.calm = True
+        self.farm.no_more_faults()
+        for host in self.hosts:
+            host.no_more_faults()
+            self.people.recover(host)
+        self.clock.callLater(30.0, self.people.resume_all)
+        begun_s = self.clock.seconds()
+
+        def over() -> bool:
+            healed_s = self.clock.seconds() - begun_s
+            return (healed_s > QUIET_S and self._quiet()) or healed_s > HEAL_S_MAX
+
+        self.until(over)
+        if not self.broken and not self._quiet():
+            self.failed(f"work that can be done is not done:\n{self._why()}")
+
+    def _quiet(self) -> bool:
+        """Whether nothing is left to do for anybody."""
+        if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
+            return False
+        return all(
+            host.node is not None and host.node.idle and not moving(host.node)
+            for host in self.hosts
         )
-        done.addCallback(lambda _: self.submitted.__setitem__(id, name))
-        done.addErrback(lambda failure: None)  # a full disk refuses it
-        return done
 
-    def _foreign(self, name: str) -> Any:
-        raise KeyError(name)
+    def _why(self) -> str:
+        """What does not move, and what the nodes say of it."""
+        lines = [f"people wait for {self.people.waiting} answers"]
+        lines += [
+            f"{pilot.tag}: {pilot.loop.holding()}" for pilot in self.farm.pilots if pilot.busy
+        ]
+        for host in self.hosts:
+            if host.node is None or host.node.journal is None:
+                lines.append(f"{host.name} is not up")
+                continue
+            lines.append(f"{host.name}: {host.node.journal.backlog} {host.node.journal.trouble}")
+            for no, jobs, *counts in moving(host.node)[:5]:
+                lines.append(f"task {no}: {jobs} jobs, {counts}")
+                explain = host.node.work.explain
+                lines += [f"  job {job}: {explain(no, job)}" for job in range(min(jobs, 4))]
+        return "\n".join(lines)
 
-    def order(self, dataset: bytes, verb: str, args: Mapping[str, Any], nonce: int) -> None:
-        text = command_document(dataset, verb, dict(args), [], nonce.to_bytes(16, "big"))
-        id = digest(Purpose.COMMAND, text)
-        done = self.journal.control(
-            Command(SHARD, pack_document(text), b"s" * 100, ANA), intake=True
-        )
-        done.addCallback(lambda _: self.orders.add(id))
-        done.addErrback(lambda failure: None)
-
-    def pilot(self, tag: str) -> PilotSide:
-        token = f"token of {tag}"
-        self.ask(self.work.arrivals.expect(tag, token, 1, "local"))
-        pilot = PilotSide(self, token)  # type: ignore[arg-type]
-        pilot.announce()
-        return pilot
-
-    # What is on disk
-
-    def query(self, sql: str, *bindings: Any) -> list[tuple[Any, ...]]:
-        return list(self.conn.execute(sql, bindings))
-
-    def entries(self) -> dict[tuple[int, int, int], bytes]:
-        """(generation, lane, seq) -> entry id of everything that is stored."""
-        rows = self.query(
-            "SELECT f.generation, f.lane, e.seq, e.id FROM entry e JOIN feed f ON f.no = e.feed"
-        )
-        return {(generation, lane, seq): id for generation, lane, seq, id in rows}
-
-    def check_store(self) -> list[str]:
-        """Problems that a verification from the feeds alone finds, and a rebuild."""
-        report = finish(verify(self.home / DATABASE_NAME, a_fold(), vfs=self.disk.vfs))
-        copy = apsw.Connection(":memory:")
-        with copy.backup("main", self.conn, "main") as backup:
-            backup.step()
-        before = (a_fold().state_root(copy), a_fold().digest(copy))
-        again = finish(rebuild(copy, a_fold()))
-        after = (a_fold().state_root(copy), a_fold().digest(copy))
-        copy.close()
-        changed = [] if before == after else ["a rebuild gives other tables"]
-        return [*report.problems, *again.problems, *changed]
+    def check(self) -> None:
+        """Everything that must hold in the end; the nodes stop, then the rest of it."""
+        for host in self.hosts:
+            node = host.node
+            assert node is not None
+            problems = [*self.witness.look(node), *check_log(node, self.witness)]
+            problems += [*check_counts(node), *check_end(node, self.witness)]
+            root = node.fold().state_root(node.conn)
+            self.note(f"{host.name}: {len(node.entries())} entries, state root {root}")
+            problems += [*host.stop(), *check_store(node)]
+            for problem in problems:
+                self.failed(f"{host.name}: {problem}")
 
 
-Build = Callable[[Path], World]
+def quiet() -> None:
+    """Keep what the node says of its failing disk off the terminal."""
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)

@@ -1,0 +1,65 @@
+"""The disk of a simulated site: it survives the process, loses power, and can be copied."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from node.store.database import DATABASE_NAME, LOCK_NAME
+from node.store.highwater import FileIdentity
+from tests.fakes.disk import FakeDisk, FakeFiles
+
+HIGH_WATER_NAME = "floe.highwater"
+# SQLite makes the first anew; the second belongs to a process.
+NOT_DATA = (f"{DATABASE_NAME}-shm", LOCK_NAME)
+
+
+class SimDisk(FakeDisk):
+    """A FakeDisk whose high-water file is bound to what the test calls the database's inode."""
+
+    def __init__(self, inode: int = 1) -> None:
+        super().__init__()
+        self.inode = inode
+        self.files = _Files(self)
+
+    @property
+    def dark(self) -> bool:
+        """Whether an operation met the moment at which the power, or the process, ended."""
+        return self.lose_after is not None and self.operations > self.lose_after
+
+    def die_after(self, operations: int) -> None:
+        """The power goes, or the process ends, in the middle of what follows."""
+        self.lose_after = self.operations + operations
+
+    def kept(self, home: Path, into: Path) -> SimDisk:
+        """The disk of the next process after a kill: the kernel still has what was written."""
+        copy_files(home, into)
+        disk = SimDisk(self.inode)
+        for name, image in self._images.items():
+            disk._images[str(into / Path(name).name)] = image
+        return disk
+
+    def survived(self, into: Path, seed: int) -> SimDisk:
+        """The disk after a power cut: what was not synced is lost, kept or torn."""
+        self.survivors(into, seed)
+        disk = SimDisk(self.inode)
+        disk.adopt(into)
+        return disk
+
+
+class _Files(FakeFiles):
+    def __init__(self, disk: SimDisk) -> None:
+        super().__init__(disk)
+        self._sim = disk
+
+    def identity(self, path: Path) -> FileIdentity:
+        found = super().identity(path)
+        return FileIdentity(found.device, self._sim.inode, found.volume)
+
+
+def copy_files(home: Path, into: Path, *, but: tuple[str, ...] = ()) -> None:
+    """Copy the data of a home as it is at this moment."""
+    into.mkdir(parents=True, exist_ok=True)
+    for path in sorted(home.iterdir()):
+        if path.is_file() and path.name not in (*NOT_DATA, *but):
+            shutil.copyfile(path, into / path.name)

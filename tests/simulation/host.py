@@ -1,0 +1,217 @@
+"""One site's machine: its disk, its clock, and the lives that its node has there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from federation.ids import SiteID
+from keys.identity import SiteKey
+from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files
+from tests.simulation.node import Node
+from tests.simulation.process import Process, Unreachable
+from tests.simulation.witness import Kept
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+EPOCH_MS = 1_800_000_000_000
+START_AGAIN_S = (0.3, 5.0, 40.0)  # after an end that nobody wanted
+COMMIT_S = 0.002
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Yesterday's copy of the home, and what had been promised by then."""
+
+    folder: Path
+    kept: Kept
+
+
+class Host:
+    """What stays when the node dies: the disk. `node` is there from its start to its end."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self.name = name
+        self.key = SiteKey(f"simulated site {name}".encode().ljust(32, b"-"))
+        self.site = SiteID(self.key.site)
+        self.node: Node | None = None
+        self.disk = SimDisk()
+        self.commit_s = COMMIT_S
+        self.wall_jump_ms = 0
+        self.copy: Copy | None = None
+        self.arriving: Callable[[str], None] = lambda what: None  # hears of requests that came
+        self._world = world
+        self._folder = world.folder / name
+        self._random = Random(f"host {world.seed} {name}")
+        self._lives = 0
+        self._home = self._folder / "life-0"
+        self._home.mkdir(parents=True)
+        self._stumble: tuple[int, str] | None = None
+        self._death: tuple[str, int] = ("kill", 0)  # what a dark disk means
+        self._graves: list[Node] = []
+
+    def wall_ms(self) -> int:
+        """What this machine takes for the time."""
+        return EPOCH_MS + self.wall_jump_ms + int(self._world.clock.seconds() * 1000)
+
+    @property
+    def up(self) -> bool:
+        return self.node is not None and self.node.up and not self.disk.dark
+
+    async def of_node(self, ask: Callable[[Node], Coroutine[Deferred[Any], Any, Any]]) -> Any:
+        """Ask the node itself, as its API does. Raises Unreachable."""
+        node = self.node
+        if node is None or not node.up:
+            raise Unreachable("the node is down")
+        return await node.process.answer(ask(node))
+
+    # Lives
+
+    def start(self) -> None:
+        """A new process on what the disk holds."""
+        if self.node is not None:
+            return
+        self._note(f"the node starts in life {self._lives}")
+        if self._stumble is not None:
+            operations, mode = self._stumble
+            self._stumble = None
+            self.die_within(operations, mode, operations)
+        node = self.node = Node(
+            Process(self._world.clock, self._world.failed), self.key, self._home, self.disk,
+            self._random, wall_ms=self.wall_ms, commit_s=self._next_commit_s,
+        )  # fmt: skip
+        node.process.answer(node.boot()).addCallbacks(
+            lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
+        )
+
+    def _next_commit_s(self) -> float:
+        return self.commit_s * self._random.uniform(0.5, 2.0)
+
+    def _booted(self, node: Node) -> None:
+        self._note(f"the node is up in generation {node.generation}")
+        for problem in self._world.witness.restarted(node):
+            self._world.failed(problem)
+
+    def _not_booted(self, node: Node, failure: Failure) -> None:
+        if self.node is not node or self.disk.dark:
+            return  # it died meanwhile, or does so at the end of this turn
+        if not self.disk.full:
+            self._world.failed(f"the node does not start: {failure.getTraceback()}")
+        self.die("kill", 0)
+
+    def die_within(self, operations: int, mode: str, seed: int) -> None:
+        """The node dies in the middle of what its disk does next. mode: kill or power."""
+        self._death = (mode, seed)
+        self.disk.die_after(operations)
+
+    def stumble(self, operations: int, mode: str) -> None:
+        """The node dies now, and on its way up once more."""
+        self._stumble = (operations, mode)
+        self.die("kill", 0, 1.0)
+
+    def see(self) -> None:
+        """After each step of the world: a dark disk ends the node; else look at what it shows."""
+        node = self.node
+        if node is None:
+            return
+        if self.disk.dark:
+            self.die(*self._death)
+        else:
+            self._world.witness.saw(node.newest())
+
+    def die(self, mode: str, seed: int, again_s: float | None = None) -> None:
+        """The process ends; the next one gets what is left of the disk. again_s: until then."""
+        node = self.node
+        if node is None:
+            return
+        self._note(f"{mode}: the node ends at operation {self.disk.operations} of its disk")
+        home = self._next_home()
+        full = self.disk.full
+        if mode == "power":
+            disk = self.disk.survived(home, seed)
+        else:
+            disk = self.disk.kept(self._home, home)
+        self._move_to(home, disk)
+        disk.full = full
+        wait_s = self._random.choice(START_AGAIN_S) if again_s is None else again_s
+        self._world.clock.callLater(wait_s, self.start)
+
+    def take_copy(self, name: str) -> None:
+        """Somebody copies the home while the node runs, all of it at one moment."""
+        folder = self._folder / f"copy-{name}"
+        copy_files(self._home, folder)
+        if (folder / HIGH_WATER_NAME).exists():
+            self.copy = Copy(folder, self._world.witness.kept())
+
+    def put_back(self, variant: str) -> None:
+        """Somebody puts the copy in the place of the database, with the node stopped.
+
+        variant: database (beside today's high-water file), whole (both), without-file.
+        """
+        copy = self.copy
+        if copy is None:
+            return
+        self._note(f"the copy is put back: {variant}")
+        home = self._next_home()
+        copy_files(copy.folder, home, but=() if variant == "whole" else (HIGH_WATER_NAME,))
+        today = self._home / HIGH_WATER_NAME
+        if variant == "database" and today.exists():
+            shutil.copyfile(today, home / HIGH_WATER_NAME)
+        # Only a file that was put in place by copying is known by its inode to be another one.
+        disk = SimDisk(self.disk.inode + (variant == "whole"))
+        disk.adopt(home)
+        self._move_to(home, disk)
+        self._world.witness.put_back(copy.kept)
+        self._world.clock.callLater(3.0, self.start)
+
+    def no_more_faults(self) -> None:
+        """The disk works, and quickly; nothing will end the node."""
+        self.commit_s = COMMIT_S
+        self._stumble = None
+        self.disk.full = False
+        self.disk.lose_after = None
+
+    def stop(self) -> list[str]:
+        """Ask the node to stop, and wait for it; problems with that. There is no next life."""
+        node = self.node
+        if node is None:
+            return ["the node is not there"]
+        stopped: list[Any] = []
+        node.process.answer(node.close()).addBoth(stopped.append)
+        self._world.until(lambda: bool(stopped))
+        self._graves.append(node)
+        self.node = None
+        return [f"stopping: {each}" for each in stopped if each is not None]
+
+    def close(self) -> None:
+        """Nothing of this machine is left."""
+        self._bury()
+        self.disk.close()
+        self._graves.clear()
+
+    def _bury(self) -> None:
+        node, self.node = self.node, None
+        if node is not None:
+            node.die()
+            self._graves.append(node)  # collecting it now would run its coroutines' last clauses
+
+    def _next_home(self) -> Path:
+        self._lives += 1
+        return self._folder / f"life-{self._lives}"
+
+    def _move_to(self, home: Path, disk: SimDisk) -> None:
+        self._bury()
+        self.disk.close()
+        shutil.rmtree(self._home)
+        self._home, self.disk = home, disk
+
+    def _note(self, text: str) -> None:
+        self._world.note(f"{self.name}: {text}")

@@ -1,0 +1,250 @@
+"""Two people who submit small datasets and order things about them, again until it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+
+from federation.ids import ShardID, UserKey
+from federation.records import Command, Dataset
+from keys.signing import Purpose, digest
+from node.model.commands import command_document
+from node.model.document import load
+from node.model.rules import Foreign
+from node.model.validate import pack_document
+from node.store import openwork
+from node.store.database import DiskFull
+from node.store.writer import JournalClosed, JournalFull
+from tests.simulation.host import Host
+from tests.simulation.node import ANA, BEN, Node
+from tests.simulation.process import Unreachable
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+SHAPES: tuple[tuple[tuple[int, ...], ...], ...] = (
+    ((),),  # flat
+    ((), (0,)),  # chain
+    ((), (0,), (1,), (2,)),  # long chain
+    ((), (0,), (0,), (1, 2)),  # diamond
+    ((), (), (0, 1)),  # two roots
+)
+JOBS_MAX = 24
+FOREIGN_CHANCE = 0.35
+Request = Callable[[Node], Coroutine[Deferred[Any], Any, None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A dataset that the node said it holds."""
+
+    id: bytes
+    name: str
+    person: UserKey
+    jobs: int
+    tasks: tuple[str, ...]
+
+
+def describe(name: str, after: Sequence[Sequence[str]], jobs: int) -> dict[str, Any]:
+    """A dataset whose tasks t0, t1, ... wait for what `after` names."""
+    return {
+        "floe": 1, "name": name, "jobs": jobs,
+        "task": [
+            {
+                "name": f"t{index}", "after": list(waits), "module": [{"run": ["true"]}],
+                "needs": {"cpu": 1, "memory": "1GB", "time": "10m"},
+            }
+            for index, waits in enumerate(after)
+        ],
+    }  # fmt: skip
+
+
+class Refused(Exception):
+    """The node says that this cannot be; there is no use in asking again."""
+
+
+class People:
+    """Everybody who uses the site. What the node acknowledged is told to the witness."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.waiting = 0  # answers that somebody waits for
+        self._sets = 0
+        self._random = Random(f"people {world.seed}")
+
+    def submit(self, random: Random) -> None:
+        """Somebody submits a dataset, drawn at random."""
+        description, foreign = self._description(random, f"set-{self._sets + 1}")
+        person = random.choice([ANA, BEN])
+        self.submit_to(self._some_host(random), description, random, person, foreign)
+
+    def submit_to(
+        self,
+        host: Host,
+        description: dict[str, Any],
+        random: Random,
+        person: UserKey = ANA,
+        foreign: Mapping[str, Foreign] | None = None,
+    ) -> None:
+        """Submit until it is acknowledged. foreign: datasets that it waits for, by name."""
+        self._sets += 1
+        known = foreign or {}
+        built = load(description).build(lambda name: known[name], random.randbytes(16))
+        tasks = tuple(task["name"] for task in description["task"])
+        made = Submitted(
+            digest(Purpose.DATASET, built.document), description["name"], person,
+            built.spec.jobs, tasks,
+        )  # fmt: skip
+        waits = [other.id for other in known.values()]
+        self._until_done(
+            host,
+            lambda node: self._submit_once(node, made, built.document, waits),
+            f"submission of {made.name}",
+        )
+
+    def _description(self, random: Random, name: str) -> tuple[dict[str, Any], dict[str, Foreign]]:
+        shape = random.choice(SHAPES)
+        jobs = random.choice([1, 2, random.randint(3, JOBS_MAX)])
+        foreign: dict[str, Foreign] = {}
+        after = [[f"t{parent}" for parent in parents] for parents in shape]
+        known = sorted(self._world.witness.datasets.values(), key=lambda each: each.name)
+        if known and random.random() < FOREIGN_CHANCE:
+            other = random.choice(known)
+            foreign[other.name] = Foreign(other.id, other.jobs, other.tasks)
+            task = random.choice(other.tasks)
+            if random.random() < 0.5:
+                jobs = other.jobs  # job by job
+                after[0].append(f"{other.name}/{task}")
+            else:
+                after[-1].append(f"{other.name}/{task}:*")
+        description = describe(name, after, jobs)
+        description["retry"] = {"max": random.randint(0, 2)}
+        description["priority"] = random.choice([10, 50, 90])
+        return description, foreign
+
+    async def _submit_once(
+        self, node: Node, made: Submitted, document: bytes, waits: list[bytes]
+    ) -> None:
+        """As node/services/submit.py does it."""
+        assert node.journal is not None
+        if openwork.number(node.conn, made.id) is None:
+            record = Dataset(
+                _home_of(node, waits), pack_document(document), made.person, made.person
+            )
+            await node.journal.control(record, intake=True)
+            if openwork.number(node.conn, made.id) is None:
+                raise AssertionError(f"it was stored but not taken: {node.refusals()}")
+        self._world.witness.submitted(made)
+
+    def order(self, random: Random) -> None:
+        """Somebody orders something about one of the newer datasets."""
+        known = sorted(self._world.witness.datasets.values(), key=lambda each: each.name)
+        if not known:
+            return
+        made = random.choice(known[-6:])
+        verb, args = self._verb(random, made)
+        person = random.choice([made.person, ANA])  # ana is an admin
+        self.send(made, verb, args, person, random)
+
+    def _verb(self, random: Random, made: Submitted) -> tuple[str, dict[str, Any]]:
+        some: dict[str, Any] = {}
+        if random.random() < 0.7:
+            lo = random.randrange(made.jobs)
+            some["jobs"] = [lo, min(made.jobs, lo + random.randint(1, 6))]
+        if random.random() < 0.5:
+            some["tasks"] = [random.choice(made.tasks)]
+        chosen = {"select": some} if some else {}
+        task = random.choice(made.tasks)
+        orders: list[tuple[str, dict[str, Any]]] = [
+            ("pause", {}),
+            ("resume", {}),
+            ("resume", {}),
+            ("cancel", chosen or {"select": {"jobs": [0, 1]}}),
+            ("retry", chosen),
+            ("retry", {}),
+            ("edit", {"priority": random.randint(0, 100)}),
+            ("edit", {"needs": {task: {"memory": random.choice(["2GB", "3GB"])}}}),
+            ("extend", {"jobs": random.randint(1, 3)}),
+        ]
+        return random.choice(orders)
+
+    def send(
+        self, made: Submitted, verb: str, args: dict[str, Any], person: UserKey, random: Random
+    ) -> Deferred[None]:
+        """Send an order until it is acknowledged."""
+        document = command_document(made.id, verb, args, (), random.randbytes(16))
+        return self._until_done(
+            self._some_host(random),
+            lambda node: self._order_once(node, made, document, person),
+            f"{verb} of {made.name}",
+        )
+
+    async def _order_once(
+        self, node: Node, made: Submitted, document: bytes, person: UserKey
+    ) -> None:
+        """As node/services/commands.py does it."""
+        assert node.journal is not None
+        id = digest(Purpose.COMMAND, document)
+        if made.id not in self._world.witness.datasets:
+            raise Refused("the dataset was lost with a database")
+        number = openwork.number(node.conn, made.id)
+        row = number and openwork.dataset(node.conn, number, node.site, node.generation)
+        if not row:
+            raise AssertionError(f"{made.name} was acknowledged and is not known")
+        if not row.led:
+            raise Unreachable("it stands still until an admin forces it on")
+        if not node.knows_order(id):
+            record = Command(row.shard, document, person, person)
+            await node.journal.control(record, intake=True)
+            if not node.knows_order(id):
+                raise AssertionError(f"an order was stored but not taken: {node.refusals()}")
+        self._world.witness.ordered(id)
+
+    def resume_all(self) -> None:
+        """Nothing stays paused."""
+        for made in list(self._world.witness.datasets.values()):
+            self.send(made, "resume", {}, made.person, Random(self._random.random()))
+
+    def recover(self, host: Host) -> None:
+        """An admin ends what stands still; if nothing does, nothing happens."""
+        nonce = self._random.randbytes(16)
+        self._until_done(host, lambda node: node.recover(nonce), "recovery")
+
+    def _some_host(self, random: Random) -> Host:
+        return random.choice(self._world.hosts)
+
+    def _until_done(self, host: Host, once: Request, what: str) -> Deferred[None]:
+        return self._world.spawn(self._try(host, once, what), what)
+
+    async def _try(self, host: Host, once: Request, what: str) -> None:
+        self.waiting += 1
+        try:
+            while True:
+                await self._world.sleep(self._random.uniform(0.05, 0.2))
+                try:
+                    await host.of_node(once)
+                except (Unreachable, DiskFull, JournalFull, JournalClosed):
+                    await self._world.sleep(self._random.uniform(1, 8))
+                    continue
+                except Refused as refused:
+                    self._world.note(f"{what}: {refused}")
+                return
+        finally:
+            self.waiting -= 1
+
+
+def _home_of(node: Node, waits: list[bytes]) -> ShardID:
+    """The shard for a dataset: that of what it waits for, else the newest. Raises Refused."""
+    for other in waits:
+        number = openwork.number(node.conn, other)
+        row = number and openwork.dataset(node.conn, number, node.site, node.generation)
+        if not row:
+            raise Refused("what it waits for was lost with a database")
+        if not row.led:
+            raise Unreachable("what it waits for stands still")
+        return row.shard
+    return node.tables.shards()[-1]
