@@ -132,32 +132,44 @@ def printed(source: Source) -> str:
     return str(as_toml(compiled(source))).rstrip()
 
 
-def submit(floe: Floe, draft: Draft) -> None:
-    """Send files, sign, submit, and say where it is stored."""
+def submit(floe: Floe, draft: Draft, wait_stored: int | None = None) -> int:
+    """Send files, sign, submit, and say where it is stored; the exit status.
+
+    wait_stored: on how many sites it shall be; on fewer is a failure, though it is submitted.
+    """
     began = time.monotonic()
     made = build(draft, floe.client())
-    reply, sent = submit_built(floe, made)
+    reply, sent = submit_built(floe, made, wait_stored)
     took_s = time.monotonic() - began
+    few = len(reply.get("stored_on") or []) < (wait_stored or 0)
     if floe.as_json:
         print_json(reply)
-        return
+        return int(few)
     for line in submitted_lines(reply, floe.signer().public_line(), sent, took_s):
         say(line)
     told = [warning.json() for warning in made.warnings] + list(reply.get("warnings") or [])
     for warning in told:
         _print_warning(warning)
+    if few:
+        note(
+            f"it is submitted, but not stored on {wait_stored} sites yet: floe mesh shows who is"
+            " away; others come to keep it by themselves"
+        )
+    return int(few)
 
 
-def submit_built(floe: Floe, made: Submission) -> tuple[Json, int]:
+def submit_built(floe: Floe, made: Submission, wait_stored: int | None = None) -> tuple[Json, int]:
     """Send files, sign and submit; gives the reply and the bytes of files that were sent."""
     floe.endpoint()  # without a site, that is what is missing, not a key
     client = floe.client()
     sent = send_blobs(client, made.blobs) if made.blobs else 0
     signature = floe.signer().sign(made.document)
-    signed = {
+    signed: Json = {
         "document": base64.b64encode(made.document).decode(),
         "signature": base64.b64encode(signature).decode(),
     }
+    if wait_stored is not None:
+        signed["wait_stored"] = wait_stored
     return client.post_once("/v1/datasets", signed), sent
 
 

@@ -88,13 +88,25 @@ def one_liner_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.argument("file", required=False, metavar="FILE")
 @one_liner_options
+@click.option(
+    "--wait-stored",
+    type=click.IntRange(1, 1000),
+    metavar="K",
+    help="Return once K sites have it on disk, files included. Default: up to 5 s for a majority.",
+)
 @click.option("--print", "print_only", is_flag=True, help="Print the description; submit nothing.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of descriptions.")
 @json_option
 @click.pass_context
 def submit_verb(
-    ctx: click.Context, /, file: str | None, print_only: bool, schema: bool, **options: Any
-) -> None:
+    ctx: click.Context,
+    /,
+    file: str | None,
+    print_only: bool,
+    schema: bool,
+    wait_stored: int | None,
+    **options: Any,
+) -> int:
     """Sign and submit a dataset: the description in FILE (TOML, JSON, - for stdin), or a command.
 
     The command's own script and the files that its arguments name are found and sent along.
@@ -110,13 +122,13 @@ def submit_verb(
         from node.model.schema import json_schema
 
         say(json.dumps(json_schema(), indent=2))
-        return
+        return 0
     source = submission.Source(file, ctx.meta.get("argv"), options)
     if print_only:
         say(submission.printed(source))
-        return
+        return 0
     draft = submission.load(source, submission.NOTHING_SUBMITTED)
-    submission.submit(floe, draft)
+    return submission.submit(floe, draft, wait_stored)
 
 
 @verb(

@@ -73,7 +73,7 @@ class Api:
             Route("POST", "/v1/blobs/missing", self.missing_blobs),
             Route("PUT", "/v1/blobs/{digest}", self.put_blob),
             Route("GET", "/v1/datasets", self.list_datasets),
-            Route("POST", "/v1/datasets", self.submit),
+            Route("POST", "/v1/datasets", self.submit, long=True),
             Route("POST", "/v1/commands", self.command),
             Route("GET", dataset, self.of_dataset(self.sets.dataset)),
             Route("GET", f"{dataset}/document", self.of_dataset(self.sets.document)),
@@ -176,8 +176,11 @@ class Api:
         return Reply({"digest": digest.hex(), "size": size}, 201)
 
     async def submit(self, call: Call) -> Answer:
-        document, signature = _signed(call.body())
-        return Reply(await self.submissions.submit(document, signature, _asking(call)))
+        body = call.body()
+        wanted = field(body, "wait_stored", int) if "wait_stored" in body else None
+        document, signature = _signed(body)
+        asking = _asking(call)
+        return Reply(await self.submissions.submit(document, signature, asking, wanted))
 
     async def command(self, call: Call) -> Answer:
         document, signature = _signed(call.body())

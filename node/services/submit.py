@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from federation.ids import ShardID, UserKey
+from federation.ids import DatasetID, ShardID, UserKey
 from federation.records import Dataset
 from keys.signing import Purpose, digest
 from node.model.dataset import DatasetSpec, Needs, TaskSpec
@@ -23,6 +23,7 @@ from node.services.signed import signer_of
 from node.services.writing import Control, write
 
 MISSING_SHOWN_MAX = 1000
+SITES_MAX = 1000  # that a user may want a dataset to be stored on
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,28 +74,50 @@ class Ports(Protocol):
     def shapes(self) -> Iterable[Shape]: ...
 
 
+StoredOn = Callable[[DatasetID, ShardID, int | None], Awaitable[list[str]]]
+"""Has other sites keep a dataset, as many as are wanted; the names of all that do."""
+
+
 class Submissions:
-    """Takes datasets in. shard: the newest that this site leads."""
+    """Takes datasets in.
+
+    shard: the newest that this site leads. stored: None for a site that is alone.
+    """
 
     def __init__(
-        self, site_name: str, journal: Control, shard: Callable[[], ShardID], ports: Ports
+        self,
+        site_name: str,
+        journal: Control,
+        shard: Callable[[], ShardID],
+        ports: Ports,
+        stored: StoredOn | None = None,
     ) -> None:
         self._site_name = site_name
+        self._stored = stored
         self._journal = journal
         self._shard = shard
         self._ports = ports
 
-    async def submit(self, document: bytes, signature: bytes, asking: Person) -> dict[str, Any]:
+    async def submit(
+        self,
+        document: bytes,
+        signature: bytes,
+        asking: Person,
+        wait_stored: int | None = None,
+    ) -> dict[str, Any]:
         """Store a dataset durably; what `floe submit --json` prints. The same document sent
         again gets the same answer and changes nothing.
 
+        wait_stored: on how many sites, as far as so many answer within a minute.
         Raises Refusal.
         """
+        if wait_stored is not None and not 1 <= wait_stored <= SITES_MAX:
+            raise Refusal("bad-request", '"wait_stored" is no number of sites', f"1 to {SITES_MAX}")
         signer = signer_of(document, signature, asking)
         dataset = digest(Purpose.DATASET, document)
         known = self._ports.known(dataset)
         if known is not None:
-            return self._answer(known, [])
+            return await self._answer(known, wait_stored, [])
         spec = self._checked(document, asking)
         home = self._home_of(spec)
         await self._need_blobs(spec)
@@ -104,9 +127,8 @@ class Submissions:
         await write(self._journal, record)
         if self._ports.known(dataset) is None:
             raise Refusal("unavailable", "the dataset was stored but not taken", "floe doctor")
-        return self._answer(
-            Known(dataset, spec.name, spec.jobs, len(spec.tasks)), self.warnings(spec)
-        )
+        stored = Known(dataset, spec.name, spec.jobs, len(spec.tasks), home)
+        return await self._answer(stored, wait_stored, self.warnings(spec))
 
     def warnings(self, spec: DatasetSpec) -> list[dict[str, str]]:
         """What will keep units from running, though it is no error."""
@@ -178,13 +200,18 @@ class Submissions:
                 missing=[one.hex() for one in missing[:MISSING_SHOWN_MAX]],
             )
 
-    def _answer(self, known: Known, warnings: list[dict[str, str]]) -> dict[str, Any]:
+    async def _answer(
+        self, known: Known, wait_stored: int | None, warnings: list[dict[str, str]]
+    ) -> dict[str, Any]:
+        stored_on = [self._site_name]
+        if self._stored is not None and known.shard is not None:
+            stored_on = await self._stored(DatasetID(known.id), known.shard, wait_stored)
         return {
             "dataset": {"id": known.id.hex(), "name": known.name},
             "units": known.jobs * known.tasks,
             "jobs": known.jobs,
             "tasks": known.tasks,
-            "stored_on": [self._site_name],
+            "stored_on": stored_on,
             "warnings": warnings,
         }
 

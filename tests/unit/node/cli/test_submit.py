@@ -84,6 +84,16 @@ def test_submit_json_has_what_scripts_rely_on(floe: Floe, node: FakeNode, work: 
     assert shown["stored_on"] == ["desy"]
 
 
+def test_a_dataset_on_fewer_sites_than_asked_is_told_and_fails(
+    floe: Floe, node: FakeNode, work: Path
+) -> None:
+    assert floe("submit", "--wait-stored", "1", "chain.toml").status == 0
+    shown = floe("submit", "--wait-stored", "2", "chain.toml")
+    assert shown.status == 1
+    assert "submitted, but not stored on 2 sites yet" in shown.err
+    assert node.requests[-1].json()["wait_stored"] == 2
+
+
 def test_a_command_line_is_the_same_record_as_its_printed_file(
     floe: Floe, node: FakeNode, work: Path
 ) -> None:

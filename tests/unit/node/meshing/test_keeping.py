@@ -11,12 +11,13 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from federation.errors import RemoteRefused
-from federation.ids import DatasetID, SiteID
+from federation.ids import DatasetID, ShardID, SiteID
 from node.changes import DatasetAdded
 from node.fold import Fold
 from node.meshing.files import RemoteFiles
 from node.meshing.fileserver import FileServer
 from node.meshing.keeping import AGAIN_S, KEEP, RECORD_S_MAX, Keeper, Storing
+from node.meshing.stored import MAJORITY_S, StoredOn
 from node.model.commands import read_command
 from node.model.document import load
 from node.model.validate import read_submission
@@ -144,3 +145,68 @@ def test_storing_says_honestly_that_nobody_keeps_it(mesh: Mesh) -> None:
 def test_a_site_that_is_alone_asks_nobody(mesh: Mesh) -> None:
     done = Deferred.fromCoroutine(mesh.storing.keep(mesh.dataset, [], 1, 5.0))
     assert result_of(done) == []
+
+
+class Four:
+    """A mesh of four sites, three of them in the council."""
+
+    def __init__(self) -> None:
+        self.sites = [SiteID(bytes([65 + number]) * 32) for number in range(4)]
+
+    def members(self) -> list[SiteID]:
+        return self.sites
+
+    def is_member(self, site: SiteID) -> bool:
+        return site in self.sites
+
+    def revoked(self, site: SiteID) -> bool:
+        return False
+
+    def addresses(self, site: SiteID) -> list[str]:
+        return []
+
+    def subscribe(self, fn: Any) -> None:
+        raise AssertionError
+
+
+class Answering:
+    """Requests that some sites answer at once, and others never."""
+
+    def __init__(self, sites: list[SiteID]) -> None:
+        self.sites = sites
+        self.asked: list[SiteID] = []
+
+    def request(self, site: SiteID, kind: str, body: bytes) -> Deferred[bytes]:
+        self.asked.append(site)
+        return maybeDeferred(bytes) if site in self.sites else Deferred()
+
+    def serve(self, kind: str, handler: Any) -> None:
+        raise AssertionError
+
+
+def stored(four: Four, requests: Answering, clock: Clock, wanted: int | None = None) -> Any:
+    by = StoredOn(
+        four.sites[0], four, lambda shard: four.sites[:3], Storing(clock, requests),
+        lambda site: site.decode()[0],
+    )  # fmt: skip
+    return Deferred.fromCoroutine(by(DatasetID(b"d" * 32), ShardID(b"s" * 32), wanted))
+
+
+def test_a_submission_waits_for_a_majority_of_the_council() -> None:
+    four, clock = Four(), Clock()
+    requests = Answering([four.sites[2]])
+    assert result_of(stored(four, requests, clock)) == ["A", "C"]
+    assert requests.asked == four.sites[1:3]
+
+
+def test_a_submission_waits_five_seconds_and_then_says_what_is() -> None:
+    four, clock = Four(), Clock()
+    waiting = stored(four, Answering([]), clock)
+    clock.advance(MAJORITY_S)
+    assert result_of(waiting) == ["A"]
+
+
+def test_more_copies_than_a_council_has_seats_are_asked_of_other_members() -> None:
+    four, clock = Four(), Clock()
+    waiting = stored(four, Answering(four.sites), clock, wanted=4)
+    assert result_of(waiting) == ["A", "B", "C", "D"]

@@ -215,6 +215,28 @@ def test_a_submission_is_stored_and_told_what_it_is(intake, journal):
     assert (record.shard, record.key) == (SHARD, BEN.key.raw)
 
 
+def test_a_submission_names_every_site_that_stored_it(journal):
+    asked = []
+
+    async def stored(dataset, shard, wanted):
+        asked.append((dataset, shard, wanted))
+        return ["desy", "madison"]
+
+    intake = Intake(journal)
+    intake.service = Submissions("desy", journal, lambda: SHARD, intake.ports, stored)
+    reply = run(intake.service.submit(b"doc", BEN.sign(b"doc"), BEN.person, 2))
+    assert reply["stored_on"] == ["desy", "madison"]
+    assert asked == [(digest(Purpose.DATASET, b"doc"), SHARD, 2)]
+
+
+@pytest.mark.parametrize("wanted", [0, -1, 1001])
+def test_a_number_of_sites_that_is_none_is_refused_before_anything_is_stored(
+    intake, journal, wanted
+):
+    refused("bad-request", intake.service.submit(b"doc", BEN.sign(b"doc"), BEN.person, wanted))
+    assert journal.records == []
+
+
 def test_the_same_submission_again_changes_nothing(intake, journal):
     assert run(intake.send()) == run(intake.send())
     assert len(journal.records) == 1
