@@ -71,3 +71,65 @@ WALL_CLOCK_MS_MAX: Final = 2**47 - 1
 FACTOR_MAX: Final = 10**9  # thousandths
 EXIT_MIN: Final = -127  # minus the signal
 EXIT_MAX: Final = 255
+
+# Links. A frame holds one message; the largest entry takes 64 KiB and 300 bytes.
+PROTOCOL_MIN: Final = 1
+PROTOCOL_MAX: Final = 1
+FRAME_BYTES_MAX: Final = 128 * 1024
+HELLO_BYTES_MAX: Final = 4096  # of the first frame, from whom nothing is known yet
+STRANGER_BYTES_MAX: Final = 64 * 1024  # of all that a stranger may send
+FEATURES_MAX: Final = 32
+FEATURE_BYTES_MAX: Final = 32
+BOOT_MAX: Final = 2**53 - 1
+TOKEN_MAX: Final = 2**32 - 1  # numbers of pings, requests and tunnels
+HELLO_S_MAX: Final = 20.0  # from connecting to the peer's hello
+PING_S: Final = 30.0  # of silence, then a ping
+SILENCE_S_MAX: Final = 75.0  # of silence, pings included, then the link is given up
+STALL_S_MAX: Final = 120.0  # in which a peer took nothing of what waits for it
+SEND_BYTES: Final = 32 * 1024  # handed to the transport at once: what waits behind is late by it
+
+# Sync. The windows are what may be on its way to a peer that has not stored it yet.
+WINDOW_BYTES: Final = (256 * 1024, 1024 * 1024)  # by lane
+ENTRIES_BYTES: Final = 64 * 1024  # gathered into one message; one large entry may exceed it
+ENTRIES_MAX: Final = 512  # in one message
+READ_ENTRIES_MAX: Final = 64  # read from the store at once
+PREFIX_BYTES: Final = 8  # of an entry's id in a vector, and of a site in a list of neighbours
+VECTOR_FEEDS_MAX: Final = 1024  # in one message; a vector may take several
+WANT_FEEDS_MAX: Final = 256  # in one message
+WANTED_MAX: Final = 2048  # feeds that a peer may be asking for at once
+AHEAD_FEEDS_MAX: Final = 4096  # feeds remembered of one peer, in which it is ahead
+WANT_ENTRIES: Final = (512, 128)  # asked for at once, by lane; then the next, maybe elsewhere
+COMPARE_S: Final = 60.0  # between two comparisons of what both ends of a link hold
+OFFER_S: Final = 0.05  # in which offers to one peer gather
+PATIENCE_S: Final = 0.4  # for an entry that its author is pushing to this site anyway
+FETCH_STALL_S: Final = 10.0  # without an entry, then another peer is asked
+INGEST_RETRY_S: Final = 5.0  # after a store that could not take entries in
+EMPTY_OFFERS_MAX: Final = 64  # of one peer: offered, then not given
+SHOWN_MAX: Final = 64  # headers shown to, or asked of, one peer at once
+FORKS_MAX: Final = 1024  # proofs kept in memory
+
+# Gossip.
+NEIGHBOURS_MAX: Final = 1024
+PREFIXES_MAX: Final = 4096  # sites ever named by neighbours; others count as nobody's
+NEIGHBOURS_S: Final = 1.0  # in which changes of links gather
+OFFERERS: Final = 2  # of the sites that have links with both, so many offer an entry or a flood
+FLOOD_BYTES_MAX: Final = 4096
+FLOOD_TOPIC_BYTES_MAX: Final = 32
+FLOOD_TOPICS_MAX: Final = 256  # of one origin
+FLOOD_S: Final = 1.0  # between two floods of one kind and topic
+FLOOD_BURST: Final = 64  # of one origin
+FLOODS_PER_S: Final = 8.0  # of one origin, lasting
+INTRODUCE_S: Final = 2.0  # after a link came up, then the floods of others are passed on
+
+# Requests.
+REQUEST_KIND_BYTES_MAX: Final = 32
+REQUEST_BYTES_MAX: Final = 1024 * 1024  # of a request's body, and of its answer's
+REQUEST_CHUNK_BYTES: Final = 16 * 1024
+REQUEST_S_MAX: Final = 60.0
+REQUESTS_MAX: Final = 32  # under way on one link, in each direction
+REQUESTS_BYTES_MAX: Final = 32 * 1024 * 1024  # gathered from all links at once
+REFUSAL_BYTES_MAX: Final = 512
+
+# Two links between two sites: dialled at once by both, or a new one while the old is dying.
+YOUNG_S: Final = 10.0  # an older link gives way to a new one, a younger one stays
+FRAME_ROOM: Final = 72 * 1024  # of a window must be free, so that whatever comes next fits

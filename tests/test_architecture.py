@@ -30,7 +30,12 @@ PURE = [
     "federation/entry.py", "federation/feed.py", "federation/fields.py", "federation/kinds.py",
     "federation/records.py", "federation/shard.py",
     "federation/opening.py", "federation/quorum.py", "federation/segments.py",
-    "federation/settle.py", "node/dispatch.py", "node/ranges.py", "node/ready.py",
+    "federation/settle.py",
+    "federation/events.py", "federation/exchange.py",
+    "federation/fetching.py", "federation/gossip.py", "federation/holdings.py",
+    "federation/hub.py", "federation/neighbourhood.py", "federation/serving.py",
+    "federation/session.py", "federation/sync.py", "federation/timing.py", "federation/wire.py",
+    "node/dispatch.py", "node/ranges.py", "node/ready.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",
 ]  # fmt: skip

@@ -1,0 +1,132 @@
+"""What a hub of links tells its owner. Pure values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from federation.entry import Entry
+from federation.feed import ForkProof
+from federation.ids import FeedID, Lane, SiteID
+
+if TYPE_CHECKING:
+    from federation.session import Session
+
+
+class Reason(IntEnum):
+    """Why a link ended. Travels in `bye`; unknown numbers are kept as they are."""
+
+    LOST = 0  # the transport went away without a word; never sent
+    CLOSING = 1  # the site stops
+    PROTOCOL = 2  # the other end broke the protocol
+    VERSION = 3  # no protocol that both speak
+    DUPLICATE = 4  # another link between the two is used
+    STRANGER = 5  # the other end's key is no member's
+    SILENT = 6  # nothing was heard, or nothing taken, for too long
+    REVOKED = 7
+
+
+class FloodKind(IntEnum):
+    """What a flooded document is; its number in the message."""
+
+    BEACON = 1
+    LEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """Both ends said hello, and this is the one link between them."""
+
+    session: Session
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """A link that ended, up or not. theirs: the other end's doing, by its own word or fault."""
+
+    session: Session
+    reason: int
+    words: str
+    theirs: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TakeIn:
+    """Entries to store: checked, each following its feed. Answer with `taken` or `refused`."""
+
+    session: Session
+    entries: Sequence[Entry]
+    lane: Lane
+    size: int  # of the message that brought them, in bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSeen:
+    """A fork's proof, checked, seen for the first time since the start."""
+
+    feed: FeedID
+    seq: int
+    proof: ForkProof
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAhead:
+    """A peer shows entries of the feed that this site is writing, which are not here.
+
+    The store was put back from a copy, or the site runs twice. See docs/protocol.md, "Restored
+    copies".
+    """
+
+    peer: SiteID
+    feed: FeedID
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """The store gave bytes for an entry that are not it, and they were not sent."""
+
+    feed: FeedID
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class FloodHeard:
+    """A newer document of another site, its signature checked."""
+
+    kind: FloodKind
+    origin: SiteID
+    document: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A whole question. Give the answer to `Calls.answer` or `Calls.refuse` with these."""
+
+    session: Session
+    number: int
+    what: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The end of a question that was asked here. body: the answer, or why there is none."""
+
+    session: Session
+    number: int
+    outcome: Outcome
+    body: bytes
+
+
+class Outcome(IntEnum):
+    ANSWERED = 0
+    REFUSED = 1
+    LOST = 2  # the link ended, or time was over
+
+
+Event = (
+    LinkUp | LinkDown | TakeIn | ForkSeen | OwnAhead | Damaged | FloodHeard | Asked | Answered
+)  # fmt: skip

@@ -1,0 +1,131 @@
+"""Two and more sites come to hold the same entries, whatever happens between them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from federation.events import LinkDown, LinkUp
+from federation.ids import Lane
+from tests.fakes.mesh import FakeNet, all_equal
+
+
+def test_what_one_site_wrote_before_the_link_comes_to_the_other() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    one.write(40)
+    one.write(5, Lane.RESULTS, rows=100)
+    other.write(3)
+    net.link(one, other)
+    net.run(2)
+    assert all_equal([one, other])
+    assert len(one.seen(LinkUp)) == len(other.seen(LinkUp)) == 1
+    assert not one.seen(LinkDown)
+
+
+def test_a_new_entry_is_pushed_once_and_at_once() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    net.link(one, other)
+    net.run(1)
+    for _ in range(5):
+        one.write()
+        net.run(0.011)
+        assert all_equal([one, other])
+    [peer] = other.exchange.sync.peers()
+    assert (peer.taken, peer.repeated, peer.early) == (5, 0, 0)
+
+
+def test_what_a_site_took_in_goes_on_to_those_that_its_author_does_not_reach() -> None:
+    net = FakeNet()
+    sites = [net.site(number) for number in range(1, 6)]
+    for left, right in pairwise(sites):
+        net.link(left, right)
+    net.run(3)
+    sites[0].write(3)
+    sites[4].write(2, Lane.RESULTS)
+    net.run(1)
+    assert all_equal(sites)
+
+
+def test_nobody_gets_a_body_twice_where_all_are_linked_with_all() -> None:
+    net = FakeNet(delay_s=lambda random: random.uniform(0.05, 0.11))
+    sites = [net.site(number) for number in range(1, 9)]
+    for place, site in enumerate(sites):
+        for other in sites[:place]:
+            net.link(site, other)
+    net.run(5)
+    for site in sites:
+        site.write()
+    net.run(2)
+    assert all_equal(sites)
+    peers = [peer for site in sites for peer in site.exchange.sync.peers()]
+    assert sum(peer.taken for peer in peers) == 8 * 7
+    assert sum(peer.repeated + peer.early for peer in peers) == 0
+
+
+def test_a_history_is_fetched_from_one_peer_though_all_have_it() -> None:
+    net = FakeNet()
+    sites = [net.site(number) for number in range(1, 5)]
+    sites[0].write(300)
+    sites[0].write(20, Lane.RESULTS, rows=1000)
+    for site in sites[1:]:
+        net.link(sites[0], site)
+    net.run(5)
+    assert all_equal(sites)
+    late = net.site(9)
+    for site in sites:
+        net.link(late, site)
+    net.run(5)
+    assert all_equal([*sites, late])
+    assert sum(peer.repeated for peer in late.exchange.sync.peers()) == 0
+
+
+def test_a_lost_link_loses_nothing() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    one.write(50, Lane.RESULTS, rows=1200)
+    mine, _ = net.link(one, other)
+    net.run(0.1)
+    net.cut(mine)
+    assert not all_equal([one, other])
+    one.write(2)
+    net.run(60)
+    net.link(other, one)
+    net.run(5)
+    assert all_equal([one, other])
+
+
+def test_comparing_again_finds_what_a_push_did_not_bring() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    net.link(one, other)
+    net.run(1)
+    # Stored behind the links' back: nobody was told.
+    one.write(2)
+    other.exchange.sync.peers()[0].serving.at.clear()
+    net.run(70)
+    assert all_equal([one, other])
+
+
+def test_a_store_that_fails_for_a_while_gets_everything_in_the_end() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    one.write(30, Lane.RESULTS, rows=1200)
+    other.refuses = True
+    net.link(one, other)
+    net.run(30)
+    assert not other.held()
+    other.refuses = False
+    net.run(30)
+    assert all_equal([one, other])
+
+
+def test_a_slow_store_holds_its_sender_back() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    one.write(40, Lane.RESULTS, rows=1200)
+    other.store_s = 1e6
+    net.link(one, other)
+    net.run(100)
+    [peer] = other.exchange.sync.peers()
+    assert 900_000 < peer.in_flight[Lane.RESULTS] <= 1024 * 1024
