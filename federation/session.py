@@ -298,7 +298,7 @@ class Session:
         if not say:
             self._first.clear()
         else:
-            self._say(Bye(reason, cut(words)))
+            self._say(Bye(int(reason), cut(words)))
         self._hub.wake(self)
         self._hub.ended(self, reason, words, theirs, now_s)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from federation.events import LinkDown, LinkUp
+from federation.events import LinkDown, LinkUp, Reason
 from federation.ids import Lane
 from tests.fakes.mesh import FakeNet, all_equal
 
@@ -129,3 +129,13 @@ def test_a_slow_store_holds_its_sender_back() -> None:
     net.run(100)
     [peer] = other.exchange.sync.peers()
     assert 900_000 < peer.in_flight[Lane.RESULTS] <= 1024 * 1024
+
+
+def test_of_two_links_between_two_sites_one_ends_with_a_word() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    net.link(one, other)
+    net.link(other, one)
+    net.run(1)
+    assert [len(site.seen(LinkUp)) for site in (one, other)] == [1, 1]
+    assert {event.reason for event in other.seen(LinkDown)} == {Reason.DUPLICATE}
