@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from federation import limits
+from federation.calls import Calls
 from federation.entry import Entry
 from federation.events import Event, FloodKind, Reason
 from federation.gossip import Gossip
@@ -61,9 +62,11 @@ class Exchange:
             self.gossip.neighbourhood.passes_on,
             random.random,
         )
+        self.calls = Calls(self.hub)
         self._revoked = revoked
         self.hub.add(self.gossip)
         self.hub.add(self.sync)
+        self.hub.add(self.calls)
 
     def open(self, peer: SiteID, now_s: float, *, dialled: bool) -> Session:
         """A transport to a member, as proved by its key, is open. dialled: by this end."""

@@ -311,7 +311,7 @@ _SHAPES: Final[dict[type[Any], tuple[_Shape, ...]]] = {
         _Shape(text(limits.VERSION_BYTES_MAX)),
         _Shape(items(text(limits.FEATURE_BYTES_MAX, 1), 0, limits.FEATURES_MAX), list),
     ),
-    Bye: (_Shape(integer(0, limits.TOKEN_MAX)), _Shape(text(limits.WHY_BYTES_MAX))),
+    Bye: (_Shape(_number, int), _Shape(text(limits.WHY_BYTES_MAX))),
     Ping: (_Shape(_number),),
     Pong: (_Shape(_number),),
     Credit: (LANE, _Shape(integer(1, max(limits.WINDOW_BYTES)))),
@@ -326,7 +326,7 @@ _SHAPES: Final[dict[type[Any], tuple[_Shape, ...]]] = {
     Push: (LANE, _SEALED),
     Show: (FEED, _Shape(_seq)),
     Shown: (_Shape(_header), _Shape(_signature)),
-    Flood: (_Shape(_number), _Shape(blob(1, limits.FLOOD_BYTES_MAX)), _Shape(_signature)),
+    Flood: (_Shape(_number, int), _Shape(blob(1, limits.FLOOD_BYTES_MAX)), _Shape(_signature)),
     Request: (
         _Shape(_number),
         _Shape(text(limits.REQUEST_KIND_BYTES_MAX, 1)),

@@ -31,7 +31,7 @@ PURE = [
     "federation/records.py", "federation/shard.py",
     "federation/opening.py", "federation/quorum.py", "federation/segments.py",
     "federation/settle.py",
-    "federation/events.py", "federation/exchange.py",
+    "federation/calls.py", "federation/events.py", "federation/exchange.py",
     "federation/fetching.py", "federation/gossip.py", "federation/holdings.py",
     "federation/hub.py", "federation/neighbourhood.py", "federation/serving.py",
     "federation/session.py", "federation/sync.py", "federation/timing.py", "federation/wire.py",
