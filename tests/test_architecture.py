@@ -28,7 +28,9 @@ FORBIDDEN = {
 PURE = [
     "federation/ids.py", "federation/limits.py", "federation/errors.py", "federation/codec.py",
     "federation/entry.py", "federation/feed.py", "federation/fields.py", "federation/kinds.py",
-    "federation/records.py", "federation/shard.py",
+    "federation/records.py", "federation/shard.py", "federation/address.py",
+    "federation/admins.py", "federation/membership.py", "federation/naming.py",
+    "federation/pulse.py", "node/model/member.py",
     "federation/opening.py", "federation/quorum.py", "federation/segments.py",
     "federation/settle.py",
     "federation/calls.py", "federation/events.py", "federation/exchange.py",
