@@ -78,6 +78,37 @@ def process_cpu_s(pid: int) -> float:
     return total / 1e9
 
 
+def make_site(
+    base: Path, name: str, *words: str, slots: int, config: str = "", preload: str | None = None
+) -> Site:
+    """A new site below `base`, with its own key and home; not started. words: more for init."""
+    environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on a user's machine
+    # Payloads that call python3 get the one that has the physics packages.
+    environment["PATH"] = f"{Path(FLOE).parent}:{environment['PATH']}"
+    here = Site(base / "home", environment)
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", base / "id"], check=True
+    )
+    sized = ["--slots", str(slots)] if slots else []
+    here.run("init", "--name", name, "--key", str(base / "id"), *sized, *words)
+    config += "" if slots else "\n[site.local]\npilots_max = 0\n"
+    if config:
+        with (here.home / "config.toml").open("a", encoding="utf-8") as file:
+            file.write(config)
+    if preload:
+        environment["LD_PRELOAD"] = preload
+    return here
+
+
+def take_down(here: Site) -> None:
+    """End a site's node and its pilots, and wait until they are gone."""
+    here.run("down", "--pilots", check=False)
+    until = time.monotonic() + 15
+    while here.pilots() and time.monotonic() < until:
+        time.sleep(0.1)
+
+
 @contextlib.contextmanager
 def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Iterator[Site]:
     """A running site that is taken down and removed at the end, whatever happens.
@@ -85,30 +116,13 @@ def site(*, slots: int = 2, preload: str | None = None, config: str = "") -> Ite
     slots: of its one pilot; 0 for a site without pilots of its own. config: more of config.toml.
     """
     base = Path(tempfile.mkdtemp(prefix="floe-bench-"))
-    environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on a user's machine
-    # Payloads that call python3 get the one that has the physics packages.
-    environment["PATH"] = f"{Path(FLOE).parent}:{environment['PATH']}"
-    here = Site(base / "home", environment)
+    here: Site | None = None
     try:
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "bench", "-f", base / "id"],
-            check=True,
-        )
-        sized = ["--slots", str(slots)] if slots else []
-        here.run("init", "--name", "bench", "--key", str(base / "id"), *sized)
-        config += "" if slots else "\n[site.local]\npilots_max = 0\n"
-        if config:
-            with (here.home / "config.toml").open("a", encoding="utf-8") as file:
-                file.write(config)
-        if preload:
-            environment["LD_PRELOAD"] = preload
+        here = make_site(base, "bench", slots=slots, config=config, preload=preload)
         here.up()
-        environment.pop("LD_PRELOAD", None)
+        here.environment.pop("LD_PRELOAD", None)
         yield here
     finally:
-        here.run("down", "--pilots", check=False)
-        until = time.monotonic() + 15
-        while here.pilots() and time.monotonic() < until:
-            time.sleep(0.1)
+        if here is not None:
+            take_down(here)
         shutil.rmtree(base, ignore_errors=True)
