@@ -1,0 +1,98 @@
+"""What this site knows of its mesh, as values: members, links, shards. Ages are in seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """How a member is seen from here. Unreachable is a hint: it removes nobody."""
+
+    ALIVE = "alive"
+    SUSPECT = "suspect"
+    UNREACHABLE = "unreachable"
+    DRAINED = "drained"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True)
+class SiteFact:
+    """One member. None: not known, as nothing was heard of it yet."""
+
+    key: bytes
+    name: str
+    state: State
+    own: bool = False
+    seen_s: float | None = None  # since its newest beacon was made
+    lag: int | None = None  # entries of its feeds that it has and this site has not
+    clock_s: float | None = None  # how far its clock is ahead of ours
+    version: str = ""
+    batch: Sequence[str] = ()
+    running: int | None = None
+    ready: int | None = None
+    pilots: int | None = None
+    granted: int = 0  # units that it owns and that are not settled
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFact:
+    """One link, or the attempts to make one."""
+
+    peer: str
+    direction: str  # "out", "in"; "" while there is none
+    path: str  # host:port of the other end
+    up: bool
+    handshake_s: float | None = None  # since it was made
+    rtt_s: float | None = None
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    credits: Sequence[int] = ()  # bytes that may still go out: control, results
+    resends: int = 0
+    error: str = ""  # why the last attempt failed
+    tried_s: float | None = None  # since then
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFact:
+    """One shard, as far as its log is folded here."""
+
+    id: bytes
+    founder: str
+    leader: str
+    leader_state: State
+    term: int
+    council: Sequence[str]
+    closed: Sequence[str]  # seats that are closed
+    datasets: int
+    open: int  # of them, not finished
+    position: int  # log records folded here
+    unsettled: int  # of them, not settled yet
+    unsettled_s: float | None = None  # age of the oldest of those
+    waits: int = 0  # records that wait for results entries which are not here
+    votes: Sequence[str] = ()  # of voters for a term that is not open yet
+    vote_term: int = 0
+    silent_s: float | None = None  # since the leader was heard
+    vote_after_s: float = 0.0  # so long voters wait for it
+    forced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MeshFacts:
+    """All of it, at one moment."""
+
+    sites: Sequence[SiteFact]
+    links: Sequence[LinkFact] = ()
+    shards: Sequence[ShardFact] = ()
+    alarms: Sequence[str] = field(default_factory=tuple)  # forks, quarantined datasets
+    lost_after_s: float = 3600.0
+
+    def site(self, name: str) -> SiteFact | None:
+        """By name, or by the beginning of its key in hex or base32 (`name·abcd1234`)."""
+        exact = [each for each in self.sites if each.name == name]
+        return exact[0] if len(exact) == 1 else None
+
+    def own(self) -> SiteFact:
+        return next(each for each in self.sites if each.own)

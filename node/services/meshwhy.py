@@ -1,0 +1,207 @@
+"""`floe mesh why SITE`, and what `floe mesh` shouts: what is wrong, and what to do. Pure.
+
+The rule of all of it: say what is true, how old it is, and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from node.services.meshfacts import MeshFacts, ShardFact, SiteFact, State
+from node.services.why import Why
+
+CLOCK_S_MAX = 300.0  # further off is said, though nothing depends on it
+
+
+def why_site(facts: MeshFacts, site: SiteFact) -> Why:
+    """Explain the state of one member."""
+    why = Why(site.state.value, _headline(site))
+    if site.state is State.REVOKED:
+        why.add("block", "an admin revoked it, for ever: its links are cut, its acts do not count")
+        return why
+    if site.own:
+        why.add("ok", "this is the site that you ask")
+    _add_links(why, facts, site)
+    _add_units(why, facts, site)
+    _add_shards(why, facts, site)
+    _add_oddities(why, site)
+    _add_next(why, facts, site)
+    return why
+
+
+def alarms(facts: MeshFacts) -> list[str]:
+    """The lines that `floe mesh` shows below its table, each with what follows from it."""
+    lines = list(facts.alarms)
+    for site in facts.sites:
+        if site.state is State.UNREACHABLE:
+            lines.append(_unreachable_line(facts, site))
+        if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
+            lines.append(f"{site.name}: its clock is {_offset(site.clock_s)} (shown times only)")
+    for shard in facts.shards:
+        if shard.vote_term > shard.term:
+            lines.append(
+                f"shard {shard_name(shard)}: a vote for term {shard.vote_term} is under way:"
+                f" {', '.join(shard.votes)} of {len(shard.council)}"
+            )
+        if shard.waits:
+            lines.append(
+                f"shard {shard_name(shard)}: {shard.waits:,} log records wait for results that"
+                " are not here yet"
+            )
+    return lines
+
+
+def settled_line(facts: MeshFacts) -> str:
+    """How far everything is settled, for the headline."""
+    behind = [each for each in facts.shards if each.unsettled]
+    if not behind:
+        return "everything is settled"
+    records = sum(each.unsettled for each in behind)
+    ages = [each.unsettled_s for each in behind if each.unsettled_s is not None]
+    if not ages:
+        return f"{records:,} log records are not settled yet"
+    return f"everything settled up to {shown_age(max(ages))} ago"
+
+
+def shard_name(shard: ShardFact) -> str:
+    """madison/4f3a: its founder, and the beginning of its id."""
+    return f"{shard.founder}/{shard.id.hex()[:4]}"
+
+
+def shown_age(seconds: float | None) -> str:
+    """12 s, 41 m, 3 h, 2 d; ? for what is not known."""
+    if seconds is None:
+        return "?"
+    for size, unit in ((86_400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _headline(site: SiteFact) -> str:
+    if site.state is State.UNREACHABLE:
+        return f"{site.name} is unreachable from here (last heard {shown_age(site.seen_s)} ago)"
+    if site.state is State.SUSPECT:
+        return f"{site.name} is silent for {shown_age(site.seen_s)}; that may pass"
+    if site.state is State.DRAINED:
+        return f"{site.name} is drained: it takes no new units" + _noted(site)
+    if site.state is State.REVOKED:
+        return f"{site.name} is no member any more"
+    return f"{site.name} is alive" + _noted(site)
+
+
+def _noted(site: SiteFact) -> str:
+    return f" ({site.note})" if site.note else ""
+
+
+def _add_links(why: Why, facts: MeshFacts, site: SiteFact) -> None:
+    if site.own:
+        up = sum(each.up for each in facts.links)
+        others = sum(not each.own and each.state is not State.REVOKED for each in facts.sites)
+        if others:
+            why.add("ok" if up else "block", f"{up} of {others} other sites are linked to it")
+        return
+    links = [each for each in facts.links if each.peer == site.name]
+    for link in links:
+        if link.up:
+            arrow = "dialled" if link.direction == "out" else "was dialled by it"
+            age = shown_age(link.handshake_s)
+            why.add("ok", f"a link to {link.path}, {arrow}, up for {age}, {_trip(link.rtt_s)}")
+        else:
+            tried = f", last {shown_age(link.tried_s)} ago" if link.tried_s is not None else ""
+            why.add("block", f"dialled {link.path}{tried}: {link.error or 'no answer'}")
+    if not links:
+        alive = site.state in (State.ALIVE, State.DRAINED)
+        mark = "ok" if alive else "wait"
+        how = "others pass its records on" if alive else "nobody passes records of it on"
+        why.add(mark, f"no direct link, and no address to dial; {how}")
+
+
+def _trip(rtt_s: float | None) -> str:
+    return "no answer yet" if rtt_s is None else f"{rtt_s * 1000:.0f} ms there and back"
+
+
+def _add_units(why: Why, facts: MeshFacts, site: SiteFact) -> None:
+    if not site.granted:
+        return
+    running = f" ({site.running:,} were running)" if site.running else ""
+    if site.state is State.UNREACHABLE:
+        left_s = facts.lost_after_s - (site.seen_s or 0.0)
+        when = f"in {shown_age(left_s)}" if left_s > 0 else "now, as others claim them"
+        why.add(
+            "wait",
+            f"it holds {site.granted:,} granted units{running}; they are granted again {when}",
+        )
+    else:
+        why.add("ok", f"it holds {site.granted:,} granted units")
+
+
+def _add_shards(why: Why, facts: MeshFacts, site: SiteFact) -> None:
+    for shard in facts.shards:
+        name = shard_name(shard)
+        if shard.leader == site.name:
+            _add_led(why, site, shard, name)
+        elif shard.founder == site.name:
+            why.add(
+                "ok", f"it founded shard {name}: {shard.leader} leads it since term {shard.term}"
+            )
+        elif site.name in shard.council:
+            seat = "its seat is closed" if site.name in shard.closed else "it votes"
+            why.add("ok", f"shard {name} of {shard.leader}: {seat}")
+
+
+def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
+    words = f"it leads shard {name}, term {shard.term}: {shard.open:,} open datasets"
+    if site.state is not State.UNREACHABLE or not shard.open:
+        why.add("ok", words)
+    elif len(shard.council) == 1:
+        why.add("block", f"{words}; it is alone in the council, so that nobody can take over")
+    else:
+        left_s = shard.vote_after_s - (shard.silent_s or 0.0)
+        when = f"in {shown_age(left_s)}" if left_s > 0 else "now"
+        why.add("wait", f"{words}; the others may vote for another leader {when}")
+
+
+def _add_oddities(why: Why, site: SiteFact) -> None:
+    if site.lag:
+        why.add("wait", f"{site.lag:,} entries of it are not here yet")
+    if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
+        why.add("wait", f"its clock is {_offset(site.clock_s)}; only shown times suffer")
+
+
+def _offset(seconds: float) -> str:
+    return f"{shown_age(abs(seconds))} {'ahead' if seconds > 0 else 'behind'}"
+
+
+def _add_next(why: Why, facts: MeshFacts, site: SiteFact) -> None:
+    if site.state is not State.UNREACHABLE:
+        return
+    alone = [
+        each
+        for each in facts.shards
+        if each.leader == site.name and each.open and len(each.council) == 1
+    ]
+    if alone:
+        why.next.append("have its node started again: floe up")
+    why.next.append(f"nothing to do, unless it is gone for good: floe mesh revoke {site.name}")
+
+
+def _unreachable_line(facts: MeshFacts, site: SiteFact) -> str:
+    words = f"{site.name}: not heard for {shown_age(site.seen_s)}."
+    led = [each for each in facts.shards if each.founder == site.name and each.datasets]
+    taken = [each for each in led if each.leader != site.name]
+    if taken:
+        leaders = ", ".join(dict.fromkeys(each.leader for each in taken))
+        terms = ", ".join(dict.fromkeys(f"term {each.term}" for each in taken))
+        words += f" Its shard{_s(taken)} {_is(taken)} led by {leaders}, {terms}."
+    elif led:
+        words += f" Nobody has taken over its shard{_s(led)} yet."
+    return words + f" floe mesh why {site.name}"
+
+
+def _s(many: Sequence[object]) -> str:
+    return "s" if len(many) != 1 else ""
+
+
+def _is(many: Sequence[object]) -> str:
+    return "are" if len(many) != 1 else "is"

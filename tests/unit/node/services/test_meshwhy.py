@@ -1,0 +1,131 @@
+"""What people are told about the sites of their mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact, State
+from node.services.meshwhy import alarms, settled_line, shown_age, why_site
+
+MADISON = SiteFact(b"m" * 32, "madison", State.ALIVE, own=True)
+
+
+def site(state: State = State.ALIVE, **more: Any) -> SiteFact:
+    return SiteFact(b"a" * 32, "aachen", state, **more)
+
+
+def shard(**more: Any) -> ShardFact:
+    values: dict[str, Any] = {
+        "id": b"\x4f\x3a" + bytes(30), "founder": "aachen", "leader": "aachen",
+        "leader_state": State.ALIVE, "term": 0, "council": ("aachen", "madison", "desy"),
+        "closed": (), "datasets": 2, "open": 2, "position": 40, "unsettled": 0,
+        "vote_after_s": 1800.0,
+    }  # fmt: skip
+    return ShardFact(**(values | more))
+
+
+def mesh(there: SiteFact, links: tuple[LinkFact, ...] = (), *shards: ShardFact) -> MeshFacts:
+    return MeshFacts((MADISON, there), links, shards)
+
+
+def told(facts: MeshFacts) -> str:
+    why = why_site(facts, facts.sites[1])
+    lines = [f"{line['mark']} {line['text']}" for line in why.lines]
+    return "\n".join([f"{why.state}: {why.summary}", *lines, *(f"-> {step}" for step in why.next)])
+
+
+def test_an_alive_site_tells_its_link_and_what_it_holds() -> None:
+    link = LinkFact("aachen", "out", "198.51.100.7:7421", True, 3600.0, 0.012)
+    shown = told(mesh(site(granted=2112), (link,)))
+    assert shown.startswith("alive: aachen is alive")
+    assert "ok a link to 198.51.100.7:7421, dialled, up for 60 m, 12 ms there and back" in shown
+    assert "ok it holds 2,112 granted units" in shown
+    assert "->" not in shown
+
+
+def test_an_unreachable_site_tells_what_was_tried_and_when_its_units_go_to_others() -> None:
+    link = LinkFact(
+        "aachen", "", "198.51.100.7:7421", False, error="connection timed out", tried_s=130.0
+    )
+    gone = site(State.UNREACHABLE, seen_s=2460.0, granted=2112, running=212)
+    shown = told(mesh(gone, (link,)))
+    assert "unreachable: aachen is unreachable from here (last heard 41 m ago)" in shown
+    assert "block dialled 198.51.100.7:7421, last 2 m ago: connection timed out" in shown
+    assert "2,112 granted units (212 were running); they are granted again in 19 m" in shown
+    assert "-> nothing to do, unless it is gone for good: floe mesh revoke aachen" in shown
+
+
+def test_a_silent_leader_tells_when_others_may_take_over() -> None:
+    gone = site(State.UNREACHABLE, seen_s=600.0)
+    shown = told(mesh(gone, (), shard(silent_s=600.0)))
+    assert "wait it leads shard aachen/4f3a, term 0: 2 open datasets" in shown
+    assert "may vote for another leader in 20 m" in shown
+
+
+def test_a_leader_that_was_replaced_is_said_to_be_so() -> None:
+    gone = site(State.UNREACHABLE, seen_s=2460.0)
+    replaced = shard(leader="desy", term=1)
+    assert "ok it founded shard aachen/4f3a: desy leads it since term 1" in told(
+        mesh(gone, (), replaced)
+    )
+    [line] = alarms(mesh(gone, (), replaced))
+    assert line == (
+        "aachen: not heard for 41 m. Its shard is led by desy, term 1. floe mesh why aachen"
+    )
+
+
+def test_a_leader_alone_in_its_council_can_only_be_started_again() -> None:
+    gone = site(State.UNREACHABLE, seen_s=600.0)
+    shown = told(mesh(gone, (), shard(council=("aachen",))))
+    assert "nobody can take over" in shown
+    assert "-> have its node started again" in shown
+
+
+def test_a_site_that_only_dials_out_is_no_trouble() -> None:
+    shown = told(mesh(site()))
+    assert "ok no direct link, and no address to dial; others pass its records on" in shown
+
+
+def test_a_revoked_site_has_nothing_more_to_say() -> None:
+    shown = told(mesh(site(State.REVOKED, granted=7), (), shard()))
+    assert shown.count("\n") == 1
+    assert "an admin revoked it, for ever" in shown
+
+
+def test_a_closed_seat_and_a_wrong_clock_are_told() -> None:
+    shown = told(mesh(site(clock_s=-3.2e7), (), shard(leader="desy", founder="desy",
+                                                      closed=("aachen",))))  # fmt: skip
+    assert "its seat is closed" in shown
+    assert "its clock is 370 d behind; only shown times suffer" in shown
+
+
+@pytest.mark.parametrize(
+    ("shards", "line"),
+    [
+        ((), "everything is settled"),
+        ((shard(unsettled=3, unsettled_s=12.0),), "everything settled up to 12 s ago"),
+        ((shard(unsettled=3),), "3 log records are not settled yet"),
+    ],
+)
+def test_the_headline_says_how_far_everything_is_settled(
+    shards: tuple[ShardFact, ...], line: str
+) -> None:
+    assert settled_line(mesh(site(), (), *shards)) == line
+
+
+def test_a_vote_under_way_and_records_that_wait_are_shouted() -> None:
+    lines = alarms(mesh(site(), (), shard(votes=("desy",), vote_term=3), shard(waits=5)))
+    assert lines == [
+        "shard aachen/4f3a: a vote for term 3 is under way: desy of 3",
+        "shard aachen/4f3a: 5 log records wait for results that are not here yet",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, "?"), (0.4, "0 s"), (119.0, "119 s"), (2460.0, "41 m"), (7300.0, "2 h"), (2e5, "2 d")],
+)
+def test_ages_are_short(seconds: float | None, shown: str) -> None:
+    assert shown_age(seconds) == shown
