@@ -1,0 +1,111 @@
+"""The mesh as people look at it, as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from keys.identity import show
+from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
+from node.services.meshwhy import alarms, settled_line, shard_name, why_site
+from node.services.questions import Value
+from node.services.refusal import Refusal
+
+Facts = Callable[[], Awaitable[MeshFacts]]
+
+
+class MeshViews:
+    """Members, links, shards, and why. facts: everything that is known at the moment."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+
+    async def mesh(self) -> Value:
+        facts = await self._facts()
+        return {
+            "mesh": facts.own().name,
+            "sites": [_site(each) for each in facts.sites],
+            "settled": settled_line(facts),
+            "unsettled": sum(each.unsettled for each in facts.shards),
+            "alarms": alarms(facts),
+        }
+
+    async def links(self) -> Value:
+        facts = await self._facts()
+        return {"links": [_link(each) for each in facts.links]}
+
+    async def shards(self) -> Value:
+        facts = await self._facts()
+        return {"shards": [_shard(each) for each in facts.shards]}
+
+    async def why(self, name: str) -> Value:
+        """Explain a member. Raises Refusal."""
+        facts = await self._facts()
+        site = facts.site(name)
+        if site is None:
+            known = ", ".join(each.name for each in facts.sites)
+            raise Refusal("not-found", f"no site goes by {name[:80]!r} here", f"sites: {known}")
+        return {"site": site.name, "key": show(site.key), "why": why_site(facts, site).shown()}
+
+
+def _rounded(seconds: float | None, digits: int = 1) -> float | None:
+    return None if seconds is None else round(seconds, digits)
+
+
+def _site(site: SiteFact) -> dict[str, Any]:
+    return {
+        "name": site.name,
+        "key": show(site.key),
+        "own": site.own,
+        "state": site.state.value,
+        "last_seen_s": _rounded(site.seen_s),
+        "lag_entries": site.lag,
+        "clock_offset_s": _rounded(site.clock_s),
+        "version": site.version,
+        "batch": list(site.batch),
+        "running": site.running,
+        "ready": site.ready,
+        "pilots": site.pilots,
+        "granted": site.granted,
+        "note": site.note,
+    }
+
+
+def _link(link: LinkFact) -> dict[str, Any]:
+    return {
+        "peer": link.peer,
+        "direction": link.direction,
+        "path": link.path,
+        "up": link.up,
+        "handshake_s": _rounded(link.handshake_s),
+        "rtt_ms": None if link.rtt_s is None else round(link.rtt_s * 1000, 1),
+        "sent_bytes": link.sent_bytes,
+        "received_bytes": link.received_bytes,
+        "credits": list(link.credits),
+        "resends": link.resends,
+        "error": link.error,
+        "tried_s": _rounded(link.tried_s),
+    }
+
+
+def _shard(shard: ShardFact) -> dict[str, Any]:
+    return {
+        "shard": shard.id.hex(),
+        "name": shard_name(shard),
+        "founder": shard.founder,
+        "leader": shard.leader,
+        "leader_state": shard.leader_state.value,
+        "term": shard.term,
+        "council": list(shard.council),
+        "closed": list(shard.closed),
+        "datasets": shard.datasets,
+        "open": shard.open,
+        "position": shard.position,
+        "settled": shard.position - shard.unsettled,
+        "unsettled_s": _rounded(shard.unsettled_s),
+        "waits": shard.waits,
+        "votes": list(shard.votes),
+        "vote_term": shard.vote_term,
+        "silent_s": _rounded(shard.silent_s),
+        "forced": shard.forced,
+    }
