@@ -34,6 +34,7 @@ setup(
         "click>=8.1",
         "cryptography>=42",
         "msgpack>=1.0.5",
+        "prometheus-client>=0.20",
         "pynacl>=1.5",
         "pyopenssl>=24",
         "rich>=13",
