@@ -18,6 +18,7 @@ from tests.simulation.ways import Accept, Machine, Way, Ways
 SYN_S_MAX = 20.0  # a dial that is not answered fails after this
 WINDOW_BYTES = 256 * 1024  # written and not yet acknowledged
 PACKET_BYTES = 1400
+RECEIVE_BYTES = 128 * 1024  # that a system takes for a process that does not read
 RESEND_S_MIN = 0.2
 RESEND_S_MAX = 60.0
 GIVE_UP_S = 900.0  # without an acknowledgement
@@ -45,6 +46,7 @@ class Wire:
         self._waits = False  # for room
         self._free_s = 0.0  # when the line has taken the latest segment
         self._arrives_s = 0.0  # when the latest segment arrives
+        self._unread: list[tuple[bytes | None, bool]] = []  # None: the end; and whether acked
         self._held: deque[bytes | None] = deque()  # by a cut; None: the end
         self._held_s: float | None = None  # since when
 
@@ -131,16 +133,40 @@ class Wire:
         clock.callLater(self._arrives_s - now_s, self._arrive, data)
 
     def _arrive(self, data: bytes | None) -> None:
-        far, ways = self.other, self._network.ways
+        far = self.other
         if not far.open:
             # Nobody has this connection any more; the sender is told so, if it can be.
-            if ways.passes(self.there, self.here):
+            if self._network.ways.passes(self.there, self.here):
                 self.abort("reset")
-        elif data is None:
-            far.abort("closed")
+            return
+        if self.there.paused:
+            self._keep_unread(data)
         else:
-            far.received(data)
-            self._acknowledge(len(data), RESEND_S_MIN)
+            far._read(data)
+            self._acknowledge(len(data or b""), RESEND_S_MIN)
+
+    def _keep_unread(self, data: bytes | None) -> None:
+        """The system at the other end takes some bytes for a process that does not read."""
+        held = self.other._unread
+        known = sum(len(each) for each, acked in held if acked and each)
+        acked = known + len(data or b"") <= RECEIVE_BYTES
+        held.append((data, acked))
+        if acked:
+            self._acknowledge(len(data or b""), RESEND_S_MIN)
+
+    def read_all(self) -> None:
+        """The process at this end reads again."""
+        unread, self._unread = self._unread, []
+        for data, acked in unread:
+            self._read(data)
+            if not acked:
+                self.other._acknowledge(len(data or b""), RESEND_S_MIN)
+
+    def _read(self, data: bytes | None) -> None:
+        if data is None:
+            self.abort("closed")
+        else:
+            self.received(data)
 
     def _acknowledge(self, size: int, wait_s: float) -> None:
         """Tell this end that bytes have arrived, as soon as a packet comes back."""
@@ -197,6 +223,8 @@ class Network:
             self._later(machine, SYN_S_MAX, lambda: dialled(None, "no answer"))
         elif target.accept is None:
             dialled(None, "refused")
+        elif target.paused:
+            self._later(machine, SYN_S_MAX, lambda: dialled(None, "no answer"))
         else:
             near, far = Wire(self, machine, target), Wire(self, target, machine)
             near.other, far.other = far, near
@@ -247,9 +275,19 @@ class Network:
     def power_back(self, machine: Machine) -> None:
         machine.powered = True
 
+    def pause(self, machine: Machine) -> None:
+        """SIGSTOP: its process reads nothing, its system goes on."""
+        machine.paused = True
+
+    def resume(self, machine: Machine) -> None:
+        machine.paused = False
+        for wire in self.wires(machine):
+            wire.read_all()
+
     def _die(self, machine: Machine, *, quietly: bool) -> None:
         machine.life += 1
         machine.accept = None
+        machine.paused = False
         for wire in self.wires(machine):
             wire.die(quietly=quietly)
 

@@ -27,6 +27,7 @@ class Process:
     def __init__(self, clock: VirtualClock, failed: Callable[[str], None]) -> None:
         """failed: told of what must not happen."""
         self.alive = True
+        self._late: list[tuple[Callable[..., object], Any, Any]] | None = None  # while paused
         self._clock = clock
         self._failed = failed
         self._waiting: dict[int, Deferred[Any]] = {}
@@ -47,6 +48,9 @@ class Process:
 
     def _run(self, fn: Callable[..., object], args: Any, kw: Any) -> None:
         if not self.alive:
+            return
+        if self._late is not None:
+            self._late.append((fn, args, kw))
             return
         try:
             fn(*args, **kw)
@@ -84,6 +88,17 @@ class Process:
 
         Deferred.fromCoroutine(request).addBoth(settle)
         return answer
+
+    def pause(self) -> None:
+        """SIGSTOP: nothing happens here, while time goes on."""
+        if self._late is None:
+            self._late = []
+
+    def resume(self) -> None:
+        """Everything that came late comes now, in its order."""
+        late, self._late = self._late or [], None
+        for call in late:
+            self._run(*call)
 
     def end(self) -> None:
         """Here and now; who waits for an answer hears that nobody is there."""

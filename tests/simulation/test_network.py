@@ -180,6 +180,21 @@ def test_a_power_cut_is_noticed_when_the_machine_is_back(ends):
     assert [what for _, what in ends.lost] == ["near reset"]
 
 
+def test_a_paused_process_reads_later_and_lets_no_more_come_than_its_system_holds(ends):
+    ends.connect()
+    ends.network.pause(ends.two)
+    for _ in range(24):
+        ends.near.write(bytes(16 * 1024))
+    ends.run(60)
+    assert ends.text == b""
+    assert ends.near.room <= 0
+    ends.network.resume(ends.two)
+    ends.run()
+    assert len(ends.text) == 24 * 16 * 1024
+    assert ends.near.room == WINDOW_BYTES
+    assert ends.lost == []
+
+
 def test_a_dial_of_a_dead_process_is_never_answered(ends):
     answers = []
     ends.network.dial(ends.one, "two:1", lambda wire, why: answers.append(why))

@@ -35,6 +35,7 @@ class Machine:
     name: str
     site: SiteID
     powered: bool = True
+    paused: bool = False  # the process there is; its system is not
     life: int = 0  # of the process there
     accept: Accept | None = None  # who listens
 
