@@ -62,6 +62,27 @@ JOBS_MAX: Final = 2**32  # job indices lie below it, so that a column of them is
 TASKS_MAX: Final = 64
 RANGES_MAX: Final = 8192  # numbers in one record's ranges: two a range; more go in pieces
 
+# Shapes: what units ask for and workers have, as sites tell each other.
+CORES_MAX: Final = 2**16 - 1  # also of GPUs
+SHAPE_MIB_MAX: Final = 2**32 - 1  # 4 PiB of memory or disk
+SHAPE_TIME_S_MAX: Final = 2**32 - 1
+UNITS_MAX: Final = 2**40 - 1  # more than the fold takes, and sums of them fit int64
+WORKER_KINDS_MAX: Final = 8  # of one site; more are told by those with most cores
+
+# Claims: one request per leader and shape. All fields at their largest take under 2 KiB.
+CLAIM_BYTES_MAX: Final = 4 * 1024
+PER_DAY_MAX: Final = 2**53 - 1  # units
+HELD_MAX: Final = 32  # datasets of which a claim says how much is held
+ANSWER_ENTRIES_MAX: Final = 16  # that hold the grants of one answer
+RETRY_S_MAX: Final = 3600
+
+# Beacons: about 300 bytes in the usual case. One is passed on by every site.
+BEACON_BYTES_MAX: Final = 2 * 1024
+WANTS_MAX: Final = 8  # datasets and shapes, the neediest first
+RUNNING_MAX: Final = 8  # datasets, the busiest first
+LABEL_BYTES: Final = 8  # the beginning of an id, where a mistake costs one needless question
+COUNTER_MAX: Final = 2**53 - 1
+
 # Results.
 RESULTS_ROWS_MAX: Final = 8192
 HOSTS_MAX: Final = 1024  # in one record

@@ -10,6 +10,8 @@ from typing import get_args
 import pytest
 
 from federation import limits
+from federation.beacon import Beacon
+from federation.claims import Answer, Claim, Recall
 from federation.entry import Header
 from federation.records import Outcome, Record, Unknown
 from keys.signing import Purpose
@@ -61,3 +63,25 @@ def test_bounds_are_those_of_the_code() -> None:
     assert f"{limits.DATASET_DOC_BYTES_MAX // 1024} KiB" in section("12 ")
     assert f"{limits.COMMAND_DOC_BYTES_MAX // 1024} KiB" in section("13 ")
     assert f"at most {limits.RANGES_MAX} numbers" in section("Records")
+
+
+def test_the_fields_of_claims_and_beacons_are_listed_in_order() -> None:
+    rows = re.findall(r"^\| (\w+) \|", section("Claims"), re.M)
+    listed = [field.name for cls in (Claim, Answer, Recall) for field in fields(cls)]
+    heads = [i for i, row in enumerate(rows) if row == "field"]
+    assert [row for row in rows if row != "field"] == [
+        {"retry_s": "retry"}.get(name, name) for name in listed
+    ]
+    assert len(heads) == 3
+    rows = re.findall(r"^\| \d+ \| (\w+) \|", section("Beacons"), re.M)
+    assert rows == [field.name for field in fields(Beacon)]
+
+
+def test_bounds_of_claims_and_beacons_are_those_of_the_code() -> None:
+    assert f"{limits.CLAIM_BYTES_MAX // 1024} KiB" in section("Claims")
+    assert f"≤ {limits.WORKER_KINDS_MAX} workers" in section("Claims")
+    assert f"≤ {limits.HELD_MAX} × [label, int]" in section("Claims")
+    assert f"≤ {limits.ANSWER_ENTRIES_MAX} refs" in section("Claims")
+    assert f"{limits.BEACON_BYTES_MAX // 1024} KiB" in section("Beacons")
+    assert f"≤ {limits.WANTS_MAX} × [label, shape, free, movable]" in section("Beacons")
+    assert f"≤ {limits.RUNNING_MAX} × [label, int]" in section("Beacons")

@@ -1,0 +1,191 @@
+"""Beacons: what a site says of itself every few seconds. Signed, passed on, never logged. Pure.
+
+A beacon is a hint with an age. Nothing is folded from it, and no rule about ownership reads it but
+for the leader's judgement whom to grant to, and when an owner counts as lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from federation import codec, limits
+from federation.errors import LocalError, PeerError
+from federation.fields import BadField, Check, blob, exact, integer, items, text
+from federation.ids import SiteID
+from federation.shapes import (
+    Shape,
+    Workers,
+    read_shape,
+    read_workers,
+    shape_fields,
+    workers_fields,
+)
+from keys.signing import KEY_BYTES
+
+KIND: Final = "beacon"
+LOAD_MAX: Final = 1000  # per mille of the cores that are there
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The newest entries of a site's own feeds: seq, and how the entry's id begins."""
+
+    control: int
+    control_id: bytes
+    results: int
+    results_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """Units of one dataset and shape that a leader would grant. dataset: the label of its id.
+
+    free: those that nobody owns and that could run. movable: those that owners have not ended.
+    """
+
+    dataset: bytes
+    shape: Shape
+    free: int
+    movable: int
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Units of a dataset that run at the site. dataset: the label of its id."""
+
+    dataset: bytes
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Beacon:
+    """One site at one moment.
+
+    (generation, boot, counter) order the beacons of a site: boot names a start of its process, and
+    is larger for a later one. load: per mille of its cores that are busy.
+    """
+
+    site: SiteID
+    generation: int
+    boot: int
+    counter: int
+    name: str
+    version: str
+    drained: bool
+    heads: Heads
+    load: int
+    workers: Sequence[Workers]
+    wants: Sequence[Want]
+    running: Sequence[Running]
+
+    @property
+    def order(self) -> tuple[int, int, int]:
+        """Of two beacons of a site the one with the larger order is the newer."""
+        return self.generation, self.boot, self.counter
+
+
+def write_beacon(beacon: Beacon) -> bytes:
+    """The document that is signed. Raises LocalError for one that `read_beacon` would refuse."""
+    heads = beacon.heads
+    fields = [
+        beacon.site,
+        beacon.generation,
+        beacon.boot,
+        beacon.counter,
+        beacon.name,
+        beacon.version,
+        int(beacon.drained),
+        [heads.control, heads.control_id, heads.results, heads.results_id],
+        beacon.load,
+        workers_fields(beacon.workers),
+        [
+            [want.dataset, shape_fields(want.shape), want.free, want.movable]
+            for want in beacon.wants
+        ],
+        [[each.dataset, each.units] for each in beacon.running],
+    ]
+    try:
+        _checked(fields)
+    except BadField as error:
+        raise LocalError(f"beacon: {error}") from None
+    document = codec.pack(fields)
+    if len(document) > limits.BEACON_BYTES_MAX:
+        raise LocalError(f"a beacon of {len(document)} bytes")
+    return document
+
+
+def read_beacon(document: bytes) -> Beacon:
+    """A beacon as it came; who signed it was checked before. Raises PeerError."""
+    fields = codec.unpack(document, bytes_max=limits.BEACON_BYTES_MAX)
+    if type(fields) is not list:
+        raise PeerError("a beacon that is no array")
+    try:
+        return _checked(fields)
+    except BadField as error:
+        raise PeerError(f"beacon: {error}") from None
+
+
+def _checked(fields: list[Any]) -> Beacon:
+    if len(fields) != len(_CHECKS):
+        raise BadField(f"{len(fields)} fields where {len(_CHECKS)} are defined")
+    for (name, check), value in zip(_CHECKS, fields, strict=True):
+        try:
+            check(value)
+        except BadField as error:
+            raise BadField(f"{name}: {error}") from None
+    site, generation, boot, counter, name, version, drained, heads, load, *lists = fields
+    workers, wants, running = lists
+    return Beacon(
+        site,
+        generation,
+        boot,
+        counter,
+        name,
+        version,
+        bool(drained),
+        Heads(*heads),
+        load,
+        read_workers(workers),
+        tuple(Want(want[0], read_shape(want[1]), *want[2:]) for want in wants),
+        tuple(Running(*each) for each in running),
+    )
+
+
+def _row(*checks: Check) -> Check:
+    def check(value: Any) -> None:
+        if type(value) is not list or len(value) != len(checks):
+            raise BadField(f"not {len(checks)} fields")
+        for each, item in zip(checks, value, strict=True):
+            each(item)
+
+    return check
+
+
+def _shape(value: Any) -> None:
+    read_shape(value)
+
+
+def _workers(value: Any) -> None:
+    read_workers(value)
+
+
+_LABEL: Final = exact(limits.LABEL_BYTES)
+_HEAD_ID: Final = blob(0, limits.LABEL_BYTES)
+_SEQ: Final = integer(0, limits.SEQ_MAX)
+_UNITS: Final = integer(0, limits.UNITS_MAX)
+_CHECKS: Final[tuple[tuple[str, Check], ...]] = (
+    ("site", exact(KEY_BYTES)),
+    ("generation", integer(limits.GENERATION_MIN, limits.GENERATION_MAX)),
+    ("boot", integer(0, limits.BOOT_MAX)),
+    ("counter", integer(0, limits.COUNTER_MAX)),
+    ("name", text(limits.NAME_BYTES_MAX)),
+    ("version", text(limits.VERSION_BYTES_MAX)),
+    ("drained", integer(0, 1)),
+    ("heads", _row(_SEQ, _HEAD_ID, _SEQ, _HEAD_ID)),
+    ("load", integer(0, LOAD_MAX)),
+    ("workers", _workers),
+    ("wants", items(_row(_LABEL, _shape, _UNITS, _UNITS), 0, limits.WANTS_MAX)),
+    ("running", items(_row(_LABEL, _UNITS), 0, limits.RUNNING_MAX)),
+)

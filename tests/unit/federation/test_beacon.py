@@ -1,0 +1,111 @@
+"""Beacons as bytes: small, bounded, and of two the newer is known."""
+
+import contextlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from federation import codec, limits
+from federation.beacon import Beacon, Heads, Running, Want, read_beacon, write_beacon
+from federation.errors import LocalError, PeerError
+from federation.ids import SiteID
+from federation.shapes import Shape, Workers
+from keys.signing import SIGNATURE_BYTES
+from tests.unit.federation.test_claims import LABELS, SHAPES, UNITS, WORKERS
+
+SEQ = st.integers(0, limits.SEQ_MAX)
+HEAD_IDS = st.sampled_from([b"", b"8 bytes."])
+BEACONS = st.builds(
+    Beacon,
+    st.binary(min_size=32, max_size=32).map(SiteID),
+    st.integers(1, limits.GENERATION_MAX),
+    st.integers(0, limits.BOOT_MAX),
+    st.integers(0, limits.COUNTER_MAX),
+    st.text(max_size=30),
+    st.text(max_size=15),
+    st.booleans(),
+    st.builds(Heads, SEQ, HEAD_IDS, SEQ, HEAD_IDS),
+    st.integers(0, 1000),
+    WORKERS,
+    st.lists(st.builds(Want, LABELS, SHAPES, UNITS, UNITS), max_size=limits.WANTS_MAX).map(tuple),
+    st.lists(st.builds(Running, LABELS, UNITS), max_size=limits.RUNNING_MAX).map(tuple),
+)
+USUAL = Beacon(
+    site=SiteID(b"s" * 32),
+    generation=1,
+    boot=1_790_000_000_000,
+    counter=4711,
+    name="desy-hpc",
+    version="1.4.2",
+    drained=False,
+    heads=Heads(102_000, b"12345678", 1_200_000, b"12345678"),
+    load=870,
+    workers=(Workers(64, 0, 256_000, 900_000, 86_400, 40, 120),),
+    wants=(Want(b"dataset1", Shape(1, 0, 2000, 5000, 14_400), 900_000, 12_000),),
+    running=(Running(b"dataset1", 2400), Running(b"dataset2", 40)),
+)
+
+
+@given(BEACONS)
+def test_a_beacon_is_read_as_it_was_written(beacon: Beacon) -> None:
+    assert read_beacon(write_beacon(beacon)) == beacon
+
+
+def test_the_usual_beacon_has_about_300_bytes_with_its_signature() -> None:
+    assert len(write_beacon(USUAL)) + SIGNATURE_BYTES <= 300
+
+
+def test_no_beacon_is_larger_than_the_bound_with_all_fields_at_their_largest() -> None:
+    most = 2**40 - 1
+    shape = Shape(65_535, 65_535, 2**32 - 1, 2**32 - 1, 2**32 - 1)
+    workers = Workers(65_535, 65_535, 2**32 - 1, 2**32 - 1, 2**32 - 1, most, most)
+    beacon = replace(
+        USUAL,
+        name="n" * limits.NAME_BYTES_MAX,
+        version="v" * limits.VERSION_BYTES_MAX,
+        workers=(workers,) * limits.WORKER_KINDS_MAX,
+        wants=(Want(b"dataset1", shape, most, most),) * limits.WANTS_MAX,
+        running=(Running(b"dataset1", most),) * limits.RUNNING_MAX,
+    )
+    assert len(write_beacon(beacon)) <= limits.BEACON_BYTES_MAX
+
+
+def test_later_starts_and_generations_outrank_higher_counts() -> None:
+    assert replace(USUAL, boot=USUAL.boot + 1, counter=0).order > USUAL.order
+    assert replace(USUAL, generation=2, boot=0, counter=0).order > USUAL.order
+
+
+@given(st.binary(max_size=300))
+def test_bytes_from_outside_raise_nothing_but_the_peers_mistake(document: bytes) -> None:
+    with contextlib.suppress(PeerError):
+        read_beacon(document)
+
+
+@pytest.mark.parametrize(
+    ("at", "value"),
+    [
+        (0, b"short"),
+        (1, 0),
+        (2, -1),
+        (4, "n" * (limits.NAME_BYTES_MAX + 1)),
+        (6, 2),
+        (7, [1, b"12345678", 1]),
+        (8, 1001),
+        (10, [[b"dataset1", [1, 0, 1, 1, 1], 1, 1]] * (limits.WANTS_MAX + 1)),
+        (10, [[b"dataset1", [1, 0, 1, 1], 1, 1]]),
+        (11, [[b"dataset1", -1]]),
+    ],
+)
+def test_a_field_out_of_its_bounds_is_refused(at: int, value: Any) -> None:
+    fields = codec.unpack(write_beacon(USUAL), bytes_max=limits.BEACON_BYTES_MAX)
+    fields[at] = value
+    with pytest.raises(PeerError):
+        read_beacon(codec.pack(fields))
+
+
+def test_what_others_would_refuse_is_not_sent() -> None:
+    with pytest.raises(LocalError, match="load"):
+        write_beacon(replace(USUAL, load=1001))
