@@ -38,6 +38,9 @@ PURE = [
     "federation/hub.py", "federation/neighbourhood.py", "federation/serving.py",
     "federation/session.py", "federation/sync.py", "federation/timing.py", "federation/wire.py",
     "node/dispatch.py", "node/ranges.py", "node/ready.py",
+    "federation/shapes.py", "federation/claims.py", "federation/beacon.py",
+    "federation/portions.py", "node/claims/policy.py", "node/leading/book.py",
+    "node/leading/ledger.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""The owner's side: when to claim units of which leader, and which to give back."""
