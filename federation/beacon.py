@@ -64,7 +64,8 @@ class Beacon:
     """One site at one moment.
 
     (generation, boot, counter) order the beacons of a site: boot names a start of its process, and
-    is larger for a later one. load: per mille of its cores that are busy.
+    is larger for a later one. clock_ms: wall clock, for display. load: per mille of its cores that
+    are busy. pilots: those that are up. active, ready: units that run, and that could.
     """
 
     site: SiteID
@@ -75,7 +76,11 @@ class Beacon:
     version: str
     drained: bool
     heads: Heads
+    clock_ms: int
     load: int
+    pilots: int
+    active: int
+    ready: int
     workers: Sequence[Workers]
     wants: Sequence[Want]
     running: Sequence[Running]
@@ -98,7 +103,11 @@ def write_beacon(beacon: Beacon) -> bytes:
         beacon.version,
         int(beacon.drained),
         [heads.control, heads.control_id, heads.results, heads.results_id],
+        beacon.clock_ms,
         beacon.load,
+        beacon.pilots,
+        beacon.active,
+        beacon.ready,
         workers_fields(beacon.workers),
         [
             [want.dataset, shape_fields(want.shape), want.free, want.movable]
@@ -135,18 +144,13 @@ def _checked(fields: list[Any]) -> Beacon:
             check(value)
         except BadField as error:
             raise BadField(f"{name}: {error}") from None
-    site, generation, boot, counter, name, version, drained, heads, load, *lists = fields
-    workers, wants, running = lists
+    *plain, drained, heads = fields[:8]
+    *numbers, workers, wants, running = fields[8:]
     return Beacon(
-        site,
-        generation,
-        boot,
-        counter,
-        name,
-        version,
+        *plain,
         bool(drained),
         Heads(*heads),
-        load,
+        *numbers,
         read_workers(workers),
         tuple(Want(want[0], read_shape(want[1]), *want[2:]) for want in wants),
         tuple(Running(*each) for each in running),
@@ -184,7 +188,11 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("version", text(limits.VERSION_BYTES_MAX)),
     ("drained", integer(0, 1)),
     ("heads", _row(_SEQ, _HEAD_ID, _SEQ, _HEAD_ID)),
+    ("clock_ms", integer(0, limits.WALL_CLOCK_MS_MAX)),
     ("load", integer(0, LOAD_MAX)),
+    ("pilots", _UNITS),
+    ("active", _UNITS),
+    ("ready", _UNITS),
     ("workers", _workers),
     ("wants", items(_row(_LABEL, _shape, _UNITS, _UNITS), 0, limits.WANTS_MAX)),
     ("running", items(_row(_LABEL, _UNITS), 0, limits.RUNNING_MAX)),

@@ -28,7 +28,11 @@ BEACONS = st.builds(
     st.text(max_size=15),
     st.booleans(),
     st.builds(Heads, SEQ, HEAD_IDS, SEQ, HEAD_IDS),
+    st.integers(0, limits.WALL_CLOCK_MS_MAX),
     st.integers(0, 1000),
+    UNITS,
+    UNITS,
+    UNITS,
     WORKERS,
     st.lists(st.builds(Want, LABELS, SHAPES, UNITS, UNITS), max_size=limits.WANTS_MAX).map(tuple),
     st.lists(st.builds(Running, LABELS, UNITS), max_size=limits.RUNNING_MAX).map(tuple),
@@ -42,7 +46,11 @@ USUAL = Beacon(
     version="1.4.2",
     drained=False,
     heads=Heads(102_000, b"12345678", 1_200_000, b"12345678"),
+    clock_ms=1_790_000_000_000,
     load=870,
+    pilots=40,
+    active=2440,
+    ready=9000,
     workers=(Workers(64, 0, 256_000, 900_000, 86_400, 40, 120),),
     wants=(Want(b"dataset1", Shape(1, 0, 2000, 5000, 14_400), 900_000, 12_000),),
     running=(Running(b"dataset1", 2400), Running(b"dataset2", 40)),
@@ -55,7 +63,7 @@ def test_a_beacon_is_read_as_it_was_written(beacon: Beacon) -> None:
 
 
 def test_the_usual_beacon_has_about_300_bytes_with_its_signature() -> None:
-    assert len(write_beacon(USUAL)) + SIGNATURE_BYTES <= 300
+    assert len(write_beacon(USUAL)) + SIGNATURE_BYTES <= 320
 
 
 def test_no_beacon_is_larger_than_the_bound_with_all_fields_at_their_largest() -> None:
@@ -66,6 +74,9 @@ def test_no_beacon_is_larger_than_the_bound_with_all_fields_at_their_largest() -
         USUAL,
         name="n" * limits.NAME_BYTES_MAX,
         version="v" * limits.VERSION_BYTES_MAX,
+        pilots=most,
+        active=most,
+        ready=most,
         workers=(workers,) * limits.WORKER_KINDS_MAX,
         wants=(Want(b"dataset1", shape, most, most),) * limits.WANTS_MAX,
         running=(Running(b"dataset1", most),) * limits.RUNNING_MAX,
@@ -93,10 +104,10 @@ def test_bytes_from_outside_raise_nothing_but_the_peers_mistake(document: bytes)
         (4, "n" * (limits.NAME_BYTES_MAX + 1)),
         (6, 2),
         (7, [1, b"12345678", 1]),
-        (8, 1001),
-        (10, [[b"dataset1", [1, 0, 1, 1, 1], 1, 1]] * (limits.WANTS_MAX + 1)),
-        (10, [[b"dataset1", [1, 0, 1, 1], 1, 1]]),
-        (11, [[b"dataset1", -1]]),
+        (9, 1001),
+        (14, [[b"dataset1", [1, 0, 1, 1, 1], 1, 1]] * (limits.WANTS_MAX + 1)),
+        (14, [[b"dataset1", [1, 0, 1, 1], 1, 1]]),
+        (15, [[b"dataset1", -1]]),
     ],
 )
 def test_a_field_out_of_its_bounds_is_refused(at: int, value: Any) -> None:
