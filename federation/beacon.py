@@ -144,17 +144,16 @@ def _checked(fields: list[Any]) -> Beacon:
             check(value)
         except BadField as error:
             raise BadField(f"{name}: {error}") from None
-    *plain, drained, heads = fields[:8]
-    *numbers, workers, wants, running = fields[8:]
-    return Beacon(
-        *plain,
-        bool(drained),
-        Heads(*heads),
-        *numbers,
+    values = list(fields)
+    values[_DRAINED] = bool(fields[_DRAINED])
+    values[_HEADS] = Heads(*fields[_HEADS])
+    workers, wants, running = fields[_WORKERS:]
+    values[_WORKERS:] = [
         read_workers(workers),
         tuple(Want(want[0], read_shape(want[1]), *want[2:]) for want in wants),
         tuple(Running(*each) for each in running),
-    )
+    ]
+    return Beacon(*values)
 
 
 def _row(*checks: Check) -> Check:
@@ -197,3 +196,5 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("wants", items(_row(_LABEL, _shape, _UNITS, _UNITS), 0, limits.WANTS_MAX)),
     ("running", items(_row(_LABEL, _UNITS), 0, limits.RUNNING_MAX)),
 )
+_NAMES: Final = [name for name, _ in _CHECKS]
+_DRAINED, _HEADS, _WORKERS = map(_NAMES.index, ("drained", "heads", "workers"))
