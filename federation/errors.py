@@ -11,6 +11,10 @@ class PeerError(Exception):
     """Bytes from outside break the protocol. The link that brought them is closed and counted."""
 
 
+class Busy(Exception):
+    """This site takes in no more for now; nothing of what it refused is kept: ask again later."""
+
+
 class BadEntry(PeerError):
     """A header, signature or body that is no entry, or not the one it claims to be."""
 

@@ -41,8 +41,10 @@ class Ingest(Protocol):
         """Store and fold entries; fires once they are durable.
 
         Their signatures were checked, and each follows its feed's tip or an entry given before it,
-        in this call or in an earlier one that is not finished. Fails with Fork when a place is
-        taken by another entry.
+        in this call or in an earlier one that is not finished; one that is here already is no
+        error. Entries of other feeds are kept whatever is wrong with one: the Deferred then fails
+        when they are durable. Fails with Fork when a place is taken by another entry, Gap when
+        some are missing before one, Busy when no more is taken in for now.
         """
 
 

@@ -70,6 +70,14 @@ class UserChanged:
     key: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class FeedForked:
+    """A site signed two entries for one place: nothing new of that generation counts."""
+
+    site: SiteID
+    generation: int
+
+
 Change = (
     DatasetAdded
     | DatasetChanged
@@ -79,4 +87,5 @@ Change = (
     | UnitsFaulted
     | UnitsFailed
     | UserChanged
+    | FeedForked
 )

@@ -20,6 +20,7 @@ import apsw
 from federation.ids import EntryRef, Lane, SiteID
 from federation.records import (
     Force,
+    Forked,
     Found,
     Record,
     Refused,
@@ -33,7 +34,7 @@ from federation.records import (
 )
 from keys.signing import Purpose, digest
 from node.changes import Change, UserChanged
-from node.fold import forcing, people, roots
+from node.fold import forcing, forks, people, roots
 from node.fold.documents import Documents, signer
 from node.fold.following import Following, save_results
 from node.fold.orders import Order
@@ -143,6 +144,8 @@ class _Control:
             self._person(idx, record)
         elif isinstance(record, Found):
             self._found(record)
+        elif isinstance(record, Forked):
+            forks.note(self._step, record)
         elif isinstance(record, Force):
             forcing.force(self._step, idx, record, self._documents)
         return True

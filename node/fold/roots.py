@@ -71,6 +71,7 @@ _FACTS: Final = (
     f"SELECT x.id, (SELECT id FROM dataset d WHERE d.no = x.dataset), pos, {_ENTRY}, idx, verb,"
     " person, follows, hlc FROM command x ORDER BY 1",
     f"SELECT {_ENTRY}, idx, why FROM refused x ORDER BY 1, 2",
+    "SELECT site, generation, lane, seq, first, second FROM fork ORDER BY 1, 2, 3, 4, 5, 6",
     "SELECT person, grp, day, cpu_us, gpu_us FROM usage ORDER BY 1, 2, 3",
 )
 # The only table with a row a unit: one pass a task, in the order of its key.

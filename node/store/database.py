@@ -296,9 +296,10 @@ class Database:
 
     def read(self, fn: Callable[[apsw.Connection], T]) -> Deferred[T]:
         """Run `fn` with a reader in another thread, on one snapshot; its result."""
-        return self._defer(lambda: self._read(fn))
+        return self._defer(lambda: self.read_here(fn))
 
-    def _read(self, fn: Callable[[apsw.Connection], T]) -> T:
+    def read_here(self, fn: Callable[[apsw.Connection], T]) -> T:
+        """Run `fn` with a reader in this thread: for a few rows, where the writer may be busy."""
         with self._guard:
             connection = self._idle.pop() if self._idle else None
         if connection is None:

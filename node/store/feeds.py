@@ -147,6 +147,15 @@ class Feeds:
             raise EntryMissing(f"no entry has the number {no} here")
         return read_entry(*row)
 
+    def at(self, feed: FeedID, seq: int) -> Entry | None:
+        """The entry at a place of a feed, or None."""
+        row = self._db.execute(
+            f"{_ENTRY} WHERE feed = (SELECT no FROM feed WHERE site = ? AND generation = ? AND"
+            " lane = ?) AND seq = ?",
+            (feed.site, feed.generation, int(feed.lane), seq),
+        ).fetchone()
+        return None if row is None else read_entry(*row)
+
     def number(self, ref: EntryRef) -> int | None:
         """Local number of an entry; None if it, or that branch of it, is not here."""
         feed = ref.feed
@@ -192,6 +201,12 @@ class Bodies:
         else:
             self._kept.move_to_end(no)
         return found
+
+
+def known_forks(connection: apsw.Connection) -> set[tuple[bytes, int]]:
+    """(site, generation) of every forked feed of which a proof is in the log."""
+    rows = connection.execute("SELECT DISTINCT site, generation FROM fork")
+    return {(site, generation) for site, generation in rows}
 
 
 def _tip(row: tuple[Any, ...]) -> FeedTip:

@@ -25,7 +25,7 @@ from federation.feed import FeedTip, follow
 from federation.ids import FeedID, Lane, SiteID
 from node.store.database import READER_CACHE_KIB, migrate, schema_files
 from node.store.feeds import Feeds
-from node.store.writer import Fold, fold_entry
+from node.store.folding import Fold, fold_entry
 
 REPORT_EVERY = 256  # entries
 PROBLEMS_MAX = 100

@@ -18,9 +18,10 @@ from keys.identity import SiteKey
 from node.changes import Change, UserChanged
 from node.store.database import Database
 from node.store.feeds import Feeds
+from node.store.folding import Fold
 from node.store.generation import begin_generation
 from node.store.highwater import Files, HighWater
-from node.store.writer import Fold, Journal
+from node.store.writer import Journal
 from tests.fakes.disk import FakeDisk
 
 KEY = SiteKey(b"store-test-key".ljust(32, b"-"))

@@ -113,11 +113,11 @@ def test_a_rebuild_that_takes_in_a_quarantined_dataset_drops_leases_by_old_numbe
     store = open_store(home)
     store.journal.control(Found(SHARD, bytes(16), [SITE]))
     store.turn(0.3)
-    sound = store.journal._fold.apply
-    store.journal._fold.apply = lambda *_: 1 / 0  # a bug, mended later
+    sound = store.fold.apply
+    store.fold.apply = lambda *_: 1 / 0  # a bug, mended later
     store.journal.control(submission(world.document("broken")))
     store.turn(0.3)
-    store.journal._fold.apply = sound
+    store.fold.apply = sound
     store.journal.control(submission())
     store.turn(0.3)
     writer = store.database.writer

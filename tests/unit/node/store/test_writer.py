@@ -350,9 +350,9 @@ def test_full_disk_refuses_intake_and_keeps_work(disk_store, disk):
     assert quarantined(store) == 0
 
 
-def test_a_results_entry_keeps_its_id_over_retries(disk_store, disk):
-    store = disk_store
-    store.journal._wall_ms = itertools.count(1_700_000_000_000).__next__
+def test_a_results_entry_keeps_its_id_over_retries(tmp_path, disk):
+    wall_ms = itertools.count(1_700_000_000_000).__next__
+    store = Store(tmp_path / "home", disk=disk, wall_ms=wall_ms)
     named = []
 
     def leader(refs):
@@ -366,6 +366,7 @@ def test_a_results_entry_keeps_its_id_over_retries(disk_store, disk):
     disk.full = False
     store.settle()
     assert named == [entry.id for entry in entries(store, Lane.RESULTS)]
+    store.close()
 
 
 def test_low_free_space_refuses_intake_only(tmp_path):
