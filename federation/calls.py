@@ -68,6 +68,7 @@ class _Peer:
     sending: deque[_Sending] = field(default_factory=deque)
     cancels: deque[int] = field(default_factory=deque)
     number: int = 0
+    count: int = 0  # requests so far, of both ends
 
 
 class Calls:
@@ -99,6 +100,7 @@ class Calls:
             raise LocalError(f"a request of {len(body)} bytes; one has {limits.REQUEST_BYTES_MAX}")
         peer.number = number = (peer.number + 1) % limits.TOKEN_MAX
         peer.asked[number] = None
+        peer.count += 1
         first = partial(Request, number, what, len(body))
         peer.sending.append(_Sending(number, 0, body, first))
         wait_s = self._hub.timing.request_s if wait_s is None else wait_s
@@ -123,17 +125,16 @@ class Calls:
         if peer is None or number not in peer.asked:
             return
         del peer.asked[number]
-        waiting = [s for s in peer.sending if (s.number, s.answer) == (number, 0)]
-        for sending in waiting:
-            peer.sending.remove(sending)
-        if not waiting or waiting[0].offset:
+        if self._unsend(peer, number, answer=0) != 0:
             peer.cancels.append(number)
         session.wake(now_s)
 
-    def under_way(self, session: Session) -> int:
-        """Requests on a link that have not ended, of either end."""
+    def activity(self, session: Session) -> tuple[int, int]:
+        """Requests on a link so far, of either end, and those that have not ended."""
         peer = self._peers.get(session)
-        return 0 if peer is None else len(peer.asked) + len(peer.theirs) + len(peer.sending)
+        if peer is None:
+            return 0, 0
+        return peer.count, len(peer.asked) + len(peer.theirs) + len(peer.sending)
 
     # The hub's side
 
@@ -156,6 +157,7 @@ class Calls:
             self._take_reply(peer, message)
         elif isinstance(message, Cancel):
             self._forget(peer, message.number)
+            self._unsend(peer, message.number, answer=1)
         elif message.answer:
             self._take_more_of_answer(peer, message)
         else:
@@ -167,8 +169,10 @@ class Calls:
         number = message.number
         if number in peer.theirs:
             raise PeerError("two requests with one number")
-        if len(peer.theirs) >= limits.REQUESTS_MAX:
+        unsent = sum(sending.answer for sending in peer.sending)  # read some, before you ask more
+        if len(peer.theirs) + unsent >= limits.REQUESTS_MAX:
             raise PeerError(f"more than {limits.REQUESTS_MAX} requests at once")
+        peer.count += 1
         gathering = peer.theirs[number] = _Gathering(message.size, message.what)
         self._gathered += message.size
         if self._gathered > limits.REQUESTS_BYTES_MAX:
@@ -237,10 +241,7 @@ class Calls:
     def _answered(self, peer: _Peer, number: int, gathering: _Gathering) -> None:
         if gathering.whole:
             del peer.asked[number]
-            # An answer may come before the whole question went out.
-            unsent = [s for s in peer.sending if (s.number, s.answer) == (number, 0)]
-            for sending in unsent:
-                peer.sending.remove(sending)
+            self._unsend(peer, number, answer=0)  # a refusal may come before all of it went out
             outcome = Outcome.REFUSED if gathering.status else Outcome.ANSWERED
             self._end(peer.session, number, outcome, bytes(gathering.body))
 
@@ -253,6 +254,14 @@ class Calls:
         self._hub.events.append(Answered(session, number, outcome, body))
 
     # What goes out
+
+    def _unsend(self, peer: _Peer, number: int, *, answer: int) -> int | None:
+        """Send no more of a body; how much of it went out, or None if it was not being sent."""
+        for sending in peer.sending:
+            if (sending.number, sending.answer) == (number, answer):
+                peer.sending.remove(sending)
+                return sending.offset
+        return None
 
     def _frame(self, peer: _Peer, now_s: float) -> bytes | None:
         if peer.cancels:

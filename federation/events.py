@@ -13,6 +13,7 @@ from federation.ids import FeedID, Lane, SiteID
 
 if TYPE_CHECKING:
     from federation.session import Session
+    from federation.tunnels import TunnelEnd
 
 
 class Reason(IntEnum):
@@ -26,6 +27,7 @@ class Reason(IntEnum):
     STRANGER = 5  # the other end's key is no member's
     SILENT = 6  # nothing was heard, or nothing taken, for too long
     REVOKED = 7
+    TROUBLE = 8  # of the end that says it
 
 
 class FloodKind(IntEnum):
@@ -44,12 +46,13 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """A link that ended, up or not. theirs: the other end's doing, by its own word or fault."""
+    """A link that ended. theirs: the other end's doing, by its own word or fault."""
 
     session: Session
     reason: int
     words: str
     theirs: bool
+    was_up: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,36 @@ class Answered:
     body: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class TunnelOpened:
+    """A site, as a relay says, opened a tunnel to this one."""
+
+    end: TunnelEnd
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelData:
+    """Bytes came through a tunnel. Tell `Tunnels.consumed` when they are done with."""
+
+    end: TunnelEnd
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRoom:
+    """More can be sent through a tunnel."""
+
+    end: TunnelEnd
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelShut:
+    """A tunnel has ended; words say why."""
+
+    end: TunnelEnd
+    words: str
+
+
 class Outcome(IntEnum):
     ANSWERED = 0
     REFUSED = 1
@@ -129,4 +162,5 @@ class Outcome(IntEnum):
 
 Event = (
     LinkUp | LinkDown | TakeIn | ForkSeen | OwnAhead | Damaged | FloodHeard | Asked | Answered
+    | TunnelOpened | TunnelData | TunnelRoom | TunnelShut
 )  # fmt: skip

@@ -29,6 +29,7 @@ from federation.ports import FeedStore
 from federation.session import Session
 from federation.sync import Sync
 from federation.timing import Timing
+from federation.tunnels import Tunnels
 from federation.wire import Hello
 from keys.identity import SiteKey
 
@@ -66,7 +67,9 @@ class Exchange:
         self._revoked = revoked
         self.hub.add(self.gossip)
         self.hub.add(self.sync)
+        self.tunnels = Tunnels(self.hub)
         self.hub.add(self.calls)
+        self.hub.add(self.tunnels)
 
     def open(self, peer: SiteID, now_s: float, *, dialled: bool) -> Session:
         """A transport to a member, as proved by its key, is open. dialled: by this end."""

@@ -150,13 +150,14 @@ class Hub:
         plane.take(session, message, size, now_s)
 
     def ended(self, session: Session, reason: int, words: str, theirs: bool, now_s: float) -> None:
-        if self.sessions.get(session.peer) is session:
+        was_up = self.sessions.get(session.peer) is session
+        if was_up:
             del self.sessions[session.peer]
             for plane in self._planes:
                 plane.lost(session, now_s)
         else:
             self._held.remove(session)
-        self.events.append(LinkDown(session, reason, words, theirs))
+        self.events.append(LinkDown(session, reason, words, theirs, was_up))
 
     def wake(self, session: Session) -> None:
         self._ready[session] = None

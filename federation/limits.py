@@ -154,3 +154,29 @@ REFUSAL_BYTES_MAX: Final = 512
 # Two links between two sites: dialled at once by both, or a new one while the old is dying.
 YOUNG_S: Final = 10.0  # an older link gives way to a new one, a younger one stays
 FRAME_ROOM: Final = 72 * 1024  # of a window must be free, so that whatever comes next fits
+
+# Tunnels: what goes through a relay, which sees only TLS.
+TUNNEL_CHUNK_BYTES: Final = 16 * 1024
+TUNNEL_WINDOW_BYTES: Final = 128 * 1024  # on the way in one direction, so at most in the relay
+TUNNELS_MAX: Final = 32  # opened by one end of a link
+TUNNEL_IDLE_S: Final = 120.0  # without a byte, then a relay forgets it
+TUNNEL_WAIT_S: Final = 15.0  # for a link that the relay has asked for
+
+# Sockets.
+HANDSHAKE_S_MAX: Final = 20.0  # from connecting to the end of TLS's handshake
+CLOSE_S_MAX: Final = 5.0  # for the last bytes of a link to go out, then it is cut
+UNSENT_BYTES_MAX: Final = 64 * 1024  # in the kernel: what waits there is late by it
+ARRIVALS_MAX: Final = 64  # connections that have not shown their key yet
+STRANGERS_MAX: Final = 8  # links with sites that are no members, at once
+STRANGER_S_MAX: Final = 60.0
+DIALS_MAX: Final = 32  # at once
+DIAL_S_MAX: Final = 10.0  # to connect to one address
+REDIAL_S_MIN: Final = 0.5
+REDIAL_S_MAX: Final = 300.0
+REDIAL_LOST_S: Final = 2.0  # spread of the first dials after links were lost, so that none storms
+DIAL_TURN_S: Final = 3.0  # head start of the site with the smaller key, where both can dial
+SETTLED_S: Final = 60.0  # a link that held so long was no failure
+RELAYS_TRIED_MAX: Final = 3  # for one request
+TUNNEL_S_MAX: Final = 10.0  # to a session through a relay
+IDLE_S: Final = 60.0  # without a request, then a bulk or relayed link is closed
+BULK_S_MAX: Final = 15.0  # to a bulk link, dialled by either end

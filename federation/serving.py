@@ -109,6 +109,7 @@ class Serving:
         if pushes:
             push = pushes.popleft()
             self.pushed += push.count
+            self.sent[lane] += push.count
             return push.content
         wanted = self._wanted[lane]
         for feed in list(wanted):

@@ -84,6 +84,7 @@ class Session:
         self.rtt_s: float | None = None
         self.heard_s = now_s  # when something last came
         self.bytes_in = 0
+        self.bytes_in_max = float("inf")  # for strangers
         self.bytes_out = 0
         self._hub = hub
         self._chooses = me < peer
@@ -108,6 +109,8 @@ class Session:
             self.bytes_in += len(data)
             self._frames.add(data)
             try:
+                if self.bytes_in > self.bytes_in_max:
+                    raise PeerError(f"more than {self.bytes_in_max} bytes")
                 self._read(now_s)
             except PeerError as error:
                 self._end(Reason.PROTOCOL, str(error), now_s, theirs=True)
@@ -127,10 +130,10 @@ class Session:
         self.bytes_out += size
         return b"".join(parts)
 
-    def lost(self, now_s: float) -> list[Event]:
-        """The transport is gone."""
+    def lost(self, now_s: float, words: str = "") -> list[Event]:
+        """The transport is gone; words: why, if that is known."""
         if self.state is not State.CLOSED:
-            self._end(Reason.LOST, "", now_s, theirs=True, say=False)
+            self._end(Reason.LOST, words, now_s, theirs=True, say=False)
         return self._hub.take_events()
 
     def close(self, reason: Reason, now_s: float, words: str = "") -> None:

@@ -226,9 +226,50 @@ class Cancel:
     number: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """Opens a tunnel of this number: onward 1 to `site`, by the receiver's link; 0 from `site`."""
+
+    kind: ClassVar[int] = 40
+    number: int
+    onward: int
+    site: SiteID
+
+
+@dataclass(frozen=True, slots=True)
+class Through:
+    """Bytes in a tunnel. opener: 1 if the sender of this message opened it, 0 if the receiver."""
+
+    kind: ClassVar[int] = 41
+    number: int
+    opener: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """So many bytes of a tunnel are consumed: as many more may come."""
+
+    kind: ClassVar[int] = 42
+    number: int
+    opener: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """A tunnel is closed, or was not opened."""
+
+    kind: ClassVar[int] = 43
+    number: int
+    opener: int
+    words: str
+
+
 Message = (
     Hello | Bye | Ping | Pong | Credit | Neighbours | ForkFound | Summary | Vector | Want | Lack
     | IHave | Entries | Push | Show | Shown | Flood | Request | More | Reply | Cancel
+    | Tunnel | Through | Room | Shut
 )  # fmt: skip
 
 
@@ -336,6 +377,10 @@ _SHAPES: Final[dict[type[Any], tuple[_Shape, ...]]] = {
     More: (_Shape(_number), _Shape(_flag), _Shape(_chunk)),
     Reply: (_Shape(_number), _Shape(_flag), _Shape(_size), _Shape(_chunk)),
     Cancel: (_Shape(_number),),
+    Tunnel: (_Shape(_number), _Shape(_flag), _Shape(_site, None, SiteID)),
+    Through: (_Shape(_number), _Shape(_flag), _Shape(blob(1, limits.TUNNEL_CHUNK_BYTES))),
+    Room: (_Shape(_number), _Shape(_flag), _Shape(integer(1, limits.TUNNEL_WINDOW_BYTES))),
+    Shut: (_Shape(_number), _Shape(_flag), _Shape(text(limits.WHY_BYTES_MAX))),
 }
 KINDS: Final[dict[int, type[Any]]] = {cls.kind: cls for cls in _SHAPES}
 _NAMES: Final = {cls: tuple(field.name for field in fields(cls)) for cls in _SHAPES}
