@@ -57,6 +57,11 @@ def called(text: str, known: Mapping[SiteID, str]) -> list[SiteID]:
     return []
 
 
+def nameless(site: SiteID) -> str:
+    """What to call a site of which nothing is known but its key."""
+    return short(NAMELESS, site)
+
+
 def addresses(view: View, site: SiteID, said: Mapping[SiteID, Sequence[str]]) -> list[str]:
     """Where a site can be dialled: its own newest word first, then what we admitted it with.
 

@@ -78,6 +78,13 @@ class FeedForked:
     generation: int
 
 
+@dataclass(frozen=True, slots=True)
+class MembersChanged:
+    """What a site's feeds say of members, or of itself, changed: read the tables again."""
+
+    site: SiteID
+
+
 Change = (
     DatasetAdded
     | DatasetChanged
@@ -88,4 +95,5 @@ Change = (
     | UnitsFailed
     | UserChanged
     | FeedForked
+    | MembersChanged
 )

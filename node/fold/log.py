@@ -19,9 +19,13 @@ import apsw
 
 from federation.ids import EntryRef, Lane, SiteID
 from federation.records import (
+    Address,
     Force,
     Forked,
     Found,
+    MemberAdd,
+    MemberRemove,
+    Policy,
     Record,
     Refused,
     Release,
@@ -33,14 +37,14 @@ from federation.records import (
     decode,
 )
 from keys.signing import Purpose, digest
-from node.changes import Change, UserChanged
-from node.fold import forcing, forks, people, roots
+from node.changes import Change
+from node.fold import forcing, forks, members, people, roots
 from node.fold.documents import Documents, signer
 from node.fold.following import Following, save_results
 from node.fold.orders import Order
 from node.fold.owning import LogRecord, Owning
 from node.fold.shape import Refusal, Shard, select
-from node.fold.step import Step, find_shard, site_no
+from node.fold.step import Step, find_shard
 from node.model.dataset import DatasetSpec
 
 ENTRIES_CACHED = 16  # up to half a megabyte each; an accept follows within about a second
@@ -139,9 +143,13 @@ class _Control:
     def _fact(self, idx: int, record: Record) -> bool:
         """A record that its author writes without leading the shard's log, if it is of one."""
         if isinstance(record, Site):
-            self._site(record)
+            members.hear_site(self._step, record)
+        elif isinstance(record, Address):
+            members.hear_address(self._step, record)
         elif isinstance(record, UserAdd | UserRemove):
-            self._person(idx, record)
+            people.enrol(self._step, idx, record, self._documents.signer)
+        elif isinstance(record, MemberAdd | MemberRemove | Policy):
+            members.take(self._step, idx, record, self._documents.signer)
         elif isinstance(record, Found):
             self._found(record)
         elif isinstance(record, Forked):
@@ -149,15 +157,6 @@ class _Control:
         elif isinstance(record, Force):
             forcing.force(self._step, idx, record, self._documents)
         return True
-
-    def _site(self, record: Site) -> None:
-        no = site_no(self._step.conn, self._step.ref.feed.site)
-        sql = "UPDATE site SET name = ?, version = ? WHERE no = ?"
-        self._step.conn.execute(sql, (record.name, record.version, no))
-
-    def _person(self, idx: int, record: UserAdd | UserRemove) -> None:
-        people.enrol(self._step, idx, record, self._documents.signer)
-        self._step.changes.append(UserChanged(record.key))
 
     def _found(self, record: Found) -> None:
         feed = self._step.ref.feed

@@ -1,4 +1,8 @@
-"""Who is enrolled at a site: an admin's signed word in that site's own feed."""
+"""Who is enrolled at a site: its admins' signed words in that site's own control feeds.
+
+Documents count in the order of their places (generation, seq, index), not of their arrival: when
+one arrives behind its place, all of that site are judged again.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +11,10 @@ from collections.abc import Callable
 
 import apsw
 
+from federation.admins import NO_ADMIN, REPEATED, Admins, Enrolment
 from federation.records import UserAdd, UserRemove
 from keys.signing import Purpose, digest
+from node.changes import MembersChanged, UserChanged
 from node.fold.shape import Refusal, select
 from node.fold.step import Step, site_no
 from node.model.person import BadPerson, PersonOrder, read_person
@@ -18,30 +24,43 @@ CheckSignature = Callable[[bytes, bytes], bytes]
 
 
 def enrol(step: Step, idx: int, record: UserAdd | UserRemove, check: CheckSignature) -> None:
-    """Fold one document about a person. Raises Refusal unless an admin of that site signed it.
+    """Fold one document about a person. Raises Refusal for one that is not as it should be.
 
-    The first person of a site signs their own enrolment.
+    One that no admin signed is refused too, but kept: whether it counts may turn out otherwise.
     """
     conn, site_key = step.conn, step.ref.feed.site
-    site = site_no(conn, site_key)
-    id_ = digest(Purpose.PERSON, record.doc)
-    if select(conn, "SELECT 1 FROM person_order WHERE id = ?", (id_,)):
-        raise Refusal("this document was taken before")
     order = _read(record)
     if order.site != site_key:
         raise Refusal("the document was signed for another site")
     if check(record.doc, record.signature) != record.signer:
         raise Refusal("signed by another key than it says")
-    if not _may_enrol(conn, site, record):
-        raise Refusal("the signer is no admin of this site")
-    if isinstance(record, UserAdd):
-        conn.execute(
-            "INSERT OR REPLACE INTO person VALUES (?, ?, ?, ?, ?, 1)",
-            (site, record.key, order.name, json.dumps(order.groups), json.dumps(order.roles)),
-        )
+    site = site_no(conn, site_key)
+    at = (step.ref.feed.generation, step.ref.seq, idx)
+    enrolment = Enrolment(
+        at,
+        digest(Purpose.PERSON, record.doc),
+        record.key,
+        record.signer,
+        isinstance(record, UserAdd),
+        "admin" in order.roles,
+    )
+    last = select(conn, _LAST, (site,))
+    _insert(conn, site, step.entry, enrolment, order)
+    if not last or at > last[0]:
+        _settle(step, site, step.entry, enrolment, _why_not(conn, site, enrolment))
     else:
-        conn.execute("UPDATE person SET active = 0 WHERE site = ? AND key = ?", (site, record.key))
-    conn.execute("INSERT INTO person_order VALUES (?, ?, ?)", (id_, step.entry, idx))
+        _judge_again(step, site)
+
+
+_LAST = (
+    "SELECT generation, seq, idx FROM enrolment WHERE site = ?"
+    " ORDER BY generation DESC, seq DESC, idx DESC LIMIT 1"
+)
+_ALL = (
+    "SELECT generation, seq, idx, id, key, signer, adds, EXISTS (SELECT 1 FROM json_each(roles)"
+    " WHERE value = 'admin'), entry FROM enrolment WHERE site = ? ORDER BY generation, seq, idx"
+)
+_AT_PLACE = "(site, generation, seq, idx) = (?, ?, ?, ?)"
 
 
 def _read(record: UserAdd | UserRemove) -> PersonOrder:
@@ -67,8 +86,70 @@ def is_admin(conn: apsw.Connection, site: int, key: bytes) -> bool:
     return any("admin" in json.loads(roles) for (roles,) in select(conn, sql, (site, key)))
 
 
-def _may_enrol(conn: apsw.Connection, site: int, record: UserAdd | UserRemove) -> bool:
-    if is_admin(conn, site, record.signer):
-        return True
+def _insert(
+    conn: apsw.Connection, site: int, entry: int, enrolment: Enrolment, order: PersonOrder
+) -> None:
+    conn.execute(
+        "INSERT INTO enrolment VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '')",
+        (
+            site,
+            *enrolment.at,
+            entry,
+            enrolment.document,
+            enrolment.key,
+            enrolment.signer,
+            int(enrolment.adds),
+            order.name,
+            json.dumps(order.groups),
+            json.dumps(order.roles),
+        ),
+    )
+
+
+def _why_not(conn: apsw.Connection, site: int, enrolment: Enrolment) -> str:
+    """Why the last document of a site does not count; as `Admins.take` says of all of them."""
+    taken = "SELECT 1 FROM enrolment WHERE id = ? AND site = ? AND why = '' LIMIT 2"
+    if len(select(conn, taken, (enrolment.document, site))) > 1:  # the first is itself
+        return REPEATED
+    if is_admin(conn, site, enrolment.signer):
+        return ""
     anybody = select(conn, "SELECT 1 FROM person WHERE site = ? LIMIT 1", (site,))
-    return not anybody and record.signer == record.key and isinstance(record, UserAdd)
+    first = not anybody and enrolment.adds and enrolment.signer == enrolment.key
+    return "" if first else NO_ADMIN
+
+
+def _settle(step: Step, site: int, entry: int, enrolment: Enrolment, why: str) -> None:
+    """Do what a judged document says."""
+    conn, place = step.conn, (site, *enrolment.at)
+    if why:
+        conn.execute(f"UPDATE enrolment SET why = ? WHERE {_AT_PLACE}", (why, *place))
+        step.refuse(entry, enrolment.at[2], why)
+        return
+    if enrolment.adds:
+        conn.execute(
+            "INSERT OR REPLACE INTO person SELECT site, key, name, groups, roles, 1"
+            f" FROM enrolment WHERE {_AT_PLACE}",
+            place,
+        )
+    else:
+        sql = "UPDATE person SET active = 0 WHERE site = ? AND key = ?"
+        conn.execute(sql, (site, enrolment.key))
+    step.changes.append(UserChanged(enrolment.key))
+
+
+def _judge_again(step: Step, site: int) -> None:
+    """Build the people of a site anew: a document arrived behind its place."""
+    conn = step.conn
+    conn.execute(
+        "DELETE FROM refused WHERE (entry, idx) IN"
+        " (SELECT entry, idx FROM enrolment WHERE site = ? AND why != '')",
+        (site,),
+    )
+    conn.execute("UPDATE enrolment SET why = '' WHERE site = ?", (site,))
+    conn.execute("DELETE FROM person WHERE site = ?", (site,))
+    admins = Admins()
+    for *at, id_, key, signer, adds, admin, entry in select(conn, _ALL, (site,)):
+        generation, seq, idx = at
+        enrolment = Enrolment((generation, seq, idx), id_, key, signer, bool(adds), bool(admin))
+        _settle(step, site, entry, enrolment, admins.take(enrolment))
+    step.changes.append(MembersChanged(step.ref.feed.site))

@@ -11,7 +11,7 @@ import apsw
 from federation.codec import pack
 from node.fold.shape import select
 
-VERSION: Final = 2  # of the meaning of the log; stands beside every root
+VERSION: Final = 3  # of the meaning of the log; stands beside every root
 EMPTY: Final = bytes(32)
 
 
@@ -39,7 +39,8 @@ _SHARD: Final = "(SELECT id FROM shard s WHERE s.no = x.shard)"
 
 # Every shared fact by names that all nodes agree on, in an order that all agree on.
 _FACTS: Final = (
-    "SELECT key, name, version FROM site ORDER BY key",
+    "SELECT key, name, version, said_generation, said_seq, addresses, dialled_generation,"
+    " dialled_seq FROM site ORDER BY key",
     "SELECT id, founder, generation, term, council, own_pos, results_pos, own_root, results_root"
     " FROM shard ORDER BY id",
     f"SELECT {_SHARD}, term, pos, {_ENTRY}, idx, {_SITE}, generation, cut_generation, cut_seq,"
@@ -48,7 +49,10 @@ _FACTS: Final = (
     f"SELECT {_SHARD}, {_SITE}, generation, through FROM position x ORDER BY 1, 2, 3",
     f"SELECT {_ENTRY}, {_SHARD}, pos FROM accepted x ORDER BY 1, 2",
     f"SELECT {_SITE}, key, name, groups, roles, active FROM person x ORDER BY 1, 2",
-    "SELECT id FROM person_order ORDER BY id",
+    f"SELECT {_SITE}, generation, seq, idx, {_ENTRY}, id, key, signer, adds, name, groups, roles,"
+    " why FROM enrolment x ORDER BY 1, 2, 3, 4",
+    f"SELECT {_SITE}, generation, seq, idx, {_ENTRY}, id, signer, kind, subject, name, admissions,"
+    " listed FROM member_act x ORDER BY 1, 2, 3, 4",
     f"SELECT id, {_SHARD}, pos, {_ENTRY}, idx, name, person, grp, priority, jobs, cells, extend,"
     " hlc, paused, quarantined FROM dataset x ORDER BY id",
     "SELECT d.id, t.idx, t.name, t.jobs, t.parents, t.retry_max, t.needs, t.settled, t.failed,"

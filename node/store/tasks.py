@@ -393,10 +393,10 @@ def order_heads(conn: apsw.Connection, dataset_no: int) -> list[bytes]:
 
 
 def seen(conn: apsw.Connection, id: bytes) -> bool:
-    """Whether the log took an order, or a document about a person, of this digest."""
+    """Whether the log took an order, or a document about a person or a site, of this digest."""
     sql = (
-        "SELECT 1 FROM command WHERE id = ?1 UNION ALL SELECT 1 FROM person_order WHERE id = ?1"
-        " LIMIT 1"
+        "SELECT 1 FROM command WHERE id = ?1 UNION ALL SELECT 1 FROM enrolment WHERE id = ?1"
+        " AND why = '' UNION ALL SELECT 1 FROM member_act WHERE id = ?1 LIMIT 1"
     )
     return bool(select(conn, sql, (id,)))
 
