@@ -7,10 +7,15 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from federation.address import PORT as MESH_PORT
+from federation.address import RIGHT as ADDRESS_RIGHT
+from federation.address import BadAddress, with_port
+from federation.limits import ADDRESSES_MAX
 from node.model.units import SIZE_RIGHT, TIME_RIGHT, parse_size, parse_time
 
 CONFIG_BYTES_MAX = 1024 * 1024
@@ -49,11 +54,37 @@ class LocalConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """[mesh]: how other sites reach this one."""
+
+    listen: str = f"0.0.0.0:{MESH_PORT}"  # HOST:PORT; port 0 takes a free one
+    addresses: tuple[str, ...] = ()  # HOST or HOST:PORT as others dial it; none: this host's name
+    dial_only: bool = False  # listen to nobody: behind a firewall
+    users: bool = True  # let people submit here whom other members enrolled
+
+    def told(self, port: int, host: str) -> tuple[str, ...]:
+        """Addresses that this site tells others.
+
+        port: the one it listens on; host: this machine's name, for want of anything better.
+        """
+        if self.dial_only:
+            return ()
+        listened = self.listen.rpartition(":")[0]
+        wanted = self.addresses or (host if listened in ("0.0.0.0", "[::]") else listened,)
+        full = []
+        for address in wanted:
+            with suppress(BadAddress):  # such as a host whose name cannot be one
+                full.append(with_port(address, port))
+        return tuple(full)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     name: str = "site"
     api: ApiConfig = field(default_factory=ApiConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def on_network_home(self) -> Config:
         """The same, with a home on a network file system allowed."""
@@ -107,6 +138,19 @@ def _names(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _addresses(value: object) -> tuple[str, ...]:
+    """`HOST` or `HOST:PORT` each."""
+    found = _names(value)
+    if len(found) > ADDRESSES_MAX:
+        raise ValueError(f"are too many; name at most {ADDRESSES_MAX}")
+    try:
+        for address in found:
+            with_port(address, MESH_PORT)
+    except BadAddress as error:
+        raise ValueError(f"cannot be dialled: {error}; {ADDRESS_RIGHT}") from None
+    return found
+
+
 def _count(low: int, high: int) -> Callable[[object], int]:
     def read(value: object) -> int:
         if type(value) is not int or not low <= value <= high:
@@ -127,6 +171,12 @@ STORE: Mapping[str, tuple[str, Reader]] = {
     "network_home": ("network_home", _flag),
     "blobs_max": ("blobs_bytes_max", _size),
     "free_min": ("free_bytes_min", _size),
+}
+MESH: Mapping[str, tuple[str, Reader]] = {
+    "listen": ("listen", _listen),
+    "addresses": ("addresses", _addresses),
+    "dial_only": ("dial_only", _flag),
+    "users": ("users", _flag),
 }
 LOCAL: Mapping[str, tuple[str, Reader]] = {
     "pilots_min": ("pilots_min", _count(0, 1000)),
@@ -165,16 +215,19 @@ def parse(text: str) -> Config:
         raise ConfigError(f"is no TOML: {error}") from None
     problems: list[str] = []
     sites = _table(document, "site", problems)
-    _unknown(document, "", ["name", "api", "store", "site"], problems)
+    _unknown(document, "", ["name", "api", "store", "site", "mesh"], problems)
     _unknown(sites, "site.", ["local"], problems)
     config = Config(
         api=ApiConfig(**_section(document, "api", API, problems)),
         store=StoreConfig(**_section(document, "store", STORE, problems)),
         local=LocalConfig(**_section(sites, "local", LOCAL, problems, "site.")),
+        mesh=MeshConfig(**_section(document, "mesh", MESH, problems)),
         **_values(document, "", {"name": ("name", _name)}, problems),
     )
     if config.local.pilots_min > config.local.pilots_max:
         problems.append("site.local.pilots_min is more than site.local.pilots_max")
+    if config.mesh.dial_only and config.mesh.addresses:
+        problems.append("mesh.addresses  are never dialled while mesh.dial_only is true; drop one")
     if problems:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise ConfigError("\n  ".join([count, *problems]))
@@ -237,4 +290,5 @@ def as_tables(config: Config) -> dict[str, Any]:
         "api": section(config.api),
         "store": section(config.store),
         "site.local": section(config.local),
+        "mesh": section(config.mesh),
     }

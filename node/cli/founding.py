@@ -31,6 +31,9 @@ class Settings:
     listen: str
     slots: int | None
     network_home: bool
+    mesh_listen: str
+    addresses: tuple[str, ...]  # as others dial it
+    dial_only: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def found(home: Home, settings: Settings) -> Founded:
     _check("user name", settings.user, NAME)
     for group in settings.groups:
         _check("group", group, GROUP)
+    _check_config(settings)
     home.create()
     _check_file_system(home, settings)
     key_path, made_key = _user_key(home, settings)
@@ -81,6 +85,11 @@ def config_text(settings: Settings) -> str:
         lines += ["", "[store]", "network_home = true"]
     if settings.slots:
         lines += ["", "[site.local]", f"slots = {settings.slots}"]
+    lines += ["", "[mesh]", f"listen = {json.dumps(settings.mesh_listen)}"]
+    if settings.addresses:
+        lines.append(f"addresses = {json.dumps(list(settings.addresses))}")
+    if settings.dial_only:
+        lines.append("dial_only = true")
     return "\n".join(lines) + "\n"
 
 
@@ -116,6 +125,16 @@ def _check(what: str, text: str, pattern: re.Pattern[str]) -> None:
             f"{text!r} is no {what}",
             "write lower case letters, digits and -, beginning with a letter, up to 32",
         )
+
+
+def _check_config(settings: Settings) -> None:
+    """What is to be written must be such as the node reads."""
+    from node.config import ConfigError, parse
+
+    try:
+        parse(config_text(settings))
+    except ConfigError as error:
+        raise Failed(str(error).replace("1 problem\n  ", "")) from None
 
 
 def _check_file_system(home: Home, settings: Settings) -> None:

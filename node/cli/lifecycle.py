@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from federation.address import PORT as MESH_PORT
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.failures import Failed
 from node.cli.output import duration, harmless, note, number, plural, print_json, say, size
@@ -42,6 +43,8 @@ def _host() -> str:
     examples=[
         "floe init --name desy",
         "floe init --name desy --api-port 7422 --key ~/.ssh/id_ed25519",
+        "floe init --name desy --address login1.desy.example",
+        "floe init --name aachen --dial-only",
         "floe init --systemd > ~/.config/systemd/user/floe.service",
     ],
 )
@@ -60,6 +63,29 @@ def _host() -> str:
     "--listen", metavar="HOST", default="127.0.0.1", show_default=True, help="Its address."
 )
 @click.option(
+    "--mesh-port",
+    type=click.IntRange(0, 65535),
+    default=MESH_PORT,
+    show_default=True,
+    metavar="PORT",
+    help="Where other sites may reach this one.",
+)
+@click.option(
+    "--mesh-listen",
+    metavar="HOST",
+    default="0.0.0.0",
+    show_default=True,
+    help="The address of this machine for that.",
+)
+@click.option(
+    "--address",
+    "addresses",
+    metavar="HOST[:PORT]",
+    multiple=True,
+    help="How others dial it. Default: this host's name.",
+)
+@click.option("--dial-only", is_flag=True, help="Never listen to other sites, only dial them.")
+@click.option(
     "--slots", type=click.IntRange(1, 4096), help="Units at once here. Default: all CPUs."
 )
 @click.option("--network-home", is_flag=True, help="Allow a home on a network file system.")
@@ -73,6 +99,10 @@ def init_verb(
     groups: tuple[str, ...],
     api_port: int,
     listen: str,
+    mesh_port: int,
+    mesh_listen: str,
+    addresses: tuple[str, ...],
+    dial_only: bool,
     slots: int | None,
     network_home: bool,
     systemd: bool,
@@ -97,6 +127,9 @@ def init_verb(
         listen=f"{listen}:{api_port}",
         slots=slots,
         network_home=network_home,
+        mesh_listen=f"{mesh_listen}:{mesh_port}",
+        addresses=addresses,
+        dial_only=dial_only,
     )
     founded = founding.found(floe.home, settings)
     say(f"site      {founded.site}   in {floe.home.path}")

@@ -9,7 +9,7 @@ from typing import Any
 from node.cli.command import Floe, json_option, pass_floe, verb_group
 from node.cli.failures import ERROR, Failed
 from node.cli.output import print_json, say
-from node.config import API, LOCAL, STORE, Config, ConfigError, load
+from node.config import API, LOCAL, MESH, STORE, Config, ConfigError, load
 from node.model.units import show_size, show_time
 
 
@@ -46,6 +46,7 @@ def written(config: Config) -> dict[str, Any]:
         "api": (config.api, API),
         "store": (config.store, STORE),
         "site.local": (config.local, LOCAL),
+        "mesh": (config.mesh, MESH),
     }
     for section, (values, known) in sections.items():
         settings[section] = {

@@ -35,6 +35,10 @@ def test_every_setting_is_read():
         memory = "32GB"
         disk = "100GB"
         idle = "10m"
+        [mesh]
+        listen = "[::]:7000"
+        addresses = ["login1.desy.example", "192.0.2.7:7421"]
+        users = false
         """
     )
     assert (config.name, config.api.listen, config.api.names) == (
@@ -47,6 +51,12 @@ def test_every_setting_is_read():
     local = config.local
     assert (local.pilots_min, local.pilots_max, local.slots, local.gpus) == (1, 3, 8, 2)
     assert (local.memory_bytes, local.idle_s) == (32 * 10**9, 600)
+    assert config.mesh.addresses == ("login1.desy.example", "192.0.2.7:7421")
+    assert (config.mesh.listen, config.mesh.dial_only, config.mesh.users) == (
+        "[::]:7000",
+        False,
+        False,
+    )
 
 
 def test_all_mistakes_are_told_at_once_with_their_places():
@@ -76,6 +86,11 @@ def test_all_mistakes_are_told_at_once_with_their_places():
         ("[site.local]\npilots_min = 2", "more than site.local.pilots_max"),
         ('[site.local]\nidle = "5"', "no time"),
         ("[site.slurm]", "unknown; known: local"),
+        ('[mesh]\naddresses = "desy:7421"', "no list"),
+        ('[mesh]\naddresses = ["de sy"]', "cannot be dialled"),
+        ('[mesh]\naddresses = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]', "too many"),
+        ('[mesh]\ndial_only = true\naddresses = ["desy"]', "drop one"),
+        ("[mesh]\nport = 7421", "unknown"),
     ],
 )
 def test_each_kind_of_mistake_has_its_words(text, word):
@@ -88,3 +103,23 @@ def test_files_that_are_no_settings_at_all_are_named(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=r"config\.toml"):
         load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ("login1:7777",)),
+        ('listen = "[::]:7421"', ("login1:7777",)),
+        ('listen = "127.0.0.1:0"', ("127.0.0.1:7777",)),
+        ('listen = "[::1]:0"', ("[::1]:7777",)),
+        ('addresses = ["desy.example", "[2001:db8::1]", "nat.example:99"]',
+         ("desy.example:7777", "[2001:db8::1]:7777", "nat.example:99")),
+        ("dial_only = true", ()),
+    ],
+)  # fmt: skip
+def test_a_site_tells_others_where_it_can_be_dialled(text, told):
+    assert parse(f"[mesh]\n{text}").mesh.told(7777, "login1") == told
+
+
+def test_a_host_whose_name_cannot_be_dialled_tells_nothing():
+    assert Config().mesh.told(7421, "my host") == ()

@@ -76,6 +76,37 @@ def test_a_second_init_changes_nothing(floe: Floe, empty: Home) -> None:
     assert empty.site_key.read_bytes() == before
 
 
+def test_init_says_where_other_sites_reach_this_one(floe: Floe, empty: Home) -> None:
+    words = ["--mesh-port", "7000", "--address", "desy.example", "--address", "192.0.2.7:99"]
+    assert floe("init", "--name", "desy", *words).status == 0
+    mesh = load(empty.config).mesh
+    assert (mesh.listen, mesh.dial_only) == ("0.0.0.0:7000", False)
+    assert mesh.addresses == ("desy.example", "192.0.2.7:99")
+
+
+def test_a_site_behind_a_firewall_only_dials(floe: Floe, empty: Home) -> None:
+    assert floe("init", "--name", "desy", "--dial-only").status == 0
+    assert load(empty.config).mesh.dial_only
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--address", "de sy"], "cannot be dialled"),
+        (["--address", 'x"]\nusers = false\n#'], "cannot be dialled"),
+        (["--address", "desy", "--dial-only"], "drop one"),
+        (["--mesh-listen", ""], "no address"),
+    ],
+)
+def test_an_address_that_cannot_be_dialled_makes_no_site(
+    floe: Floe, empty: Home, words: list[str], said: str
+) -> None:
+    shown = floe("init", "--name", "desy", *words)
+    assert shown.status == 1
+    assert said in shown.err
+    assert not empty.exists()
+
+
 @pytest.mark.parametrize(
     "words",
     [("--name", "De sy"), ("--name", "desy", "--user", "Ana!"), ("--name", "desy", "--group", "-")],
