@@ -293,6 +293,7 @@ def _shown(person: Person) -> dict[str, Any]:
         "fingerprint": key.fingerprint(),
         "groups": list(person.groups),
         "roles": list(person.roles),
+        "site": person.at or None,
         "active": True,
     }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
 
-from federation.ids import ShardID
+from federation.ids import ShardID, SiteID
 from node.model.commands import Command as Order
 from node.model.commands import read_command
 from node.model.dataset import DatasetSpec
@@ -22,19 +23,42 @@ from node.store import tasks
 Counts = Callable[[int], dict[str, int]]
 
 
-class PeopleTable:
-    """Everybody enrolled at a site. conn: a reading connection of the reactor's thread."""
+class Roll(Protocol):
+    """The sites of the mesh, as `node.members` has them."""
 
-    def __init__(self, conn: apsw.Connection, site: bytes) -> None:
+    def members(self) -> Sequence[SiteID]: ...
+    def name_of(self, site: SiteID) -> str: ...
+
+
+class PeopleTable:
+    """Everybody who may submit at a site. conn: a reading connection of the reactor's thread."""
+
+    def __init__(self, conn: apsw.Connection, site: bytes, members: Roll | None = None) -> None:
+        """members: whose people are let in too; None: nobody's."""
         self._conn = conn
         self._site = site
+        self._members = members
 
     def read(self) -> list[Person]:
-        return [
-            Person(row.key, row.name, row.groups, row.roles)
+        """Each key once: as this site enrolled it, else as the first member in order of keys."""
+        found = {
+            row.key: Person(row.key, row.name, row.groups, row.roles)
             for row in tasks.people(self._conn)
             if row.site == self._site
-        ]
+        }
+        for person in self._of_others():
+            found.setdefault(person.key, person)
+        return list(found.values())
+
+    def _of_others(self) -> Iterable[Person]:
+        if self._members is None:
+            return
+        order = {site: place for place, site in enumerate(self._members.members())}
+        rows = [row for row in tasks.people(self._conn) if row.site in order]
+        for row in sorted(rows, key=lambda row: order[SiteID(row.site)]):
+            if row.site != self._site:
+                at = self._members.name_of(SiteID(row.site))
+                yield Person(row.key, f"{row.name}@{at}", row.groups, (), at)
 
     def seen(self, document: bytes) -> bool:
         """Whether the log has a document of this digest."""

@@ -18,12 +18,17 @@ from node.services.writing import Control, write
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An enrolled person. key: 32 raw bytes."""
+    """Somebody who may submit here. key: 32 raw bytes.
+
+    at: the name of the member that enrolled them, where that is not this site; they are called
+    `ana@desy` then, and the roles that they have there count for nothing here.
+    """
 
     key: bytes
     name: str
     groups: tuple[str, ...]
     roles: tuple[str, ...]
+    at: str = ""
 
     @property
     def admin(self) -> bool:
@@ -37,8 +42,8 @@ class Person:
 class People:
     """The enrolled, in memory: every request asks for them.
 
-    read: every active person, from the folded tables; seen: whether the log has a signed document
-    of this digest, so that none serves twice.
+    read: everybody who may submit here, each key once, from the folded tables; seen: whether the
+    log has a signed document of this digest, so that none serves twice.
     """
 
     def __init__(
@@ -67,10 +72,14 @@ class People:
     def changed(self, changes: Sequence[Change]) -> None:
         """The journal's subscriber."""
         if any(isinstance(change, UserChanged) for change in changes):
-            before = set(self._by_key)
-            self.load()
-            for key in before - set(self._by_key):
-                self._gone(key)
+            self.reload()
+
+    def reload(self) -> None:
+        """Read everybody again, and tell of those who are gone: people go with their site."""
+        before = set(self._by_key)
+        self.load()
+        for key in before - set(self._by_key):
+            self._gone(key)
 
     def find(self, key: bytes) -> Person | None:
         return self._by_key.get(key)
@@ -81,7 +90,7 @@ class People:
         return person.name if person else key.hex()[:8]
 
     def all(self) -> list[Person]:
-        return sorted(self._by_key.values(), key=lambda person: person.name)
+        return sorted(self._by_key.values(), key=lambda person: (bool(person.at), person.name))
 
     async def order(self, document: bytes, signature: bytes, asking: Person) -> Person:
         """Take an admin's signed document; the person it is about.
@@ -126,6 +135,12 @@ class People:
     def _check_removal(self, order: PersonOrder, known: Person | None) -> None:
         if known is None:
             raise Refusal("not-found", f"nobody is enrolled with {order.key.fingerprint()}")
+        if known.at:
+            raise Refusal(
+                "conflict",
+                f"{known.name} was enrolled by {known.at}, not here",
+                f"an admin of {known.at} can do this",
+            )
         if known.admin and sum(person.admin for person in self._by_key.values()) == 1:
             raise Refusal(
                 "conflict",

@@ -11,7 +11,7 @@ from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
 from node.model.person import PersonOrder, write_person
 from node.model.problems import Invalid, Problem
 from node.services.commands import Commands, Target
-from node.services.people import People
+from node.services.people import People, Person
 from node.services.refusal import Refusal
 from node.services.submit import Known, Shape, Submissions
 from node.store.database import DiskFull
@@ -135,6 +135,27 @@ def test_the_last_admin_stays(enrolled, journal):
     document = person_order(BEN, "user.remove")
     run(enrolled.service.order(document, ANA.sign(document), ANA.person))
     assert isinstance(journal.records[0], UserRemove)
+
+
+def test_people_of_other_sites_are_removed_there(enrolled, journal):
+    enrolled.people.add(Person(EVE.key.raw, "eve@desy", (), (), "desy"))
+    enrolled.service.load()
+    error = refused(
+        "conflict",
+        enrolled.service.order(
+            document := person_order(EVE, "user.remove"), ANA.sign(document), ANA.person
+        ),
+    )
+    assert "enrolled by desy" in error.message
+    assert journal.records == []
+
+
+def test_a_site_may_enrol_for_itself_whom_another_enrolled(enrolled, journal):
+    enrolled.people.add(Person(EVE.key.raw, "eve@desy", (), (), "desy"))
+    enrolled.service.load()
+    document = person_order()
+    run(enrolled.service.order(document, ANA.sign(document), ANA.person))
+    assert isinstance(journal.records[0], UserAdd)
 
 
 def test_removed_people_are_forgotten_when_the_log_says_so(enrolled):
