@@ -32,7 +32,7 @@ class Mesh:
         """Make a site, start it, and let it join the first one."""
         folder = self.base / name
         folder.mkdir()
-        ports = ["--mesh-port", str(free_port()), "--address", "127.0.0.1"]
+        ports = ["--mesh-listen", "127.0.0.1", "--mesh-port", str(free_port())]
         here = make_site(folder, name, *ports, slots=slots, config=config)
         sponsor = next(iter(self.sites.values()), None)
         self.sites[name] = here

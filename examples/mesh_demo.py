@@ -24,7 +24,7 @@ SITES = ("madison", "desy", "nersc", "aachen", "ulb")
 LOST, LEFT = SITES[0], SITES[1]
 # Real meshes wait half an hour before they replace a leader that is silent, and an hour before
 # its units go to others; a demonstration has not that much time.
-HURRY = '\n[mesh]\nvote_after = "5s"\nlost_after = "10s"\n'
+HURRY = 'vote_after = "5s"\nlost_after = "10s"\n'
 DONE_S_MAX = 600
 
 
@@ -71,7 +71,7 @@ def found(site: str) -> None:
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", site, "-f", str(key)]
     subprocess.run(argv, check=True)
     words = ["--name", site, "--key", os.path.relpath(key, ROOT), "--slots", "1"]
-    floe(site, "init", *words, "--mesh-port", str(free_port()), "--address", "127.0.0.1")
+    floe(site, "init", *words, "--mesh-listen", "127.0.0.1", "--mesh-port", str(free_port()))
     with (folder / "home" / "config.toml").open("a", encoding="utf-8") as file:
         file.write(HURRY)
     floe(site, "up", "--detach")

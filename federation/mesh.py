@@ -148,9 +148,13 @@ class Mesh:
     def start(self) -> None:
         """Listen, and dial all members. Raises CannotListenError."""
         if self._listen is not None:
-            self.port = self._sockets.listen(*self._listen)
+            self.listen(*self._listen)
         self._members.subscribe(self._members_changed)
         self._members_changed()
+
+    def listen(self, host: str, port: int) -> None:
+        """Let others dial this site, once; port 0 takes a free one. Raises CannotListenError."""
+        self.port = self._sockets.listen(host, port)
 
     async def stop(self) -> None:
         """Say bye on all links and close them; takes a few seconds at most."""

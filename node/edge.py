@@ -23,6 +23,8 @@ from node.http.pilots import PilotApi
 from node.http.router import Router
 from node.http.server import Factory, Root
 from node.lead import Lead
+from node.members import Members
+from node.meshing.service import Meshing
 from node.opening import Opened
 from node.provision import Provision
 from node.services.admin import AdminOrders
@@ -35,7 +37,7 @@ from node.services.people import People
 from node.services.recovery import Recovery, standing_still
 from node.services.status import Identity, StatusViews
 from node.services.submit import Submissions
-from node.services.units import UnitViews
+from node.services.units import Away, UnitViews
 from node.services.views import DatasetViews
 from node.services.watch import Watch
 from node.store import tasks
@@ -59,6 +61,7 @@ class Store:
     blobs: Blobs
     conn: apsw.Connection  # reads in the reactor's thread: short questions only
     tables: FoldedTables
+    members: Members
 
     def read(self, fn: Callable[[apsw.Connection], Any]) -> Deferred[Any]:
         """Ask in a reading thread."""
@@ -75,6 +78,7 @@ class Parts:
     address: NodeAddress
     version: str
     store: Store
+    meshing: Meshing
     work: Work
     lead: Lead
     provision: Provision
@@ -84,14 +88,18 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     """Answer requests from now on. Call the result to let those go that wait."""
     store, work, now_s = parts.store, parts.work, parts.reactor.seconds
     watch, rate, facts = Watch(parts.reactor), Rate(now_s), _facts(parts)
-    people = _people(store)
+    people = _people(parts)
     for subscriber in (people.changed, watch.changed, rate.changed):
         store.journal.subscribe(subscriber)
     logins = Logins(parts.address.site, people.find, now_s, secrets.token_bytes)
     people.when_gone(logins.forget)
+    store.members.subscribe(people.reload)
     sets = DatasetViews(store.read, work, watch, facts, rate, now_s)
     blobs = BlobService(store.blobs, deferToThread)
     lists = OutputLists(store.blobs, deferToThread)
+    meshing = parts.meshing
+    units = UnitViews(store.read, work, lists, facts, rate, Away(meshing.elsewhere, meshing.bring))
+    meshing.serve_units(work, units.why_named)
     api = Api(
         logins=logins,
         people=people,
@@ -99,8 +107,8 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         commands=_commands(store, people, sets),
         blobs=blobs,
         sets=sets,
-        units=UnitViews(store.read, work, lists, facts, rate),
-        listings=Listings(store.read, work, lists),
+        units=units,
+        listings=Listings(store.read, work, lists, meshing.bring),
         status=_status(parts, people, facts, rate),
         admin=_admin(parts, facts),
         recovery=_recovery(parts),
@@ -123,8 +131,10 @@ def _facts(parts: Parts) -> SiteFacts:
     )
 
 
-def _people(store: Store) -> People:
-    table = PeopleTable(store.conn, store.site)
+def _people(parts: Parts) -> People:
+    store = parts.store
+    others = store.members if parts.config.mesh.users else None
+    table = PeopleTable(store.conn, store.site, others)
     return People(store.site, store.journal, table.read, table.seen)
 
 
@@ -135,6 +145,7 @@ def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissi
         store.journal,
         lambda: store.tables.shards()[-1],
         SubmitLookups(store.conn, blobs, facts.shapes, store.tables.shards),
+        parts.meshing.stored_on(),
     )
 
 

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from federation.ids import SiteID
@@ -34,6 +35,9 @@ from node.http import tls
 from node.http.json import dump
 from node.http.server import Factory
 from node.lead import Lead
+from node.members import Members
+from node.meshing.service import Home as MeshHome
+from node.meshing.service import Meshing
 from node.model.commands import read_command
 from node.model.share import Shares
 from node.model.validate import read_submission
@@ -103,11 +107,14 @@ class Site:
         opened = open_home(self._home, self._config)
         self._undo.append(opened.database.close)
         store = await self._open_store(opened)
-        work = await self._start_work(store)
+        meshing = self._join_mesh(store)
+        work = await self._start_work(store, meshing)
         port = self._listen(opened)
         address = self._address(opened, _number(port))
         provision = self._provision(work, address)
-        self._serve(store, work, provision, address)
+        self._serve(store, meshing, work, provision, address)
+        meshing.start()
+        self._undo.append(lambda: Deferred.fromCoroutine(meshing.stop()))
         provision.start(pilot_rows.live(store.conn))
         self._undo.append(provision.stop)
         self._tick(store, work)
@@ -142,14 +149,31 @@ class Site:
                 enrolled=any(person.site == site for person in tasks.people(conn)),
             ):  # fmt: skip
                 await journal.control(record)
-        return Store(opened, site, journal, blobs, conn, tables)
+        members = Members(conn, site)
+        journal.subscribe(members.changed)
+        return Store(opened, site, journal, blobs, conn, tables, members)
+
+    def _join_mesh(self, store: Store) -> Meshing:
+        home = MeshHome(
+            reactor=self._reactor,
+            key=store.opened.key,
+            generation=store.opened.generation,
+            journal=store.journal,
+            blobs=store.blobs,
+            conn=store.conn,
+            read=store.read,
+            in_thread=deferToThread,
+            members=store.members,
+        )
+        boot = time.time_ns() // 1_000_000
+        return Meshing(home, self._config.mesh, boot=boot, version=our_version())
 
     # Work for pilots
 
-    async def _start_work(self, store: Store) -> Work:
+    async def _start_work(self, store: Store, meshing: Meshing) -> Work:
         shares = Shares()
         shares.refresh(tasks.usage(store.conn, _today()))
-        inputs = Inputs(store.blobs, store.read, self._home.run / "inputs")
+        inputs = Inputs(store.blobs, store.read, self._home.run / "inputs", meshing.bring)
         work = Work(
             self._reactor,
             store.journal,
@@ -159,6 +183,7 @@ class Site:
             site=store.site,
             site_name=self._config.name,
             copied=bool(store.tables.still_datasets()),
+            have_files=meshing.have_files,
         )
         self._lead = lead = Lead(
             self._reactor,
@@ -228,7 +253,14 @@ class Site:
             name=self._config.name,
         )
 
-    def _serve(self, store: Store, work: Work, provision: Provision, address: NodeAddress) -> None:
+    def _serve(
+        self,
+        store: Store,
+        meshing: Meshing,
+        work: Work,
+        provision: Provision,
+        address: NodeAddress,
+    ) -> None:
         parts = Parts(
             reactor=self._reactor,
             home=self._home,
@@ -236,6 +268,7 @@ class Site:
             address=address,
             version=our_version(),
             store=store,
+            meshing=meshing,
             work=work,
             lead=self._lead,
             provision=provision,

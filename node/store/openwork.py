@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import apsw
 
 from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
+from keys.signing import KEY_BYTES
 
 Flat = Sequence[int]
 
@@ -156,6 +157,19 @@ def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> Dat
     if row is None:
         return None
     return DatasetRow._make([*row[:7], *map(bool, row[7:])])
+
+
+def council(conn: apsw.Connection, shard: ShardID) -> list[SiteID]:
+    """The voters of a shard; none for one that is not known."""
+    keys = conn.execute("SELECT council FROM shard WHERE id = ?", (shard,)).get or b""
+    return [SiteID(keys[at : at + KEY_BYTES]) for at in range(0, len(keys), KEY_BYTES)]
+
+
+def council_of(conn: apsw.Connection, dataset: int) -> list[SiteID]:
+    """The voters of a dataset's shard."""
+    sql = "SELECT s.id FROM dataset d JOIN shard s ON s.no = d.shard WHERE d.no = ?"
+    shard = conn.execute(sql, (dataset,)).get
+    return [] if shard is None else council(conn, ShardID(shard))
 
 
 def site_name(conn: apsw.Connection, site: bytes) -> str:

@@ -1,0 +1,155 @@
+"""This site's part in its mesh, assembled: links, files, second copies, what others may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import SystemRandom
+from typing import Any, Final
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from federation.ids import DatasetID, ShardID, SiteID
+from federation.mesh import Mesh
+from keys.identity import SiteKey
+from node.config import MeshConfig
+from node.members import Members
+from node.meshing import fileserver
+from node.meshing.copies import Copies
+from node.meshing.filenames import OfDataset
+from node.meshing.files import RemoteFiles, Wanted
+from node.meshing.fileserver import FileServer
+from node.meshing.keeping import Keeper, Storing
+from node.meshing.stored import StoredOn
+from node.meshing.units import Elsewhere, UnitName, UnitServer
+from node.meshing.units import Work as LocalWork
+from node.services.questions import Reader
+from node.store import openwork
+from node.store.blobs import Blobs
+from node.store.feeds import Feeds
+from node.store.writer import Journal
+from node.work.ports import Known
+
+BULK: Final = frozenset({fileserver.KIND, fileserver.KIND_MANY})
+InThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What this site brings along."""
+
+    reactor: Any
+    key: SiteKey
+    generation: int
+    journal: Journal
+    blobs: Blobs
+    conn: apsw.Connection  # reads in the reactor's thread: short questions only
+    read: Reader
+    in_thread: InThread
+    members: Members
+
+    @property
+    def site(self) -> SiteID:
+        return SiteID(self.key.site)
+
+
+class Meshing:
+    """See the module. All methods run in the reactor's thread."""
+
+    def __init__(self, home: Home, config: MeshConfig, *, boot: int, version: str) -> None:
+        """boot: greater at each start of this site's process."""
+        self._home = home
+        self._config = config
+        self.members = home.members
+        self.mesh = Mesh(
+            home.reactor, home.key, Feeds(home.conn), home.journal, home.members, SystemRandom(),
+            boot=boot, version=version, bulk_kinds=BULK,
+        )  # fmt: skip
+        self.mesh.writing = home.generation
+        self.files = RemoteFiles(self.mesh, home.blobs, home.in_thread, home.members.name_of)
+        self.elsewhere = Elsewhere(self.mesh, home.site, home.read)
+        self._storing = Storing(home.reactor, self.mesh)
+        self._keeper = Keeper(home.reactor, home.read, self.files)
+        self._copies = Copies(
+            home.reactor, home.site, home.journal, home.read, home.blobs, self.files,
+            home.in_thread, self._reachable,
+        )  # fmt: skip
+        self._whole: set[int] = set()  # datasets all of whose files are here
+
+    def start(self) -> None:
+        """Dial the other members, and let them dial this site. Raises CannotListenError."""
+        FileServer(self._home.read, self._home.blobs, self._home.in_thread).serve(self.mesh)
+        self._keeper.serve(self.mesh)
+        journal = self._home.journal
+        journal.subscribe(self._keeper.changed)
+        journal.subscribe_durable(self.mesh.durable)
+        journal.subscribe_durable(self._copies.arrived)
+        if len(self.members.members()) > 1:
+            self.listen()
+        self.mesh.start()
+        self._copies.start()
+
+    def listen(self) -> None:
+        """Let others dial this site; a site that is alone does so when it first invites one.
+
+        Raises CannotListenError.
+        """
+        if self._config.dial_only or self.mesh.port:
+            return
+        host, _, port = self._config.listen.rpartition(":")
+        self.mesh.listen(host.strip("[]"), int(port))
+
+    async def stop(self) -> None:
+        self._copies.stop()
+        await self.mesh.stop()
+
+    def serve_units(
+        self, work: LocalWork, why: Callable[[UnitName], Awaitable[dict[str, Any]]]
+    ) -> None:
+        """Let others ask about units that are out here."""
+        UnitServer(self._home.read, work, why).serve(self.mesh)
+
+    def stored_on(self) -> StoredOn:
+        """Has other sites keep what is submitted here."""
+        return StoredOn(
+            self._home.site, self.members, self._council, self._storing, self.members.name_of
+        )
+
+    # Files of other sites
+
+    async def bring(self, wanted: Sequence[Wanted]) -> Mapping[bytes, str]:
+        """Have files here that other sites keep."""
+        site = self._home.site
+        others = [
+            Wanted(each.digest, each.name, [who for who in each.sites if who != site])
+            for each in wanted
+        ]
+        return await self.files.bring(others)
+
+    async def have_files(self, known: Known) -> str:
+        """Have the files here that came with a dataset; why not, or ""."""
+        if known.no in self._whole:
+            return ""
+        spec = known.spec
+        digests = [file.digest for file in spec.files]
+        if spec.foreach is not None:
+            digests.append(spec.foreach.digest)
+        if digests:
+            sites = await self._home.read(lambda conn: openwork.council_of(conn, known.no))
+            name = OfDataset(DatasetID(spec.id))
+            others = [site for site in sites if site != self._home.site]
+            failed = await self.files.bring(Wanted(each, name, others) for each in digests)
+            for why in failed.values():
+                return why
+        self._whole.add(known.no)
+        return ""
+
+    # Pieces
+
+    def _reachable(self) -> list[SiteID]:
+        """The members with which a link is up, and this site."""
+        return [self._home.site, *self.mesh.exchange.hub.sessions]
+
+    def _council(self, shard: ShardID) -> Sequence[SiteID]:
+        return openwork.council(self._home.conn, shard)
