@@ -135,14 +135,19 @@ def _with_base(
     holds: Holds,
 ) -> Term | Missing:
     """The checks that need the base's log. Raises BadOpen."""
-    base = shard.term(record.base)
-    if base is None:
+    cuts = {
+        EntryRef(term.feed, record.seq, record.entry): term
+        for term in shard.terms
+        if term.number == record.base
+    }
+    if not cuts:
         return Missing(base=record.base)
-    cut = EntryRef(base.feed, record.seq, record.entry)
+    cut = next((cut for cut in cuts if holds(cut)), None)  # an id is of one feed only
+    if cut is None:
+        return Missing(tuple(cuts))
+    base = cuts[cut]
     if cut.seq < base.began.seq:
         raise BadOpen("the cut lies before its term")
-    if not holds(cut):
-        return Missing((cut,))
     seats = shard.voters(base)
     if at.feed not in seats:
         raise BadOpen("only a seat of the council leads")

@@ -10,7 +10,7 @@ from federation.ids import EntryRef
 from federation.opening import BadOpen, Missing, check_open
 from federation.records import Vote as VoteRecord
 from federation.segments import contains, segments
-from federation.settle import Seat
+from federation.settle import Acked, Seat
 from federation.shard import Shard, Term, with_term
 from tests.model.states import NOTHING, Ack, Act, Append, Cast, Position, TakeOver
 from tests.unit.federation.seats import at, council, opened, seat, vote
@@ -48,8 +48,10 @@ class Feeds:
 
     def settled(self, term: int) -> int:
         """The furthest settled record of a term; NOTHING for none."""
-        voters = {seat(site).site: voter for site, voter in enumerate(self._voters)}
-        seq = settle.settled_through(self.shard.council, voters, term)
+        voters = {seat(site): voter for site, voter in enumerate(self._voters)}
+        opened_term = self.shard.term(term)
+        assert opened_term is not None, f"term {term} is not open"
+        seq = settle.settled_through(self.shard, voters, opened_term)
         places = [(record, entry) for (of, record), entry in self._records.items() if of == term]
         return max((record for record, entry in places if entry.seq <= seq), default=NOTHING)
 
@@ -76,15 +78,14 @@ class Feeds:
         return at(seat(site), self._entries[site])
 
     def _ack(self, site: int, entry: EntryRef, through: Position) -> None:
-        seq = self._records[through].seq
-        place = (entry.seq, 0)
-        self._voters[site] = settle.with_ack(self._voters[site], place, through[0], seq)
+        ack = Acked(through[0], self._records[through], entry)
+        self._voters[site] = settle.with_ack(self._voters[site], 0, ack)
 
     def _lead(self, position: Position, entry: EntryRef) -> None:
         """A leader acks its own records by writing them."""
         self._records[position] = entry
         leader = next(site for site in range(len(self._voters)) if seat(site) == entry.feed)
-        self._ack(leader, entry, position)
+        self._voters[leader] = settle.with_log_entry(self._voters[leader], entry, 1, position[0])
 
     def _vote(self, act: Cast, entry: EntryRef) -> None:
         candidate, base, head = act.vote

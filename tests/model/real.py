@@ -6,36 +6,49 @@ feed from 1, with 0 for none. Answers are kept: there are few different ones.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from federation import opening, records, settle
 from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.opening import Ballot
-from federation.settle import Seat
+from federation.settle import Acked, Seat
+from federation.shard import Shard, Term
 from tests.model.states import Acks
 
 ANSWERS_MAX = 1 << 18
 
 _SHARD = ShardID(bytes(32))
 _SOMEBODY = SiteID(bytes(32))
-_SOMEWHERE = EntryRef(FeedID(_SOMEBODY, 1, Lane.CONTROL), 1, EntryID(bytes(32)))
-_TERM = 0  # settled_through is asked about one term at a time
+_LEADER = FeedID(_SOMEBODY, 1, Lane.CONTROL)
+_SOMEWHERE = EntryRef(_LEADER, 1, EntryID(bytes(32)))
 
 
 @lru_cache(ANSWERS_MAX)
 def countable(acks: Acks, voted: int, term: int, through: int) -> Acks:
     """A seat's acks after one more; the same if that does not count. voted: its highest vote."""
-    before = Seat({at: ack + 1 for at, ack in enumerate(acks)}, voted)
-    after = settle.with_ack(before, (1, 0), term, through + 1)
-    return tuple(after.acked.get(at, 0) - 1 for at in range(len(acks)))
+    before = [_acked(at, ack) for at, ack in enumerate(acks) if ack >= 0]
+    seat = Seat({ack.log: ack for ack in before}, voted=voted)
+    after = settle.with_ack(seat, 0, _acked(term, through)).acked
+    found = [after.get((at, _LEADER)) for at in range(len(acks))]
+    return tuple(ack.entry.seq - 1 if ack else -1 for ack in found)
 
 
 @lru_cache(ANSWERS_MAX)
 def settled_through(acks: tuple[int, ...]) -> int:
     """The furthest settled record of a term, of which each voter acked through acks[voter]."""
-    sites = [SiteID(bytes([site]) * 32) for site in range(len(acks))]
-    seats = {site: Seat({_TERM: ack + 1}) for site, ack in zip(sites, acks, strict=True)}
-    return settle.settled_through(sites, seats, _TERM) - 1
+    seats = [replace(_LEADER, generation=number + 1) for number in range(len(acks))]
+    term = Term(0, _LEADER, _SOMEWHERE)
+    shard = Shard(_SHARD, seats, [term])
+    acked = zip(seats, acks, strict=True)
+    voters = {seat: Seat({(0, _LEADER): _acked(0, ack)}) for seat, ack in acked if ack >= 0}
+    return settle.settled_through(shard, voters, term) - 1
+
+
+def _acked(term: int, through: int) -> Acked:
+    """An ack of a term, which one leader leads like all others, through a record."""
+    entry = EntryRef(_LEADER, through + 1, EntryID(bytes(32)))
+    return Acked(term, entry, _SOMEWHERE)
 
 
 @lru_cache(ANSWERS_MAX)
