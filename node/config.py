@@ -61,6 +61,9 @@ class MeshConfig:
     addresses: tuple[str, ...] = ()  # HOST or HOST:PORT as others dial it; none: this host's name
     dial_only: bool = False  # listen to nobody: behind a firewall
     users: bool = True  # let people submit here whom other members enrolled
+    vote_after_s: int = 1800  # so long a leader may be silent before another one is voted for
+    lost_after_s: int = 3600  # so long an owner may be silent before others get its units
+    hold_s: int = 7200  # so much work this site asks for at once, to outlive an outage
 
     def told(self, port: int, host: str) -> tuple[str, ...]:
         """Addresses that this site tells others.
@@ -177,6 +180,9 @@ MESH: Mapping[str, tuple[str, Reader]] = {
     "addresses": ("addresses", _addresses),
     "dial_only": ("dial_only", _flag),
     "users": ("users", _flag),
+    "vote_after": ("vote_after_s", _time),
+    "lost_after": ("lost_after_s", _time),
+    "hold": ("hold_s", _time),
 }
 LOCAL: Mapping[str, tuple[str, Reader]] = {
     "pilots_min": ("pilots_min", _count(0, 1000)),

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 
-
-class State(StrEnum):
-    """How a member is seen from here. Unreachable is a hint: it removes nobody."""
-
-    ALIVE = "alive"
-    SUSPECT = "suspect"
-    UNREACHABLE = "unreachable"
-    DRAINED = "drained"
-    REVOKED = "revoked"
+from federation.pulse import Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +14,7 @@ class SiteFact:
 
     key: bytes
     name: str
-    state: State
+    state: Health
     own: bool = False
     seen_s: float | None = None  # since its newest beacon was made
     lag: int | None = None  # entries of its feeds that it has and this site has not
@@ -62,7 +53,7 @@ class ShardFact:
     id: bytes
     founder: str
     leader: str
-    leader_state: State
+    leader_state: Health
     term: int
     council: Sequence[str]
     closed: Sequence[str]  # seats that are closed

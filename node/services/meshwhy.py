@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from node.services.meshfacts import MeshFacts, ShardFact, SiteFact, State
+from federation.pulse import Health
+from node.services.meshfacts import MeshFacts, ShardFact, SiteFact
 from node.services.why import Why
 
 CLOCK_S_MAX = 300.0  # further off is said, though nothing depends on it
@@ -16,7 +17,7 @@ CLOCK_S_MAX = 300.0  # further off is said, though nothing depends on it
 def why_site(facts: MeshFacts, site: SiteFact) -> Why:
     """Explain the state of one member."""
     why = Why(site.state.value, _headline(site))
-    if site.state is State.REVOKED:
+    if site.state is Health.REVOKED:
         why.add("block", "an admin revoked it, for ever: its links are cut, its acts do not count")
         return why
     if site.own:
@@ -33,7 +34,7 @@ def alarms(facts: MeshFacts) -> list[str]:
     """The lines that `floe mesh` shows below its table, each with what follows from it."""
     lines = list(facts.alarms)
     for site in facts.sites:
-        if site.state is State.UNREACHABLE:
+        if site.state is Health.UNREACHABLE:
             lines.append(_unreachable_line(facts, site))
         if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
             lines.append(f"{site.name}: its clock is {_offset(site.clock_s)} (shown times only)")
@@ -79,13 +80,13 @@ def shown_age(seconds: float | None) -> str:
 
 
 def _headline(site: SiteFact) -> str:
-    if site.state is State.UNREACHABLE:
+    if site.state is Health.UNREACHABLE:
         return f"{site.name} is unreachable from here (last heard {shown_age(site.seen_s)} ago)"
-    if site.state is State.SUSPECT:
+    if site.state is Health.SUSPECT:
         return f"{site.name} is silent for {shown_age(site.seen_s)}; that may pass"
-    if site.state is State.DRAINED:
+    if site.state is Health.DRAINED:
         return f"{site.name} is drained: it takes no new units" + _noted(site)
-    if site.state is State.REVOKED:
+    if site.state is Health.REVOKED:
         return f"{site.name} is no member any more"
     return f"{site.name} is alive" + _noted(site)
 
@@ -97,7 +98,7 @@ def _noted(site: SiteFact) -> str:
 def _add_links(why: Why, facts: MeshFacts, site: SiteFact) -> None:
     if site.own:
         up = sum(each.up for each in facts.links)
-        others = sum(not each.own and each.state is not State.REVOKED for each in facts.sites)
+        others = sum(not each.own and each.state is not Health.REVOKED for each in facts.sites)
         if others:
             why.add("ok" if up else "block", f"{up} of {others} other sites are linked to it")
         return
@@ -111,7 +112,7 @@ def _add_links(why: Why, facts: MeshFacts, site: SiteFact) -> None:
             tried = f", last {shown_age(link.tried_s)} ago" if link.tried_s is not None else ""
             why.add("block", f"dialled {link.path}{tried}: {link.error or 'no answer'}")
     if not links:
-        alive = site.state in (State.ALIVE, State.DRAINED)
+        alive = site.state in (Health.ALIVE, Health.DRAINED)
         mark = "ok" if alive else "wait"
         how = "others pass its records on" if alive else "nobody passes records of it on"
         why.add(mark, f"no direct link, and no address to dial; {how}")
@@ -125,7 +126,7 @@ def _add_units(why: Why, facts: MeshFacts, site: SiteFact) -> None:
     if not site.granted:
         return
     running = f" ({site.running:,} were running)" if site.running else ""
-    if site.state is State.UNREACHABLE:
+    if site.state is Health.UNREACHABLE:
         left_s = facts.lost_after_s - (site.seen_s or 0.0)
         when = f"in {shown_age(left_s)}" if left_s > 0 else "now, as others claim them"
         why.add(
@@ -152,7 +153,7 @@ def _add_shards(why: Why, facts: MeshFacts, site: SiteFact) -> None:
 
 def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
     words = f"it leads shard {name}, term {shard.term}: {shard.open:,} open datasets"
-    if site.state is not State.UNREACHABLE or not shard.open:
+    if site.state is not Health.UNREACHABLE or not shard.open:
         why.add("ok", words)
     elif len(shard.council) == 1:
         why.add("block", f"{words}; it is alone in the council, so that nobody can take over")
@@ -174,7 +175,7 @@ def _offset(seconds: float) -> str:
 
 
 def _add_next(why: Why, facts: MeshFacts, site: SiteFact) -> None:
-    if site.state is not State.UNREACHABLE:
+    if site.state is not Health.UNREACHABLE:
         return
     alone = [
         each

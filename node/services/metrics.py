@@ -9,8 +9,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from federation.pulse import Health
 from node.services.mesh import Facts
-from node.services.meshfacts import MeshFacts, State
+from node.services.meshfacts import MeshFacts
 from node.services.meshwhy import shard_name
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -63,7 +64,7 @@ class _Once(Collector):
 
     def _of_sites(self) -> Iterator[Metric]:
         states = GaugeMetricFamily("floe_mesh_sites", "Members by state", labels=["state"])
-        for state in State:
+        for state in Health:
             states.add_metric([state.value], sum(s.state is state for s in self._facts.sites))
         yield states
         for name, words, attribute in (

@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
-from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact, State
+from federation.pulse import Health
+from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
 from node.services.meshwhy import alarms, settled_line, shown_age, why_site
 
-MADISON = SiteFact(b"m" * 32, "madison", State.ALIVE, own=True)
+MADISON = SiteFact(b"m" * 32, "madison", Health.ALIVE, own=True)
 
 
-def site(state: State = State.ALIVE, **more: Any) -> SiteFact:
+def site(state: Health = Health.ALIVE, **more: Any) -> SiteFact:
     return SiteFact(b"a" * 32, "aachen", state, **more)
 
 
 def shard(**more: Any) -> ShardFact:
     values: dict[str, Any] = {
         "id": b"\x4f\x3a" + bytes(30), "founder": "aachen", "leader": "aachen",
-        "leader_state": State.ALIVE, "term": 0, "council": ("aachen", "madison", "desy"),
+        "leader_state": Health.ALIVE, "term": 0, "council": ("aachen", "madison", "desy"),
         "closed": (), "datasets": 2, "open": 2, "position": 40, "unsettled": 0,
         "vote_after_s": 1800.0,
     }  # fmt: skip
@@ -49,7 +50,7 @@ def test_an_unreachable_site_tells_what_was_tried_and_when_its_units_go_to_other
     link = LinkFact(
         "aachen", "", "198.51.100.7:7421", False, error="connection timed out", tried_s=130.0
     )
-    gone = site(State.UNREACHABLE, seen_s=2460.0, granted=2112, running=212)
+    gone = site(Health.UNREACHABLE, seen_s=2460.0, granted=2112, running=212)
     shown = told(mesh(gone, (link,)))
     assert "unreachable: aachen is unreachable from here (last heard 41 m ago)" in shown
     assert "block dialled 198.51.100.7:7421, last 2 m ago: connection timed out" in shown
@@ -58,14 +59,14 @@ def test_an_unreachable_site_tells_what_was_tried_and_when_its_units_go_to_other
 
 
 def test_a_silent_leader_tells_when_others_may_take_over() -> None:
-    gone = site(State.UNREACHABLE, seen_s=600.0)
+    gone = site(Health.UNREACHABLE, seen_s=600.0)
     shown = told(mesh(gone, (), shard(silent_s=600.0)))
     assert "wait it leads shard aachen/4f3a, term 0: 2 open datasets" in shown
     assert "may vote for another leader in 20 m" in shown
 
 
 def test_a_leader_that_was_replaced_is_said_to_be_so() -> None:
-    gone = site(State.UNREACHABLE, seen_s=2460.0)
+    gone = site(Health.UNREACHABLE, seen_s=2460.0)
     replaced = shard(leader="desy", term=1)
     assert "ok it founded shard aachen/4f3a: desy leads it since term 1" in told(
         mesh(gone, (), replaced)
@@ -77,7 +78,7 @@ def test_a_leader_that_was_replaced_is_said_to_be_so() -> None:
 
 
 def test_a_leader_alone_in_its_council_can_only_be_started_again() -> None:
-    gone = site(State.UNREACHABLE, seen_s=600.0)
+    gone = site(Health.UNREACHABLE, seen_s=600.0)
     shown = told(mesh(gone, (), shard(council=("aachen",))))
     assert "nobody can take over" in shown
     assert "-> have its node started again" in shown
@@ -89,7 +90,7 @@ def test_a_site_that_only_dials_out_is_no_trouble() -> None:
 
 
 def test_a_revoked_site_has_nothing_more_to_say() -> None:
-    shown = told(mesh(site(State.REVOKED, granted=7), (), shard()))
+    shown = told(mesh(site(Health.REVOKED, granted=7), (), shard()))
     assert shown.count("\n") == 1
     assert "an admin revoked it, for ever" in shown
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.services.meshfacts import LinkFact, MeshFacts, State
+from federation.pulse import Health
+from node.services.meshfacts import LinkFact, MeshFacts
 from node.services.metrics import Metrics
 from tests.unit.node.services.test_meshwhy import MADISON, shard, site
 
@@ -38,7 +39,7 @@ def read(facts: MeshFacts) -> dict[tuple[str, ...], float]:
 
 def test_every_figure_of_site_mesh_links_and_shards_is_there() -> None:
     link = LinkFact("aachen", "out", "x:1", True, rtt_s=0.012, sent_bytes=7, received_bytes=9)
-    away = site(State.UNREACHABLE, seen_s=2460.0, granted=12)
+    away = site(Health.UNREACHABLE, seen_s=2460.0, granted=12)
     found = read(MeshFacts((MADISON, away), (link,), (shard(unsettled=3),), ("a fork",)))
     assert found["floe_info", "madison", "1.4.0"] == 1
     assert found["floe_units", "settled"] == 4
