@@ -1,4 +1,4 @@
-"""Replay one seed, or try fresh ones: python -m tests.simulation --seed 7 [--minutes 5]"""
+"""Replay one seed, or try fresh ones: python -m tests.simulation --seed 7 --sites 3 --minutes 5"""
 
 from __future__ import annotations
 
@@ -6,65 +6,92 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from tests.simulation.schedule import FAULTS, STEPS, Schedule, draw, shown, shrink
+from tests.simulation.schedule import (
+    DAY_S,
+    FAULTS,
+    NETWORK_FAULTS,
+    STEPS,
+    Schedule,
+    draw,
+    shown,
+    shrink,
+)
 from tests.simulation.world import Broken, World, quiet
 
 TRIES = 80  # runs to spend on shrinking a schedule
 
 
-def fails(seed: int, schedule: Schedule, *, trace: bool = False) -> str:
-    """The error of a run, or "" when everything held."""
-    with tempfile.TemporaryDirectory(prefix="floe-sim-") as folder:
-        world = World(seed, Path(folder) / "world", schedule)
-        try:
-            world.run()
-        except Broken as broken:
-            return str(broken)
-        finally:
-            if trace:
-                print("\n".join(world.trace))
-    return ""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What makes a run what it is."""
+
+    seed: int
+    steps: int = STEPS
+    sites: int = 1
+    days: float = 0.0
+    faults: str = "all"
+
+    @property
+    def schedule(self) -> Schedule:
+        every = FAULTS if self.sites == 1 else {**FAULTS, **NETWORK_FAULTS}
+        kinds = {"all": list(every), "none": []}.get(self.faults, self.faults.split(","))
+        return draw(self.seed, self.steps, kinds, self.days * DAY_S or None)
+
+    @property
+    def command(self) -> str:
+        """The command line that does it again."""
+        command = "python -m tests.simulation"
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if value != each.default:
+                command += f" --{each.name} {value}"
+        return command
+
+    def fails(self, schedule: Schedule | None = None, *, trace: bool = False) -> str:
+        """The error of the run, or "" when everything held. schedule: events, if not its own."""
+        events = self.schedule if schedule is None else schedule
+        with tempfile.TemporaryDirectory(prefix="floe-sim-") as folder:
+            world = World(self.seed, Path(folder) / "world", events, sites=self.sites)
+            try:
+                world.run()
+            except Broken as broken:
+                return str(broken)
+            finally:
+                if trace:
+                    print("\n".join(world.trace))
+        return ""
 
 
-def report(seed: int, command: str, schedule: Schedule, error: str, tries: int) -> None:
+def report(run: Run, error: str, tries: int) -> None:
     """Say what failed, how to see it again, and which events it needs."""
-    print(f"\nseed {seed} fails: {command}\n{error}\n", flush=True)
-    needed = shrink(schedule, lambda part: bool(fails(seed, part)), tries)
-    print(f"the {len(needed)} of {len(schedule)} events that it needs:\n{shown(needed)}")
-    if needed != schedule:
-        print(f"\nwith these alone:\n{fails(seed, needed)}")
+    print(f"\nseed {run.seed} fails: {run.command}\n{error}\n", flush=True)
+    needed = shrink(run.schedule, lambda part: bool(run.fails(part)), tries)
+    print(f"the {len(needed)} of {len(run.schedule)} events that it needs:\n{shown(needed)}")
+    if needed != run.schedule:
+        print(f"\nwith these alone:\n{run.fails(needed)}")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
+    known = {**FAULTS, **NETWORK_FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sites", type=int, default=1)
     parser.add_argument("--steps", type=int, default=STEPS, help="events in a schedule")
     parser.add_argument(
-        "--faults", default="all", help=f"all, none, or some of: {','.join(FAULTS)}"
+        "--days", type=float, default=0.0, help="in which they come; else one every 10 s"
     )
+    parser.add_argument("--faults", default="all", help=f"all, none, or some of: {','.join(known)}")
     parser.add_argument("--minutes", type=float, default=0, help="go on with the next seeds")
     parser.add_argument("--tries", type=int, default=TRIES, help="runs to shrink a failure with")
     parser.add_argument("--trace", action="store_true", help="print what happened")
     options = parser.parse_args(arguments)
-    options.kinds = {"all": list(FAULTS), "none": []}.get(options.faults)
-    if options.kinds is None:
-        options.kinds = options.faults.split(",")
-    unknown = sorted(set(options.kinds) - set(FAULTS))
+    unknown = sorted(set(options.faults.split(",")) - {"all", "none", *known})
     if unknown:
-        parser.error(f"no such faults: {', '.join(unknown)}; there are {', '.join(FAULTS)}")
+        parser.error(f"no such faults: {', '.join(unknown)}; there are {', '.join(known)}")
     return options
-
-
-def command_of(seed: int, options: argparse.Namespace) -> str:
-    """The command line that does this run again."""
-    command = f"python -m tests.simulation --seed {seed}"
-    if options.steps != STEPS:
-        command += f" --steps {options.steps}"
-    if options.faults != "all":
-        command += f" --faults {options.faults}"
-    return command
 
 
 def main(arguments: list[str]) -> int:
@@ -73,11 +100,11 @@ def main(arguments: list[str]) -> int:
     quiet()
     until, seed = time.monotonic() + options.minutes * 60, options.seed
     while True:
-        schedule = draw(seed, options.steps, options.kinds)
+        run = Run(seed, options.steps, options.sites, options.days, options.faults)
         begun = time.monotonic()
-        error = fails(seed, schedule, trace=options.trace)
+        error = run.fails(trace=options.trace)
         if error:
-            report(seed, command_of(seed, options), schedule, error, options.tries)
+            report(run, error, options.tries)
             return 1
         print(f"seed {seed} holds ({time.monotonic() - begun:.1f} s)", flush=True)
         seed += 1

@@ -7,9 +7,10 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from tests.simulation.host import COMMIT_S, Host
+from tests.simulation.networkfaults import NetworkFaults
 from tests.simulation.pilots import Pilot
 from tests.simulation.process import Unreachable
-from tests.simulation.schedule import Event
+from tests.simulation.schedule import NETWORK_FAULTS, Event
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -22,11 +23,15 @@ class Faults:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._network = NetworkFaults(world)
 
     def happen(self, event: Event) -> None:
         random = event.random()
         host = random.choice(self._world.hosts)
-        getattr(self, f"_on_{event.kind}")(host, random)
+        if event.kind in NETWORK_FAULTS:
+            self._network.happen(event.kind, random)
+        else:
+            getattr(self, f"_on_{event.kind}")(host, random)
 
     # The machine
 

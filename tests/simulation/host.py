@@ -14,7 +14,9 @@ from twisted.python.failure import Failure
 
 from federation.ids import SiteID
 from keys.identity import SiteKey
+from node.store.feeds import Feeds
 from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files
+from tests.simulation.meshing import Meshing
 from tests.simulation.node import Node
 from tests.simulation.process import Process, Unreachable
 from tests.simulation.witness import Kept
@@ -38,10 +40,12 @@ class Copy:
 class Host:
     """What stays when the node dies: the disk. `node` is there from its start to its end."""
 
-    def __init__(self, world: World, name: str) -> None:
+    def __init__(self, world: World, name: str, *, dialable: bool = True) -> None:
         self.name = name
+        self.address = f"{name}:1" if dialable else ""
         self.key = SiteKey(f"simulated site {name}".encode().ljust(32, b"-"))
         self.site = SiteID(self.key.site)
+        self.machine = world.network.machine(name, self.site)
         self.node: Node | None = None
         self.disk = SimDisk()
         self.commit_s = COMMIT_S
@@ -52,6 +56,7 @@ class Host:
         self._folder = world.folder / name
         self._random = Random(f"host {world.seed} {name}")
         self._lives = 0
+        self._starts = 0
         self._home = self._folder / "life-0"
         self._home.mkdir(parents=True)
         self._stumble: tuple[int, str] | None = None
@@ -84,13 +89,28 @@ class Host:
             operations, mode = self._stumble
             self._stumble = None
             self.die_within(operations, mode, operations)
+        self._starts += 1
+        self._world.network.power_back(self.machine)
         node = self.node = Node(
             Process(self._world.clock, self._world.failed), self.key, self._home, self.disk,
-            self._random, wall_ms=self.wall_ms, commit_s=self._next_commit_s,
+            self._random, wall_ms=self.wall_ms, commit_s=self._next_commit_s, join=self._join,
         )  # fmt: skip
         node.process.answer(node.boot()).addCallbacks(
             lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
         )
+
+    def _join(self, node: Node) -> Meshing:
+        """Link a node that comes up to the others."""
+        world = self._world
+        assert node.journal is not None
+        meshing = Meshing(
+            node.process, world.network, self.machine, self.key, node.journal, Feeds(node.conn),
+            Random(f"mesh {world.seed} {self.name} {self._starts}"), boot=self._starts,
+            is_member=world.is_member, addresses=lambda: world.addresses(self.site),
+            note=self._note,
+        )  # fmt: skip
+        meshing.start(self.address)
+        return meshing
 
     def _next_commit_s(self) -> float:
         return self.commit_s * self._random.uniform(0.5, 2.0)
@@ -125,7 +145,7 @@ class Host:
         if self.disk.dark:
             self.die(*self._death)
         else:
-            self._world.witness.saw(node.newest())
+            self._world.witness.saw(self.site, node.newest())
 
     def die(self, mode: str, seed: int, again_s: float | None = None) -> None:
         """The process ends; the next one gets what is left of the disk. again_s: until then."""
@@ -133,6 +153,8 @@ class Host:
         if node is None:
             return
         self._note(f"{mode}: the node ends at operation {self.disk.operations} of its disk")
+        if mode == "power":
+            self._world.network.power_died(self.machine)
         home = self._next_home()
         full = self.disk.full
         if mode == "power":
@@ -149,7 +171,7 @@ class Host:
         folder = self._folder / f"copy-{name}"
         copy_files(self._home, folder)
         if (folder / HIGH_WATER_NAME).exists():
-            self.copy = Copy(folder, self._world.witness.kept())
+            self.copy = Copy(folder, self._world.witness.kept(self.site))
 
     def put_back(self, variant: str) -> None:
         """Somebody puts the copy in the place of the database, with the node stopped.
@@ -169,7 +191,7 @@ class Host:
         disk = SimDisk(self.disk.inode + (variant == "whole"))
         disk.adopt(home)
         self._move_to(home, disk)
-        self._world.witness.put_back(copy.kept)
+        self._world.witness.put_back(self.site, copy.kept)
         self._world.clock.callLater(3.0, self.start)
 
     def no_more_faults(self) -> None:
@@ -188,6 +210,7 @@ class Host:
         node.process.answer(node.close()).addBoth(stopped.append)
         self._world.until(lambda: bool(stopped))
         self._graves.append(node)
+        self._world.network.process_died(self.machine)
         self.node = None
         return [f"stopping: {each}" for each in stopped if each is not None]
 
@@ -200,6 +223,7 @@ class Host:
     def _bury(self) -> None:
         node, self.node = self.node, None
         if node is not None:
+            self._world.network.process_died(self.machine)
             node.die()
             self._graves.append(node)  # collecting it now would run its coroutines' last clauses
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from federation.entry import Entry
-from federation.ids import Lane
+from federation.ids import FeedID, Lane
 from federation.records import (
     Accept,
     Command,
     Dataset,
-    Force,
-    Found,
     Grant,
     Outcome,
     Results,
@@ -28,6 +26,7 @@ from keys.signing import Purpose, digest
 from node.model.commands import read_command
 from node.model.dataset import DatasetSpec
 from node.model.validate import read_submission, unpack_document
+from tests.simulation.terms import read_shards
 
 BOOSTS = 3
 LOSSES = 10
@@ -49,7 +48,7 @@ COUNTS = (
 class Unit:
     """One unit's life."""
 
-    owned: bool = False
+    owners: set[bytes] = field(default_factory=set)  # sites that were granted it, ever
     settled: bytes = b""  # the entry that settled it
     cancelled: bool = False
     failed: bool = False
@@ -113,42 +112,35 @@ def jobs_of(flat: Sequence[int]) -> list[int]:
 
 
 class Reading:
-    """The log of one site, read from its first entry to its last."""
+    """The logs of all shards, read from their first records to their last."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:
-        """entries: in the order of arrival."""
+        """entries: those of each feed in their order."""
         self.sets: dict[bytes, Set] = {}
         self.orders: set[bytes] = set()  # taken
         self.attempts: list[tuple[str, tuple[bytes, int, int]]] = []  # recorded, accepted or not
-        self._leaders: dict[bytes, int] = {}  # shard: generation of its leader
-        self._through: dict[tuple[bytes, int], int] = {}
-        self._results: dict[tuple[int, int], Entry] = {}
+        self.feeds: dict[FeedID, list[Entry]] = {}
+        self._through: dict[tuple[bytes, FeedID], int] = {}
         for entry in entries:
+            self.feeds.setdefault(entry.header.feed, []).append(entry)
             if entry.header.lane == Lane.RESULTS:
-                self._results[entry.header.generation, entry.header.seq] = entry
                 self._note(entry)
-            else:
-                for record in entry.records():
-                    self._control(entry, record)
+        self.shards = read_shards(self.feeds)
+        for shard in self.shards.values():
+            for act in shard.log(shard.newest):
+                act_on = getattr(self, "_" + type(act.record).__name__.lower(), None)
+                if act_on is not None:
+                    act_on(act.record)
 
     def _note(self, entry: Entry) -> None:
         for record in entry.records():
-            assert isinstance(record, Results)
+            if not isinstance(record, Results):
+                continue
             for job, id in zip(
                 record.jobs, digest_cells(record.log, len(record.jobs)), strict=True
             ):
                 if id:
                     self.attempts.append((id.hex(), (record.dataset, record.task, job)))
-
-    def _control(self, entry: Entry, record: object) -> None:
-        generation = entry.header.generation
-        if isinstance(record, Found | Force):
-            self._leaders[record.shard] = generation
-        elif (
-            isinstance(record, Dataset | Command | Grant | Accept)
-            and self._leaders[record.shard] == generation
-        ):
-            getattr(self, "_" + type(record).__name__.lower())(record)
 
     def _dataset(self, record: Dataset) -> None:
         spec = read_submission(unpack_document(record.doc))
@@ -167,7 +159,7 @@ class Reading:
         found = self.sets[record.dataset]
         for task in record.tasks:
             for job in jobs_of(record.ranges):
-                found.units[task][job].owned = True
+                found.units[task][job].owners.add(record.to)
 
     def _command(self, record: Command) -> None:
         order = read_command(record.doc)
@@ -190,21 +182,23 @@ class Reading:
                     unit.cancelled = True
 
     def _accept(self, record: Accept) -> None:
-        key = (record.shard, record.generation)
+        feed = FeedID(record.site, record.generation, Lane.RESULTS)
+        key = (record.shard, feed)
         for seq in range(self._through.get(key, 0) + 1, record.through + 1):
-            entry = self._results[record.generation, seq]
+            entry = self.feeds[feed][seq - 1]
             for results in entry.records():
-                assert isinstance(results, Results)
+                if not isinstance(results, Results):
+                    continue
                 found = self.sets.get(results.dataset)
                 if found is not None and found.shard == record.shard:
-                    self._take(found, results, entry.id)
+                    self._take(found, results, entry)
         self._through[key] = max(self._through.get(key, 0), record.through)
 
-    def _take(self, found: Set, record: Results, entry: bytes) -> None:
+    def _take(self, found: Set, record: Results, entry: Entry) -> None:
         if record.task >= len(found.units) or max(record.jobs) >= found.jobs:
             return
         units, sums = found.units[record.task], found.sums[record.task]
-        if not all(units[job].owned for job in record.jobs):
+        if not all(entry.header.site in units[job].owners for job in record.jobs):
             return
         rows = len(record.jobs)
         outcomes, errors = cells(record.outcome, rows), cells(record.error, rows)
@@ -213,7 +207,7 @@ class Reading:
         for row, job in enumerate(record.jobs):
             unit, outcome = units[job], outcomes[row]
             if outcome == Outcome.SUCCESS and not (unit.settled or unit.cancelled):
-                unit.settled = entry
+                unit.settled = entry.id
                 sums["cpu_ms"] += cpus[row]
                 sums["wall_ms"] += walls[row]
             elif outcome == Outcome.SUCCESS:

@@ -36,6 +36,7 @@ from node.work.ports import Known, Resolved
 from node.work.refusals import Refusal
 from node.work.tables import FoldedTables
 from tests.simulation.disk import HIGH_WATER_NAME
+from tests.simulation.meshing import Meshing
 from tests.simulation.process import Process
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ class Node:
         *,
         wall_ms: Callable[[], int],
         commit_s: Callable[[], float],
+        join: Callable[[Node], Meshing],
     ) -> None:
-        """commit_s: how long the next commit takes."""
+        """commit_s: how long the next commit takes. join: makes the node's part in the mesh."""
         self.process = process
         self.home = home
         self.disk = disk
@@ -88,8 +90,10 @@ class Node:
         self._random = random
         self._wall_ms = wall_ms
         self._commit_s = commit_s
+        self._join = join
         self._database: Database | None = None
         self.conn: Any = None  # a reader
+        self.meshing: Meshing | None = None
 
     def fold(self) -> Fold:
         return a_fold(self.site)
@@ -132,6 +136,7 @@ class Node:
             for record in self._first_records():
                 await journal.control(record)
         await self._start_work(journal)
+        self.meshing = self._join(self)
         self.up = True
         self._tick()
 
@@ -247,6 +252,10 @@ class Node:
             for lane, head in ((Lane.CONTROL, heads.control), (Lane.RESULTS, heads.results))
             if head.seq
         ]
+
+    def held(self) -> dict[FeedID, bytes]:
+        """The newest stored entry of every feed."""
+        return {tip.feed: tip.id for tip in Feeds(self.conn).tips()}
 
     def entries(self) -> list[tuple[EntryRef, int]]:
         """Everything that is stored, with local numbers, in the order of arrival."""

@@ -47,6 +47,7 @@ class Submitted:
     person: UserKey
     jobs: int
     tasks: tuple[str, ...]
+    home: Host  # where it was submitted
 
 
 def describe(name: str, after: Sequence[Sequence[str]], jobs: int) -> dict[str, Any]:
@@ -78,9 +79,9 @@ class People:
 
     def submit(self, random: Random) -> None:
         """Somebody submits a dataset, drawn at random."""
-        description, foreign = self._description(random, f"set-{self._sets + 1}")
-        person = random.choice([ANA, BEN])
-        self.submit_to(self._some_host(random), description, random, person, foreign)
+        host = random.choice(self._world.hosts)
+        description, foreign = self._description(host, random, f"set-{self._sets + 1}")
+        self.submit_to(host, description, random, random.choice([ANA, BEN]), foreign)
 
     def submit_to(
         self,
@@ -97,7 +98,7 @@ class People:
         tasks = tuple(task["name"] for task in description["task"])
         made = Submitted(
             digest(Purpose.DATASET, built.document), description["name"], person,
-            built.spec.jobs, tasks,
+            built.spec.jobs, tasks, host,
         )  # fmt: skip
         waits = [other.id for other in known.values()]
         self._until_done(
@@ -106,12 +107,14 @@ class People:
             f"submission of {made.name}",
         )
 
-    def _description(self, random: Random, name: str) -> tuple[dict[str, Any], dict[str, Foreign]]:
+    def _description(
+        self, host: Host, random: Random, name: str
+    ) -> tuple[dict[str, Any], dict[str, Foreign]]:
         shape = random.choice(SHAPES)
         jobs = random.choice([1, 2, random.randint(3, JOBS_MAX)])
         foreign: dict[str, Foreign] = {}
         after = [[f"t{parent}" for parent in parents] for parents in shape]
-        known = sorted(self._world.witness.datasets.values(), key=lambda each: each.name)
+        known = [made for made in self._known() if made.home is host]
         if known and random.random() < FOREIGN_CHANCE:
             other = random.choice(known)
             foreign[other.name] = Foreign(other.id, other.jobs, other.tasks)
@@ -142,13 +145,17 @@ class People:
 
     def order(self, random: Random) -> None:
         """Somebody orders something about one of the newer datasets."""
-        known = sorted(self._world.witness.datasets.values(), key=lambda each: each.name)
+        known = self._known()
         if not known:
             return
         made = random.choice(known[-6:])
         verb, args = self._verb(random, made)
         person = random.choice([made.person, ANA])  # ana is an admin
         self.send(made, verb, args, person, random)
+
+    def _known(self) -> list[Submitted]:
+        """Every acknowledged dataset, in an order that a seed repeats."""
+        return sorted(self._world.witness.datasets.values(), key=lambda each: each.name)
 
     def _verb(self, random: Random, made: Submitted) -> tuple[str, dict[str, Any]]:
         some: dict[str, Any] = {}
@@ -178,7 +185,7 @@ class People:
         """Send an order until it is acknowledged."""
         document = command_document(made.id, verb, args, (), random.randbytes(16))
         return self._until_done(
-            self._some_host(random),
+            made.home,
             lambda node: self._order_once(node, made, document, person),
             f"{verb} of {made.name}",
         )
@@ -213,9 +220,6 @@ class People:
         """An admin ends what stands still; if nothing does, nothing happens."""
         nonce = self._random.randbytes(16)
         self._until_done(host, lambda node: node.recover(nonce), "recovery")
-
-    def _some_host(self, random: Random) -> Host:
-        return random.choice(self._world.hosts)
 
     def _until_done(self, host: Host, once: Request, what: str) -> Deferred[None]:
         return self._world.spawn(self._try(host, once, what), what)

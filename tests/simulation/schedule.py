@@ -19,6 +19,8 @@ FAULTS = {
     "kill": 7, "power": 7, "stumble": 3, "full": 4, "slow": 3, "clock": 4, "copy": 3, "restore": 1,
     "recover": 2, "vanish": 4, "silence": 4, "lossy": 4, "repeat": 3, "leave": 2, "broken": 2,
 }  # fmt: skip
+NETWORK_FAULTS = {"partition": 6, "oneway": 4, "apart": 4, "reset": 4, "far": 2}
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,21 @@ class Event:
 Schedule = tuple[Event, ...]
 
 
-def draw(seed: int, steps: int = STEPS, faults: Collection[str] = tuple(FAULTS)) -> Schedule:
+def draw(
+    seed: int,
+    steps: int = STEPS,
+    faults: Collection[str] = tuple(FAULTS),
+    span_s: float | None = None,
+) -> Schedule:
     """The events of a seed, in order of time; the first is a submission.
 
-    faults: the kinds that may come.
+    faults: the kinds that may come. span_s: in which the events come.
     """
     random = Random(f"schedule {seed}")
-    weights = {**PEOPLE, **{kind: FAULTS[kind] for kind in FAULTS if kind in faults}}
+    known = {**FAULTS, **NETWORK_FAULTS}
+    weights = {**PEOPLE, **{kind: known[kind] for kind in known if kind in faults}}
     kinds = random.choices(list(weights), list(weights.values()), k=max(0, steps - 1))
-    span_s = steps * SPACING_S
+    span_s = steps * SPACING_S if span_s is None else span_s
     events = [
         Event(round(random.uniform(2.0, span_s), 3), kind, random.getrandbits(48)) for kind in kinds
     ]

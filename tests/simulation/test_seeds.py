@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.__main__ import fails, main
+from tests.simulation.__main__ import Run, main
 from tests.simulation.schedule import draw
 from tests.simulation.world import World
 
@@ -31,9 +31,9 @@ def commit_seed() -> int:
 
 @pytest.mark.parametrize("number", range(SEEDS))
 def test_nothing_acknowledged_is_lost_whatever_fails(number: int) -> None:
-    seed = commit_seed() * 100 + number
-    error = fails(seed, draw(seed))
-    assert not error, f"python -m tests.simulation --seed {seed}\n{error}"
+    run = Run(commit_seed() * 100 + number)
+    error = run.fails()
+    assert not error, f"{run.command}\n{error}"
 
 
 def traced(seed: int, hash_seed: str) -> str:

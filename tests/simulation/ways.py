@@ -6,6 +6,7 @@ not be transitive.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -47,7 +48,7 @@ class Ways:
         self.usual = usual
         self._random = random
         self._ways: dict[tuple[str, str], Way] = {}
-        self._cuts: set[tuple[str, str]] = set()
+        self._cuts: Counter[tuple[str, str]] = Counter()  # how many cuts lie upon each other
 
     def way(self, source: Machine, target: Machine) -> Way:
         return self._ways.get((source.name, target.name), self.usual)
@@ -57,7 +58,7 @@ class Ways:
 
     def passes(self, source: Machine, target: Machine) -> bool:
         """Whether a packet sent now would arrive."""
-        return source.powered and target.powered and (source.name, target.name) not in self._cuts
+        return source.powered and target.powered and not self._cuts[source.name, target.name]
 
     def set(self, source: str, target: str, way: Way) -> None:
         """How bytes travel in one direction, from the next connection on."""
@@ -65,7 +66,7 @@ class Ways:
 
     def cut(self, source: str, target: str) -> None:
         """Nothing gets from one to the other any more; what is on its way arrives."""
-        self._cuts.add((source, target))
+        self._cuts[source, target] += 1
 
     def cut_both(self, one: str, other: str) -> None:
         self.cut(one, other)
@@ -79,7 +80,8 @@ class Ways:
                     self.cut_both(name, other)
 
     def mend(self, source: str, target: str) -> None:
-        self._cuts.discard((source, target))
+        """Undo one cut."""
+        self._cuts[source, target] = max(0, self._cuts[source, target] - 1)
 
     def mend_all(self) -> None:
         """Every way is whole, and as usual."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from federation.ids import EntryRef
+from federation.ids import EntryRef, SiteID
 from pilot.messages import ROW
 from tests.simulation.node import Node
 
@@ -14,18 +14,30 @@ if TYPE_CHECKING:
     from tests.simulation.people import Submitted
 
 Unit = tuple[bytes, int, int]  # dataset id, task index, job
+Place = tuple[bytes, int, int, int]  # site, generation, lane, seq
 _LOG = ROW.index("log")
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What had been promised when a copy was made: no more can come back with it."""
+    """What had been promised when a copy of a site's home was made: no more comes back with it."""
 
     datasets: dict[bytes, Submitted]
     orders: set[bytes]
     attempts: dict[str, Unit]
     settled: dict[Unit, bytes]
     cancelled: set[Unit]
+
+
+@dataclass(slots=True)
+class Shown:
+    """What one site has shown, as far as its present database must still show it."""
+
+    generation: int = 0
+    stored: dict[Place, bytes] = field(default_factory=dict)  # entry ids
+    settled: dict[Unit, bytes] = field(default_factory=dict)  # the entry that settled it
+    cancelled: set[Unit] = field(default_factory=set)
+    was_put_back: bool = False
 
 
 class Witness:
@@ -35,13 +47,9 @@ class Witness:
         self.datasets: dict[bytes, Submitted] = {}
         self.orders: set[bytes] = set()
         self.attempts: dict[str, Unit] = {}  # acknowledged: id (hex) of the attempt
-        self.generation = 0
-        self.puts_back = 0  # how often a copy took the database's place
-        self._settled: dict[Unit, bytes] = {}  # entry that settled it
-        self._cancelled: set[Unit] = set()
-        self._branches: dict[tuple[int, int, int], bytes] = {}  # place: entry id; for ever
-        self._stored: dict[tuple[int, int, int], bytes] = {}  # the same, of this database
-        self._was_put_back = False
+        self.puts_back = 0  # how often a copy took a database's place
+        self._shown: dict[SiteID, Shown] = {}
+        self._branches: dict[Place, bytes] = {}  # entry ids, for ever
 
     # What people and pilots are told
 
@@ -59,67 +67,81 @@ class Witness:
 
     # What everybody can see
 
-    def saw(self, refs: Iterable[EntryRef]) -> None:
-        """Entries that the node speaks of: nothing leaves it before it is on disk."""
+    def saw(self, site: SiteID, refs: Iterable[EntryRef]) -> None:
+        """Entries that a node speaks of: nothing leaves it before it is on disk."""
+        stored = self.shown(site).stored
         for ref in refs:
-            place = (ref.feed.generation, int(ref.feed.lane), ref.seq)
-            if self._stored.get(place) != ref.id:
+            place = place_of(ref)
+            if stored.get(place) != ref.id:
                 known = self._branches.setdefault(place, ref.id)
-                assert known == ref.id, f"FORK at generation, lane, seq {place}"
-                self._stored[place] = ref.id
+                assert known == ref.id, f"FORK at {shown_place(place)}"
+                stored[place] = ref.id
 
     def restarted(self, node: Node) -> list[str]:
         """A new process is up: what was seen before must be there; what is there is seen."""
         problems = []
-        held: dict[tuple[int, int, int], bytes] = {
-            (ref.feed.generation, int(ref.feed.lane), ref.seq): ref.id for ref, _ in node.entries()
-        }
-        for place, id in self._stored.items():
+        seen = self.shown(node.site)
+        held: dict[Place, bytes] = {place_of(ref): ref.id for ref, _ in node.entries()}
+        for place, id in seen.stored.items():
             if held.get(place) != id:
-                problems.append(f"entry {place} was seen and is gone, or another one")
+                problems.append(f"entry {shown_place(place)} was seen and is gone, or another one")
         for place, id in held.items():
             if self._branches.setdefault(place, id) != id:
-                problems.append(f"FORK at generation, lane, seq {place}")
-        self._stored = held
-        if node.generation != self.generation and self.generation and not self._was_put_back:
+                problems.append(f"FORK at {shown_place(place)}")
+        seen.stored = held
+        if node.generation != seen.generation and seen.generation and not seen.was_put_back:
             problems.append(
-                f"a crash moved the site from generation {self.generation} to {node.generation}"
+                f"a crash moved the site from generation {seen.generation} to {node.generation}"
             )
-        self.generation, self._was_put_back = node.generation, False
+        seen.generation, seen.was_put_back = node.generation, False
         return problems + self.look(node)
+
+    def shown(self, site: SiteID) -> Shown:
+        return self._shown.setdefault(site, Shown())
 
     def look(self, node: Node) -> list[str]:
         """Settled units stay as they are; so do cancelled ones."""
+        seen = self.shown(node.site)
         settled, cancelled = read_settled(node), read_cancelled(node)
         problems = [
             f"{shown(unit)} was settled by {entry.hex()[:8]}, now by "
             f"{settled[unit].hex()[:8] if unit in settled else 'nothing'}"
-            for unit, entry in self._settled.items()
+            for unit, entry in seen.settled.items()
             if settled.get(unit) != entry
         ]
-        gone, both = self._cancelled - cancelled, cancelled & set(settled)
+        gone, both = seen.cancelled - cancelled, cancelled & set(settled)
         problems += [f"{shown(unit)} is no longer cancelled" for unit in sorted(gone)]
         problems += [f"{shown(unit)} is settled and cancelled" for unit in sorted(both)]
-        self._settled, self._cancelled = settled, cancelled
+        seen.settled, seen.cancelled = settled, cancelled
         return problems
 
     # Copies
 
-    def kept(self) -> Kept:
-        """What a copy made now must hold."""
+    def kept(self, site: SiteID) -> Kept:
+        """What a copy of a site's home made now must hold."""
+        seen = self.shown(site)
         return Kept(
-            dict(self.datasets), set(self.orders), dict(self.attempts), dict(self._settled),
-            set(self._cancelled),
+            dict(self.datasets), set(self.orders), dict(self.attempts), dict(seen.settled),
+            set(seen.cancelled),
         )  # fmt: skip
 
-    def put_back(self, kept: Kept) -> None:
+    def put_back(self, site: SiteID, kept: Kept) -> None:
         """A copy took the database's place: later promises are lost with the one that was there."""
         self.datasets, self.orders = dict(kept.datasets), set(kept.orders)
         self.attempts = dict(kept.attempts)
-        self._settled, self._cancelled = dict(kept.settled), set(kept.cancelled)
-        self._stored = {}
-        self._was_put_back = True
+        seen = self.shown(site)
+        seen.settled, seen.cancelled = dict(kept.settled), set(kept.cancelled)
+        seen.stored = {}
+        seen.was_put_back = True
         self.puts_back += 1
+
+
+def place_of(ref: EntryRef) -> Place:
+    return ref.feed.site, ref.feed.generation, int(ref.feed.lane), ref.seq
+
+
+def shown_place(place: Place) -> str:
+    return f"{place[0].hex()[:8]}, generation {place[1]}, lane {place[2]}, seq {place[3]}"
 
 
 def read_settled(node: Node) -> dict[Unit, bytes]:

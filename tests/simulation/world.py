@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,12 +18,24 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
-from tests.simulation.checkers import check_counts, check_end, check_log, check_store, moving
+from federation.ids import SiteID
+from tests.simulation.checkers import (
+    check_chains,
+    check_counts,
+    check_end,
+    check_log,
+    check_roots,
+    check_shards,
+    check_store,
+    moving,
+    read,
+)
 from tests.simulation.clock import VirtualClock
 from tests.simulation.farm import Farm
 from tests.simulation.faults import Faults
 from tests.simulation.host import Host
 from tests.simulation.logreader import LogReader
+from tests.simulation.network import Network
 from tests.simulation.people import People
 from tests.simulation.schedule import Event, Schedule, draw
 from tests.simulation.witness import Witness
@@ -31,6 +43,7 @@ from tests.simulation.witness import Witness
 HEAL_S_MAX = 20_000.0
 QUIET_S = 60.0  # of healing, at least
 TURNS_MAX = 3_000_000
+NAMES = ("desy", "wisc", "msu", "kit", "tokyo", "pisa", "brno", "utrecht", "lund")
 
 
 class Broken(AssertionError):
@@ -40,8 +53,19 @@ class Broken(AssertionError):
 class World:
     """Everything: clock, machines, people, pilots. Use it with `with`, or `run` it."""
 
-    def __init__(self, seed: int, folder: Path, schedule: Schedule | None = None) -> None:
-        """folder: for the disks; it is removed at the end."""
+    def __init__(
+        self,
+        seed: int,
+        folder: Path,
+        schedule: Schedule | None = None,
+        *,
+        sites: int = 1,
+        dial_only: int = 0,
+    ) -> None:
+        """folder: for the disks; it is removed at the end.
+
+        dial_only: how many of the sites, the last ones, cannot be dialled.
+        """
         self.seed = seed
         self.folder = folder
         self.schedule = draw(seed) if schedule is None else schedule
@@ -50,13 +74,28 @@ class World:
         self.trace: list[str] = []
         self.broken: list[str] = []
         self.calm = False
-        self.hosts = [Host(self, "desy")]
+        self.network = Network(self.clock, Random(f"network {seed}"))
+        self.hosts = [
+            Host(self, name, dialable=number < sites - dial_only)
+            for number, name in enumerate(NAMES[:sites])
+        ]
         self.witness = Witness()
         self.people = People(self)
         self.farm = Farm(self)
         self._faults = Faults(self)
         self._log = LogReader(self)
         self._turns = 0
+
+    # The mesh
+
+    def is_member(self, site: SiteID) -> bool:
+        return any(host.site == site for host in self.hosts)
+
+    def addresses(self, me: SiteID) -> list[tuple[SiteID, str]]:
+        """Of the other members, as far as they have any."""
+        return [
+            (host.site, host.address) for host in self.hosts if host.address and host.site != me
+        ]
 
     # Time
 
@@ -173,6 +212,7 @@ class World:
         self.note("healing")
         self.calm = True
         self.farm.no_more_faults()
+        self.network.ways.mend_all()
         for host in self.hosts:
             host.no_more_faults()
             self.people.recover(host)
@@ -191,10 +231,10 @@ class World:
         """Whether nothing is left to do for anybody."""
         if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
             return False
-        return all(
-            host.node is not None and host.node.idle and not moving(host.node)
-            for host in self.hosts
-        )
+        nodes = [host.node for host in self.hosts if host.node is not None and host.node.idle]
+        if len(nodes) < len(self.hosts) or any(moving(node) for node in nodes):
+            return False
+        return all(node.held() == nodes[0].held() for node in nodes)
 
     def _why(self) -> str:
         """What does not move, and what the nodes say of it."""
@@ -215,16 +255,23 @@ class World:
 
     def check(self) -> None:
         """Everything that must hold in the end; the nodes stop, then the rest of it."""
+        nodes = {host.name: host.node for host in self.hosts if host.node is not None}
+        reading = read(next(iter(nodes.values())))
+        self._failed_all(check_log(reading, self.witness))
+        self._failed_all(check_shards(reading, nodes.values()))
+        self._failed_all(check_roots(nodes))
         for host in self.hosts:
-            node = host.node
-            assert node is not None
-            problems = [*self.witness.look(node), *check_log(node, self.witness)]
-            problems += [*check_counts(node), *check_end(node, self.witness)]
+            node = nodes[host.name]
             root = node.fold().state_root(node.conn)
             self.note(f"{host.name}: {len(node.entries())} entries, state root {root}")
+            problems = [*self.witness.look(node), *check_chains(node)]
+            problems += [*check_counts(node, reading), *check_end(reading, self.witness)]
             problems += [*host.stop(), *check_store(node)]
-            for problem in problems:
-                self.failed(f"{host.name}: {problem}")
+            self._failed_all(f"{host.name}: {problem}" for problem in problems)
+
+    def _failed_all(self, problems: Iterable[str]) -> None:
+        for problem in problems:
+            self.failed(problem)
 
 
 def quiet() -> None:
