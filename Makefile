@@ -3,10 +3,13 @@ BIN = .venv/bin
 PIP = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check
 SEED ?= 1
 
-.PHONY: demo test check sim bench docs setup clean
+.PHONY: demo mesh-demo test check sim bench bench-mesh docs setup clean
 
 demo: .venv/.demo  ## Run the atmospheric dataset to its end on one site; prints a table and a picture
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m examples.demo
+
+mesh-demo: .venv/.demo  ## Five sites share the dataset; the one that took it is lost halfway
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m examples.mesh_demo
 
 test: .venv/.dev  ## All tests that need no cluster
 	@$(BIN)/python -m pytest tests
@@ -25,6 +28,9 @@ sim: .venv/.dev  ## Random fault schedules on a simulated disk and clock: make s
 
 bench: .venv/.demo .venv/.dev  ## Every figure that we promise; table and build/bench.json
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench
+
+bench-mesh: .venv/.demo .venv/.dev  ## Every figure of a mesh; table and build/bench-mesh.json
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m bench.mesh
 
 docs: .venv/.dev  ## Run every command that the documentation shows
 	@$(BIN)/python -m pytest tests/test_docs.py

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from bench import dispatch, edge, fold, memory, noop, slowdisk, submit
+from bench import dispatch, edge, fold, memory, noop, report, slowdisk, submit
 
 GOALS = {
     "submit_1m_node_ms": "< 20",
@@ -33,7 +27,7 @@ GOALS = {
     "dispatch_us_per_unit": "< 30",
     "dispatch_mb_100_datasets": "< 20",
 }
-SUITES: dict[str, Callable[[], dict[str, float]]] = {
+SUITES: report.Suites = {
     "submit": submit.submit,
     "noop": noop.noop,
     "chain": noop.chain,
@@ -47,24 +41,5 @@ SUITES: dict[str, Callable[[], dict[str, float]]] = {
 }
 
 
-def show(figures: dict[str, float]) -> None:
-    table = Table("figure", "measured", "promised")
-    for name, value in figures.items():
-        table.add_row(name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", GOALS.get(name))
-    Console().print(table)
-
-
-def main() -> None:
-    path = Path("build/bench.json")
-    path.parent.mkdir(exist_ok=True)
-    figures = json.loads(path.read_text()) if path.exists() and sys.argv[1:] else {}
-    for name in sys.argv[1:] or SUITES:
-        began = time.monotonic()
-        figures.update(SUITES[name]())
-        print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
-        path.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n")
-    show(figures)
-
-
 if __name__ == "__main__":
-    main()
+    report.run(SUITES, sys.argv[1:], GOALS, Path("build/bench.json"))

@@ -91,7 +91,8 @@ def make_site(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", base / "id"], check=True
     )
     sized = ["--slots", str(slots)] if slots else []
-    here.run("init", "--name", name, "--key", str(base / "id"), *sized, *words)
+    listens = [] if words else ["--mesh-listen", "127.0.0.1", "--mesh-port", "0"]
+    here.run("init", "--name", name, "--key", str(base / "id"), *sized, *listens, *words)
     config += "" if slots else "\n[site.local]\npilots_max = 0\n"
     if config:
         with (here.home / "config.toml").open("a", encoding="utf-8") as file:
