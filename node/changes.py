@@ -35,9 +35,12 @@ class UnitsGranted:
 
 @dataclass(frozen=True, slots=True)
 class UnitsReleased:
+    """The owner of these units gave them back."""
+
     dataset: int
-    tasks: Sequence[int]
+    tasks: Sequence[int]  # local task numbers
     ranges: Sequence[int]
+    by: SiteID
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,7 +186,8 @@ class _Control:
         feed = self._step.ref.feed
         if (feed.site, feed.generation) != (shard.founder, shard.generation):
             if isinstance(record, Release):
-                return  # an owner's word to the leader, whose next grant answers it
+                self._owning.give_back(shard, record)
+                return
             raise Refusal("not written by the shard's leader")
         shard.own_pos += 1
         in_turn = False

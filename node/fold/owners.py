@@ -13,6 +13,7 @@ from node.ranges import ranges_of
 
 def give(conn: apsw.Connection, task: int, lo: int, hi: int, site: int) -> None:
     """The units [lo, hi) of the task belong to the site from now on."""
+    _forget_released(conn, task, lo, hi)
     left, right = _carve(conn, task, lo, hi)
     if left is not None and left[2] == site:
         lo = left[0]
@@ -28,6 +29,27 @@ def take(conn: apsw.Connection, task: int, lo: int, hi: int, site: int) -> None:
     sql = "SELECT lo, hi FROM owner WHERE task = ? AND lo < ? AND hi > ? AND site = ?"
     for start, end in select(conn, sql, (task, hi, lo, site)):
         _carve(conn, task, max(lo, start), min(hi, end))
+
+
+def give_back(conn: apsw.Connection, task: int, lo: int, hi: int, site: int) -> list[int]:
+    """The site will not run those of the units [lo, hi) that it owns; these, flat."""
+    sql = "SELECT lo, hi FROM owner WHERE task = ? AND lo < ? AND hi > ? AND site = ? ORDER BY lo"
+    flat: list[int] = []
+    for start, end in select(conn, sql, (task, hi, lo, site)):
+        piece = (max(lo, start), min(hi, end))
+        _forget_released(conn, task, *piece)
+        conn.execute("INSERT INTO released VALUES (?, ?, ?, ?)", (task, *piece, site))
+        flat += piece
+    return flat
+
+
+def _forget_released(conn: apsw.Connection, task: int, lo: int, hi: int) -> None:
+    """The units [lo, hi) have an owner, who has not given them back."""
+    sql = "DELETE FROM released WHERE task = ? AND lo < ? AND hi > ? RETURNING lo, hi, site"
+    for start, end, site in select(conn, sql, (task, hi, lo)):
+        for piece in ((start, lo), (hi, end)):
+            if piece[0] < piece[1]:
+                conn.execute("INSERT INTO released VALUES (?, ?, ?, ?)", (task, *piece, site))
 
 
 Piece = tuple[int, int, int]  # lo, hi, site

@@ -101,5 +101,21 @@ class Owning:
         if isinstance(record, Grant):
             self._step.changes.append(UnitsGranted(member.no, numbers, ranges, record.to))
         else:
-            self._step.changes.append(UnitsReleased(member.no, numbers, ranges))
+            self._step.changes.append(UnitsReleased(member.no, numbers, ranges, site))
         return isinstance(record, Grant)
+
+    def give_back(self, shard: Shard, record: Release) -> None:
+        """An owner's word to the leader: no part of the log, which names the next owner itself."""
+        member = member_by_id(self._conn, record.dataset)
+        if member is None or member.shard != shard.no:
+            return  # of a dataset that has not come yet: its owner says it again
+        site = self._step.ref.feed.site
+        no = site_no(self._conn, site)
+        tasks = read_tasks(self._conn, member.no)
+        for task in (member.base + index for index in record.tasks):
+            flat: list[int] = []
+            if task in tasks:
+                for lo, hi in zip(record.ranges[::2], record.ranges[1::2], strict=True):
+                    flat += owners.give_back(self._conn, task, lo, hi, no)
+            if flat:
+                self._step.changes.append(UnitsReleased(member.no, [task], flat, site))
