@@ -16,6 +16,7 @@ setup(
         "federation",
         "keys",
         "node",
+        "node.beacon",
         "node.claims",
         "node.cli",
         "node.fold",

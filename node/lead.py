@@ -1,18 +1,17 @@
-"""What the leader of a shard writes: grants and accepts. Here for a council of one.
+"""What the leader of a shard writes: grants and accepts.
 
 Accepts. Every new results entry is offered to the leader while the journal builds its transaction,
 so that its accept can stand in the control entry of the same commit. The first one after a quiet
 second is accepted at once; then one accept a second covers all that came (it names the newest entry
-of a feed, and means all before it).
+of a feed, and means all before it). A shard accepts the feeds of sites that it granted units to.
 
-Grants. Sized by `grant_jobs`: a site that is alone in its mesh takes everything, because nobody
-else could; with others able to do the work it would take what its own throughput justifies.
+Grants. A site that is alone in its mesh takes everything at once, because nobody else could; with
+other members there, all of them claim, this site too: see `leading/granting.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -20,28 +19,16 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from federation import limits
-from federation.ids import DatasetID, EntryRef, FeedID, ShardID, SiteID
+from federation.ids import EntryRef, FeedID, ShardID, SiteID
 from federation.records import Accept, Grant, Record
 from node.changes import Change, DatasetAdded, DatasetChanged
-from node.ranges import Flat, JobRanges, size
+from node.leading.granting import Granting
+from node.leading.ledger import Ungranted
 
 _log = Logger()
 
 ACCEPT_GATHER_S = 1.0
-GRANT_S_MIN = 300  # of the site's own throughput
-GRANT_S_ASKED = 2 * 3600  # what a site asks for by default, to outlive an outage
 GRANTED_AGAIN = frozenset({"extend", "retry", "force"})
-
-
-@dataclass(frozen=True, slots=True)
-class Ungranted:
-    """Jobs that nobody owns of some tasks of a dataset, whose shard this site leads."""
-
-    dataset: int  # local number
-    id: DatasetID
-    shard: ShardID
-    tasks: Sequence[int]  # indices
-    ranges: Flat
 
 
 class LeadTables(Protocol):
@@ -56,6 +43,9 @@ class LeadTables(Protocol):
     def unaccepted(self) -> Iterable[EntryRef]:
         """The newest entry of each results feed that has entries beyond the accepted ones."""
 
+    def was_granted(self, shard: ShardID, site: SiteID) -> bool:
+        """Whether the site was ever granted units of this shard: its results may count there."""
+
     def unaccepted_by(self, shard: ShardID) -> Iterable[EntryRef]:
         """The same for one shard, whoever leads it."""
 
@@ -64,19 +54,6 @@ class Control(Protocol):
     """The part of the journal that the leader writes to."""
 
     def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
-
-
-def grant_jobs(remaining: int, able_sites: int, jobs_per_s: float, asked_s: float) -> int:
-    """How many jobs of a dataset to give to a site that asks: guided self-scheduling.
-
-    remaining: jobs nobody owns. able_sites: sites that could run them, the asking one included.
-    jobs_per_s: the asking site's own throughput. asked_s: how much work it wants to hold.
-    """
-    if able_sites <= 1:
-        return remaining
-    least = max(1, round(jobs_per_s * GRANT_S_MIN))
-    most = max(least, round(jobs_per_s * asked_s))
-    return min(remaining, max(least, min(most, remaining // (2 * able_sites))))
 
 
 class Lead:
@@ -90,10 +67,12 @@ class Lead:
         tables: LeadTables,
         shards: Callable[[], Sequence[ShardID]],
         busy: Callable[[], bool] = lambda: True,
+        granting: Granting | None = None,
     ) -> None:
         """shards: those that this site leads, the newest last.
 
         busy: whether more results will come soon; if not, nothing is gathered.
+        granting: who answers claims once there are other members.
         """
         self._reactor = reactor
         self._site = site
@@ -101,6 +80,8 @@ class Lead:
         self._tables = tables
         self._shards = shards
         self._busy = busy
+        self._granting = granting
+        self._granted: set[tuple[ShardID, SiteID]] = set()  # pairs known to be so
         self._waiting: dict[FeedID, EntryRef] = {}  # newest results entry not accepted yet
         self._accepted_s = float("-inf")
         self._timer: IDelayedCall | None = None
@@ -111,6 +92,8 @@ class Lead:
             self._waiting[ref.feed] = ref
         for record in self._accepts():
             await self._journal.control(record)
+        if self._granting is not None and self._granting.start():
+            return
         for dataset in self._tables.open_datasets():
             await self._grant(dataset)
 
@@ -163,17 +146,36 @@ class Lead:
             Accept(shard, ref.feed.site, ref.feed.generation, ref.seq, ref.id)
             for ref in self._waiting.values()
             for shard in self._shards()
+            if self._may_count(shard, ref.feed.site)
         ]
-        if records:
-            self._waiting.clear()
+        self._waiting.clear()
         return records
 
+    def _may_count(self, shard: ShardID, site: SiteID) -> bool:
+        if (shard, site) in self._granted:
+            return True
+        if not self._tables.was_granted(shard, site):
+            return False
+        self._granted.add((shard, site))
+        return True
+
     async def _grant(self, dataset: int) -> None:
-        """Give this site what nobody owns of a dataset."""
+        """Give this site what nobody owns of a dataset, unless there are others to ask for it."""
+        if self._granting is not None and self._granting.active:
+            return
         for free in self._tables.ungranted(dataset):
-            flat = JobRanges(free.ranges).take(grant_jobs(size(free.ranges), 1, 0.0, GRANT_S_ASKED))
-            for at in range(0, len(flat), limits.RANGES_MAX):
-                piece = flat[at : at + limits.RANGES_MAX]
-                await self._journal.control(
-                    Grant(free.shard, free.id, free.tasks, piece, self._site)
+            for at in range(0, len(free.ranges), limits.RANGES_MAX):
+                piece = free.ranges[at : at + limits.RANGES_MAX]
+                await self._write_grant(
+                    dataset, Grant(free.shard, free.id, free.tasks, piece, self._site)
                 )
+
+    async def _write_grant(self, dataset: int, grant: Grant) -> None:
+        if self._granting is None:
+            await self._journal.control(grant)
+            return
+        promise = self._granting.promise(dataset, grant)
+        try:
+            await self._journal.control(grant)
+        finally:
+            self._granting.kept(promise)

@@ -23,6 +23,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from node.config import LocalConfig
+from node.dispatch import Room
 from node.home import make_private_folder, write_private
 from node.store import pilots as store
 from node.store.pilots import PilotRow
@@ -176,6 +177,17 @@ class Provision:
         """Pilots that were submitted and have not announced themselves."""
         sessions = self._work.sessions.by_pilot
         return sum(1 for no in self._own if no not in sessions)
+
+    def more(self) -> tuple[Room, int]:
+        """What each pilot that is not started yet would have, and how many of them there may be."""
+        mine = self.settings
+        left = max(0, mine.pilots_max - len(self._own))
+        if self._breaker.open_for_s(self._reactor.seconds()) > 0:
+            left = 0
+        share = max(1, mine.pilots_max)
+        memory = mine.memory_bytes or _machine_memory_bytes() // share
+        disk = mine.disk_bytes or shutil.disk_usage(self._home.folder).free // share
+        return Room(mine.slots, mine.gpus, memory, disk), left
 
     # -- looking
 

@@ -1,1 +1,1 @@
-"""What the leader of shards decides: who owns what, what is left, who gets it. Pure."""
+"""What the leader of shards does in a mesh: who owns what, what is left, who gets it."""

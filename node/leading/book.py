@@ -87,14 +87,16 @@ class Book:
 
     def load(self, facts: DatasetFacts) -> None:
         """Take in a dataset, new or changed."""
+        before = {task.task: self._done.get(task.task) for task in facts.tasks}
         self.drop(facts.dataset)
-        account = self.shares.account(facts.person, facts.group)
-        book = open_book(facts, account, self.lost)
-        for task, told in zip(book.tasks, facts.tasks, strict=True):
-            self._tasks[task.no] = task
-            self._done.setdefault(task.no, JobRanges()).add_all(told.settled)
+        for task in facts.tasks:
+            done = self._done[task.task] = before[task.task] or JobRanges()
+            done.add_all(task.settled or ())
         for no, flat in facts.sources.items():
             self._done.setdefault(no, JobRanges()).add_all(flat)
+        account = self.shares.account(facts.person, facts.group)
+        book = open_book(facts, account, self._done, self.lost)
+        self._tasks.update({task.no: task for task in book.tasks})
         self.datasets[book.no] = book
         if book.finished:
             self.drop(book.no)
@@ -137,6 +139,12 @@ class Book:
         book = self.datasets[no // limits.TASKS_MAX]
         if task.finished and book.finished:
             self.drop(book.no)
+
+    def owners(self) -> set[SiteID]:
+        """Sites that own units which are not over."""
+        return {
+            site for task in self._tasks.values() for site, owned in task.owners.items() if owned
+        }
 
     def set_lost(self, sites: Iterable[SiteID]) -> bool:
         """Which owners have not been heard of for too long; whether that changes anything."""
@@ -253,7 +261,7 @@ class Book:
     def _give(self, lot: _Lot, asker: Peer, units: int, gives: list[Give]) -> int:
         """Grant up to so many units of a lot, with the other tasks of their jobs; how many."""
         book, task = lot.book, lot.task
-        beside = self._runs_all(book, asker)
+        beside = [each for each in self._runs_all(book, asker) if each.free.common(lot.flat)]
         alike = sum(1 for each in beside if each.shape == task.shape) or 1
         flat = JobRanges(lot.flat).take(max(1, units // alike))
         groups: dict[tuple[int, ...], list[int]] = {}

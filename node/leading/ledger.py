@@ -32,7 +32,7 @@ class TaskFacts:
     sites: Mapping[str, Sequence[str]]  # only, avoid, prefer
     waits: tuple[Wait, ...]
     owners: Mapping[SiteID, Flat]  # less what they released
-    settled: Flat
+    settled: Flat | None  # None: as known before
     shut: Flat  # cancelled, or failed for good
     unit_s: float | None  # mean wall time of those settled
 
@@ -52,6 +52,17 @@ class DatasetFacts:
     paused: bool
     tasks: Sequence[TaskFacts]
     sources: Mapping[int, Flat] = field(default_factory=dict)  # done jobs of other datasets' tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Ungranted:
+    """Jobs that nobody owns of some tasks of a dataset, whose shard this site leads."""
+
+    dataset: int  # local number
+    id: DatasetID
+    shard: ShardID
+    tasks: Sequence[int]  # indices
+    ranges: Flat
 
 
 @dataclass(slots=True, eq=False)
@@ -144,9 +155,11 @@ class DatasetBook:
         return sum(task.outstanding * task.cost_s for task in self.tasks)
 
 
-def open_book(facts: DatasetFacts, account: Account, lost: Iterable[SiteID]) -> DatasetBook:
-    """The book of a dataset as the tables know it."""
-    tasks = [_open_task(task, facts.jobs, set(lost)) for task in facts.tasks]
+def open_book(
+    facts: DatasetFacts, account: Account, done: Mapping[int, JobRanges], lost: Iterable[SiteID]
+) -> DatasetBook:
+    """The book of a dataset as the tables know it. done: the settled jobs of its tasks."""
+    tasks = [_open_task(task, facts.jobs, done[task.task], set(lost)) for task in facts.tasks]
     return DatasetBook(
         facts.dataset,
         facts.id,
@@ -160,7 +173,7 @@ def open_book(facts: DatasetFacts, account: Account, lost: Iterable[SiteID]) -> 
     )
 
 
-def _open_task(facts: TaskFacts, jobs: int, lost: set[SiteID]) -> TaskBook:
+def _open_task(facts: TaskFacts, jobs: int, done: JobRanges, lost: set[SiteID]) -> TaskBook:
     needs = facts.needs
     expected_s = min(needs.time_s, EXPECTED_S_MAX) if facts.unit_s is None else facts.unit_s
     task = TaskBook(
@@ -173,7 +186,7 @@ def _open_task(facts: TaskFacts, jobs: int, lost: set[SiteID]) -> TaskBook:
         jobs,
         facts.unit_s,
     )
-    task.over = JobRanges(facts.settled)
+    task.over = JobRanges(done.flat)
     task.over.add_all(facts.shut)
     owned = JobRanges()
     for site, flat in facts.owners.items():

@@ -7,12 +7,12 @@ from fnmatch import fnmatchcase
 
 import apsw
 
-from federation.ids import EntryRef, ShardID
-from node.lead import Ungranted
-from node.model.dataset import DatasetSpec
+from federation.ids import EntryRef, ShardID, SiteID
+from node.leading.ledger import Ungranted
+from node.model.dataset import DatasetSpec, TaskSpec
 from node.model.validate import needs_of
 from node.ranges import JobRanges
-from node.store import openwork
+from node.store import ledgers, openwork
 from node.unitstate import DatasetFacts, TaskFacts, Tries, Wait
 from node.work.ports import Known
 
@@ -26,6 +26,20 @@ def allowed(sites: Mapping[str, Sequence[str]], name: str) -> bool:
     if only and not any(fnmatchcase(name, glob) for glob in only):
         return False
     return not any(fnmatchcase(name, glob) for glob in avoid)
+
+
+def waits_of(conn: apsw.Connection, dataset: int, task: int, spec: TaskSpec) -> tuple[Wait, ...]:
+    """What a task waits for; a negative number stands for a task that is not in its log."""
+    waits = [
+        Wait(dataset * TASKS_A_DATASET + after.task)
+        for after in spec.after
+        if after.dataset is None
+    ]
+    for at, (parent, _id, _index, whole) in enumerate(openwork.foreign(conn, task)):
+        # A dataset of another log, not imported: a task that is never done.
+        source = -(task * TASKS_A_DATASET + at + 1) if parent is None else parent
+        waits.append(Wait(source, whole))
+    return tuple(waits)
 
 
 class FoldedTables:
@@ -65,6 +79,9 @@ class FoldedTables:
         """`unaccepted` for one shard, whoever leads it."""
         return openwork.unaccepted(self._conn, shard)
 
+    def was_granted(self, shard: ShardID, site: SiteID) -> bool:
+        return ledgers.was_granted(self._conn, shard, site)
+
     def ungranted(self, dataset: int) -> Sequence[Ungranted]:
         row = openwork.dataset(self._conn, dataset, self._site, self._generation)
         if row is None or not row.led:
@@ -87,24 +104,17 @@ class FoldedTables:
         spec = self._spec(self._conn, dataset)
         tasks, sources = [], {}
         for task, index, settled, overrides in openwork.tasks(self._conn, dataset):
-            waits = [
-                Wait(dataset * TASKS_A_DATASET + after.task)
-                for after in spec.tasks[index].after
-                if after.dataset is None
-            ]
-            for at, (parent, _id, _index, whole) in enumerate(openwork.foreign(self._conn, task)):
-                # A dataset of another log, not imported: a task that is never done.
-                source = -(task * TASKS_A_DATASET + at + 1) if parent is None else parent
-                waits.append(Wait(source, whole))
-                if parent is not None and with_done:
-                    sources[parent] = openwork.settled(self._conn, parent)
+            waits = waits_of(self._conn, dataset, task, spec.tasks[index])
+            for wait in waits:
+                if with_done and wait.task > 0 and wait.task // TASKS_A_DATASET != dataset:
+                    sources[wait.task] = openwork.settled(self._conn, wait.task)
             done = self._done(task, settled, row.jobs) if with_done else None
             tasks.append(
                 TaskFacts(
                     task=task,
                     index=index,
                     needs=needs_of(overrides, spec.tasks[index].needs),
-                    waits=tuple(waits),
+                    waits=waits,
                     owned=openwork.owned(self._conn, task, self._site),
                     done=done,
                     shut=openwork.shut(self._conn, task),

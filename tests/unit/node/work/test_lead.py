@@ -10,7 +10,8 @@ from federation import limits
 from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.records import Accept, Grant, Record
 from node.changes import DatasetAdded, DatasetChanged
-from node.lead import Lead, Ungranted, grant_jobs
+from node.lead import Lead
+from node.leading.ledger import Ungranted
 
 SITE = SiteID(b"s" * 32)
 SHARD = ShardID(b"h" * 32)
@@ -21,6 +22,7 @@ class Tables:
     def __init__(self) -> None:
         self.free: dict[int, list[Ungranted]] = {}
         self.left: list[EntryRef] = []
+        self.strangers: set[tuple[ShardID, SiteID]] = set()
 
     def ungranted(self, dataset: int) -> Sequence[Ungranted]:
         return self.free.pop(dataset, [])
@@ -30,6 +32,9 @@ class Tables:
 
     def unaccepted(self) -> Sequence[EntryRef]:
         return self.left
+
+    def was_granted(self, shard: ShardID, site: SiteID) -> bool:
+        return (shard, site) not in self.strangers
 
     def unaccepted_by(self, shard: ShardID) -> Sequence[EntryRef]:
         return self.left if shard == SHARD else []
@@ -138,18 +143,11 @@ def test_grants_of_many_ranges_come_in_pieces_that_a_record_can_hold() -> None:
     assert max(len(grant.ranges) for grant in grants) <= limits.RANGES_MAX
 
 
-@pytest.mark.parametrize(
-    ("remaining", "sites", "jobs_per_s", "granted"),
-    [
-        (1_000_000, 1, 0.0, 1_000_000),  # alone: everything
-        (1_000_000, 5, 100.0, 100_000),  # a tenth of what is left
-        (1_000_000, 5, 1.0, 7_200),  # two hours of a slow site
-        (10_000, 5, 100.0, 10_000),  # five minutes of a fast site, near the end
-        (1_000_000, 1000, 10.0, 3_000),  # and never less than that
-        (0, 3, 1.0, 0),
-    ],
-)
-def test_grants_are_guided_by_what_is_left_and_by_throughput(
-    remaining: int, sites: int, jobs_per_s: float, granted: int
-) -> None:
-    assert grant_jobs(remaining, sites, jobs_per_s, 7200) == granted
+def test_a_shard_accepts_only_results_of_sites_that_it_granted_units_to() -> None:
+    other = ShardID(b"o" * 32)
+    house = House(shards=[SHARD, other])
+    house.tables.strangers = {(other, SITE)}
+    assert house.lead.accept([entry(1)]) == [accept(1)]
+    house.tables.strangers = set()
+    house.clock.advance(10)
+    assert house.lead.accept([entry(2)]) == [accept(2), accept(2, other)]

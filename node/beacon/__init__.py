@@ -1,0 +1,1 @@
+"""Beacons: ours out of the tables and the pilots, and the newest of each other site."""

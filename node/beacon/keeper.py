@@ -1,0 +1,86 @@
+"""The newest beacon of each other site, with its age. Hints: nothing here is folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from federation import pulse
+from federation.beacon import Beacon, read_beacon
+from federation.errors import PeerError
+from federation.ids import SiteID
+from federation.pulse import Health, Pulse
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    beacon: Beacon
+    pulse: Pulse
+
+
+class Beacons:
+    """What other sites said of themselves last."""
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self.refused = 0  # documents that were no beacons
+        self._reactor = reactor
+        self._started_s = reactor.seconds()
+        self._kept: dict[SiteID, _Kept] = {}
+        self._subscribers: list[Callable[[Beacon], None]] = []
+
+    def hear(self, origin: SiteID, document: bytes) -> None:
+        """A beacon came, signed by its origin."""
+        try:
+            beacon = read_beacon(document)
+        except PeerError as error:
+            self.refused += 1
+            _log.info("no beacon of {site}: {why}", site=origin.hex()[:8], why=str(error))
+            return
+        beat = pulse.beat(
+            self._pulse(origin),
+            beacon.boot,
+            beacon.counter,
+            beacon.drained,
+            self._reactor.seconds(),
+        )
+        if beacon.site != origin or beat is None:
+            return
+        self._kept[origin] = _Kept(beacon, beat)
+        for fn in self._subscribers:
+            try:
+                fn(beacon)
+            except Exception:
+                _log.failure("beacons: a subscriber failed")
+
+    def subscribe(self, fn: Callable[[Beacon], None]) -> None:
+        """Call `fn` with each beacon that tells something new."""
+        self._subscribers.append(fn)
+
+    def newest(self, site: SiteID) -> Beacon | None:
+        """The newest beacon of a site, however old; None: never heard since the start."""
+        kept = self._kept.get(site)
+        return None if kept is None else kept.beacon
+
+    def age_s(self, site: SiteID) -> float | None:
+        """Seconds since the newest beacon of a site came; None: there is none."""
+        return pulse.age_s(self._pulse(site), self._reactor.seconds())
+
+    def health(self, site: SiteID, *, revoked: bool = False) -> Health:
+        """How a member stands."""
+        now_s = self._reactor.seconds()
+        return pulse.health(self._pulse(site), self._started_s, now_s, revoked)
+
+    def _pulse(self, site: SiteID) -> Pulse | None:
+        kept = self._kept.get(site)
+        return None if kept is None else kept.pulse
+
+    def keep(self, members: Iterable[SiteID]) -> None:
+        """Forget the beacons of all others."""
+        kept = set(members)
+        for site in [site for site in self._kept if site not in kept]:
+            del self._kept[site]
