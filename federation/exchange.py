@@ -60,7 +60,7 @@ class Exchange:
             self.hub,
             Holdings(store),
             lambda site: is_member(site) or revoked(site),
-            self.gossip.neighbourhood.passes_on,
+            self.gossip.neighbourhood.targets,
             random.random,
         )
         self.calls = Calls(self.hub)

@@ -165,9 +165,10 @@ class Gossip:
     def _introduce(self, peer: _Peer, now_s: float) -> None:
         """Once it is known with whom a new peer has links: what others flooded before it came."""
         if self._peers.get(peer.session) is peer:
+            site = peer.session.peer
             for key in self._held:
-                self._pass_to(peer, key)
-            peer.session.wake(now_s)
+                if site in self.neighbourhood.targets(key[0]):
+                    self._send(site, key, now_s)
 
     # Floods
 
@@ -193,10 +194,9 @@ class Gossip:
             raise PeerError(f"a flood that its origin did not sign: {error}") from None
         self._keep(key, heading, encode(message))
         self._hub.events.append(FloodHeard(kind, origin, message.document))
-        for peer in self._peers.values():
-            if peer.session is not session:
-                self._pass_to(peer, key)
-                peer.session.wake(now_s)
+        for site in self.neighbourhood.targets(origin):
+            if site != session.peer:
+                self._send(site, key, now_s)
 
     def _own(self, heading: Heading) -> None:
         """An own document came back. A newer one is of a later boot, forgotten with a disk."""
@@ -214,14 +214,13 @@ class Gossip:
 
     def _send_own(self, key: Key, now_s: float) -> None:
         self._sent_s[key] = now_s
-        for peer in self._peers.values():
-            peer.floods[key] = None
-            peer.session.wake(now_s)
+        for site in self._hub.sessions:
+            self._send(site, key, now_s)
 
-    def _pass_to(self, peer: _Peer, key: Key) -> None:
-        origin = key[0]
-        if origin != peer.session.peer and self.neighbourhood.passes_on(origin, peer.session.peer):
-            peer.floods[key] = None
+    def _send(self, site: SiteID, key: Key, now_s: float) -> None:
+        peer = self._peers[self._hub.sessions[site]]
+        peer.floods[key] = None
+        peer.session.wake(now_s)
 
     # What goes out
 

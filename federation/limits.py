@@ -111,6 +111,8 @@ SEND_BYTES: Final = 32 * 1024  # handed to the transport at once: what waits beh
 
 # Sync. The windows are what may be on its way to a peer that has not stored it yet.
 WINDOW_BYTES: Final = (256 * 1024, 1024 * 1024)  # by lane
+# Credits below this wait: the sender can do without, and there are fewer messages.
+CREDIT_BYTES_MIN: Final = tuple(size // 8 for size in WINDOW_BYTES)
 ENTRIES_BYTES: Final = 64 * 1024  # gathered into one message; one large entry may exceed it
 ENTRIES_MAX: Final = 512  # in one message
 READ_ENTRIES_MAX: Final = 64  # read from the store at once

@@ -6,7 +6,7 @@ is found at the next comparison.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -28,11 +28,11 @@ class Neighbourhood:
         self._linked = linked
         self._bits: dict[bytes, int] = {}
         self._of: dict[SiteID, int] = {}
-        self._answers: dict[tuple[SiteID, SiteID], bool] = {}
+        self._targets: dict[SiteID, list[SiteID]] = {}
 
     def changed(self) -> None:
         """A link of this site came up or ended."""
-        self._answers.clear()
+        self._targets.clear()
 
     def told(self, site: SiteID, prefixes: bytes) -> None:
         """A neighbour says with whom it has links."""
@@ -41,12 +41,12 @@ class Neighbourhood:
         for start in range(0, len(prefixes), size):
             bits |= self._bit(prefixes[start : start + size])
         self._of[site] = bits
-        self._answers.clear()
+        self._targets.clear()
 
     def forget(self, site: SiteID) -> None:
         """A link ended: nothing is known of its other end's links any more."""
         self._of.pop(site, None)
-        self._answers.clear()
+        self._targets.clear()
 
     def own(self) -> bytes:
         """The prefixes of the sites with which this one has links."""
@@ -58,24 +58,28 @@ class Neighbourhood:
         bit = self._bit(one[: limits.PREFIX_BYTES])
         return [site for site in self._linked if self._of.get(site, 0) & bit]
 
-    def passes_on(self, origin: SiteID, peer: SiteID) -> bool:
-        """Whether this site passes on to `peer` what `origin` sent to all its links.
+    def targets(self, origin: SiteID) -> Sequence[SiteID]:
+        """The neighbours to which this site passes on what `origin` sent to all its links.
 
-        Not if the two have a link. Else a few of those do that have links with both, the same
-        few from everybody's view; if nobody is known to, everybody does.
+        Not those with which it has a link itself. To each of the others a few pass it on of the
+        sites that have links with both, the same few from everybody's view; if nobody is known
+        to have, everybody does.
         """
-        asked = origin, peer
-        if asked not in self._answers:
-            self._answers[asked] = self._decide(origin, peer)
-        return self._answers[asked]
+        targets = self._targets.get(origin)
+        if targets is None:
+            between = self.between(origin)
+            targets = self._targets[origin] = [
+                peer
+                for peer in self._linked
+                if peer != origin and self._passes_on(origin, peer, between)
+            ]
+        return targets
 
-    def _decide(self, origin: SiteID, peer: SiteID) -> bool:
+    def _passes_on(self, origin: SiteID, peer: SiteID, between: Sequence[SiteID]) -> bool:
         theirs = self._of.get(peer, 0)
         if theirs & self._bit(origin[: limits.PREFIX_BYTES]):
             return False
-        between = [
-            site for site in self.between(origin) if theirs & self._bit(site[: limits.PREFIX_BYTES])
-        ]
+        between = [site for site in between if theirs & self._bit(site[: limits.PREFIX_BYTES])]
         if origin not in self._linked:
             return not between
         ranks = sorted(_rank(origin, peer, site) for site in (*between, self._me))

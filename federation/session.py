@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from federation import limits, wire
 from federation.errors import PeerError
@@ -25,17 +25,19 @@ from federation.ids import Lane, SiteID
 from federation.timing import Timing
 from federation.wire import Bye, Credit, Hello, Message, Ping, Pong
 
+_LANES: Final = tuple(Lane)
+
 Source = Callable[[float], bytes | None]
 """Gives the next frame that goes out, or None; takes the time in seconds."""
 
 
 class Urgency(IntEnum):
-    """What goes out before what; equals take turns."""
+    """What goes out before what."""
 
-    FIRST = 0  # the session's own, and proofs of forks
+    FIRST = 0  # proofs of forks; the session's own is before all
     SMALL = 1  # vectors, wants, offers, floods
     CONTROL = 2
-    BULK = 3  # results, requests
+    BULK = 3  # results, requests: in turns
 
 
 class State(Enum):
@@ -96,9 +98,9 @@ class Session:
         self._pong: int | None = None
         self._credit = [0, 0]
         self._owes_since_s: float | None = None  # that bytes have been waiting for the transport
-        self._sources: list[deque[Source]] = [deque() for _ in Urgency]
-        self._sources[Urgency.FIRST].append(self._own_frame)
-        self._say(hub.hello)
+        self._sources: list[Source] = [self._own_frame]  # the most urgent first
+        self._turns: deque[Source] = deque()  # the least urgent, in turns
+        self._say(hub.hello, now_s)
 
     # The transport's side
 
@@ -172,7 +174,7 @@ class Session:
         elif now_s >= self.heard_s + timing.silence_s:
             self._end(Reason.SILENT, "nothing was heard of you", now_s, theirs=True)
         else:
-            self._ping()
+            self._ping(now_s)
 
     # The hub's side
 
@@ -180,9 +182,10 @@ class Session:
         """This is the link between the two sites: planes may speak on it."""
         self.state = State.UP
         self._frames.bytes_max = limits.FRAME_BYTES_MAX
-        for urgency, source in self._hub.sources(self, now_s):
-            self._sources[urgency].append(source)
-        self._ping()
+        given = sorted(self._hub.sources(self, now_s), key=lambda each: each[0])
+        self._sources += [source for urgency, source in given if urgency < Urgency.BULK]
+        self._turns.extend(source for urgency, source in given if urgency == Urgency.BULK)
+        self._ping(now_s)
 
     def wake(self, now_s: float) -> None:
         """Some plane has something to say."""
@@ -192,19 +195,19 @@ class Session:
 
     def credit(self, lane: Lane, size: int, now_s: float) -> None:
         """Let the peer send as many more bytes of entries."""
-        if self.state is not State.CLOSED:
-            self._credit[lane] += size
+        self._credit[lane] += size
+        if self._credit[lane] >= limits.CREDIT_BYTES_MIN[lane] and self.state is State.UP:
             self.wake(now_s)
 
     # Within
 
-    def _say(self, message: Message) -> None:
+    def _say(self, message: Message, now_s: float) -> None:
         self._first.append(wire.encode(message))
-        self._hub.wake(self)
+        self.wake(now_s)
 
-    def _ping(self) -> None:
+    def _ping(self, now_s: float) -> None:
         self._ping_due = True
-        self._hub.wake(self)
+        self.wake(now_s)
 
     def _own_frame(self, now_s: float) -> bytes | None:
         if self._first:
@@ -214,8 +217,8 @@ class Session:
         if self._pong is not None:
             token, self._pong = self._pong, None
             return wire.encode(Pong(token))
-        for lane in Lane:
-            if self._credit[lane]:
+        for lane in _LANES:
+            if self._credit[lane] >= limits.CREDIT_BYTES_MIN[lane]:
                 size = min(self._credit[lane], limits.WINDOW_BYTES[lane])
                 self._credit[lane] -= size
                 return wire.encode(Credit(lane, size))
@@ -227,13 +230,15 @@ class Session:
         return None
 
     def _next_frame(self, now_s: float) -> bytes | None:
-        for queue in self._sources:
-            for _ in range(len(queue)):
-                source = queue[0]
-                queue.rotate(-1)
-                frame = source(now_s)
-                if frame is not None:
-                    return frame
+        for source in self._sources:
+            frame = source(now_s)
+            if frame is not None:
+                return frame
+        for _ in range(len(self._turns)):
+            self._turns.rotate(-1)
+            frame = self._turns[-1](now_s)
+            if frame is not None:
+                return frame
         return None
 
     def _read(self, now_s: float) -> None:
@@ -297,12 +302,13 @@ class Session:
     ) -> None:
         self.state = State.CLOSED
         self._frames = wire.Frames()
-        self._sources = [deque([self._own_frame])]
-        if not say:
-            self._first.clear()
+        self._sources = [self._own_frame]
+        self._turns.clear()
+        if say:
+            self._say(Bye(int(reason), cut(words)), now_s)
         else:
-            self._say(Bye(int(reason), cut(words)))
-        self._hub.wake(self)
+            self._first.clear()
+            self.wake(now_s)
         self._hub.ended(self, reason, words, theirs, now_s)
 
 

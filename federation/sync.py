@@ -44,8 +44,8 @@ from federation.wire import (
     encode,
 )
 
-Offers = Callable[[SiteID, SiteID], bool]
-"""Whether this site passes on what `origin` made to `peer`: see federation/gossip.py."""
+Targets = Callable[[SiteID], Sequence[SiteID]]
+"""The neighbours to which this site offers what a site wrote: see federation/neighbourhood.py."""
 
 
 @dataclass(slots=True, eq=False)
@@ -87,7 +87,7 @@ class Sync:
         hub: Hub,
         holdings: Holdings,
         known: Callable[[SiteID], bool],
-        offers: Offers,
+        targets: Targets,
         jitter: Callable[[], float],
     ) -> None:
         """known: whether a site is or was a member, so that its feeds are taken.
@@ -97,7 +97,7 @@ class Sync:
         self._hub = hub
         self._holdings = holdings
         self._known = known
-        self._offers = offers
+        self._targets = targets
         self._jitter = jitter
         self._peers: dict[Session, Peer] = {}
         self._fetching = Fetching(hub, holdings, self._peers)
@@ -174,12 +174,14 @@ class Sync:
         elif isinstance(message, Credit):
             peer.serving.credit(message.lane, message.size)
             self._offer_rest(peer, now_s)
+            session.wake(now_s)
         elif isinstance(message, IHave):
             for place in message.places:
                 patient = self._pushes_here(place.feed.site, peer)
                 self._compare(peer, place, now_s, patient=patient)
         elif isinstance(message, Want):
             peer.serving.want(message.spans)
+            session.wake(now_s)
         elif isinstance(message, Vector):
             self._take_vector(peer, message, now_s)
         elif isinstance(message, Summary):
@@ -188,11 +190,11 @@ class Sync:
             self._take_lack(peer, message, now_s)
         elif isinstance(message, Show):
             self._take_show(peer, message)
+            session.wake(now_s)
         elif isinstance(message, Shown):
             self._take_shown(peer, message, now_s)
         else:
             self._take_fork(peer, message, now_s)
-        session.wake(now_s)
 
     # Compare
 
@@ -263,7 +265,7 @@ class Sync:
         peer.ahead.pop(feed, None)
         held = self._holdings.id_at(feed, place.seq)
         if held is not None and held[: limits.PREFIX_BYTES] != place.prefix:
-            self._ask_header(peer, feed, place.seq)
+            self._ask_header(peer, feed, place.seq, now_s)
         elif feed.site == self._hub.me:
             peer.serving.at[feed] = place.seq
 
@@ -350,15 +352,15 @@ class Sync:
     def _push(self, entries: Sequence[Entry], now_s: float) -> None:
         frames = push_frames(entries)
         for peer in self._peers.values():
-            if not all(peer.serving.push(frame) for frame in frames):
+            if all(peer.serving.push(frame) for frame in frames):
+                peer.session.wake(now_s)
+            else:
                 self._offer(peer, entries[0].header.feed, now_s)
-            peer.session.wake(now_s)
 
     def _pass_on(self, feed: FeedID, seq: int, now_s: float) -> None:
-        for session, peer in self._peers.items():
-            if peer.ahead.get(feed, 0) >= seq or session.peer == feed.site:
-                continue
-            if self._offers(feed.site, session.peer):
+        for site in self._targets(feed.site):
+            peer = self._peers[self._hub.sessions[site]]
+            if peer.ahead.get(feed, 0) < seq:
                 self._offer(peer, feed, now_s)
 
     def _offer(self, peer: Peer, feed: FeedID, now_s: float) -> None:
@@ -366,9 +368,9 @@ class Sync:
         peer.offers[feed] = None
         if peer.offer_waits:
             return
+        peer.session.wake(now_s)
         due_s = peer.offered_s + self._hub.timing.offer_s
         if due_s <= now_s:
-            peer.session.wake(now_s)
             return
         peer.offer_waits = True
 
@@ -395,11 +397,12 @@ class Sync:
         if fork.at == fork.entry.header.seq:
             self._spread(prove_fork(held, fork.entry), now_s, None)
         else:
-            self._ask_header(peer, feed, fork.at)
+            self._ask_header(peer, feed, fork.at, now_s)
 
-    def _ask_header(self, peer: Peer, feed: FeedID, seq: int) -> None:
+    def _ask_header(self, peer: Peer, feed: FeedID, seq: int, now_s: float) -> None:
         if feed not in self.forks and len(peer.asks) < limits.SHOWN_MAX:
             peer.asks.setdefault((feed, seq), False)
+            peer.session.wake(now_s)
 
     def _take_show(self, peer: Peer, message: Show) -> None:
         entry = None
