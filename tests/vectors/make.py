@@ -21,6 +21,7 @@ from federation.feed import prove_fork
 from federation.ids import FeedID, Lane, SiteID, UserKey
 from federation.records import Force, Record, Site, Unknown, encode
 from federation.shard import shard_id
+from federation.wire import encode as encode_message
 from keys import signing
 from keys.certificate import fingerprint, site_certificate
 from keys.identity import SiteKey, show
@@ -28,6 +29,7 @@ from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey, armor
 from node.model.force import ForceOrder, write_force
 from tests.unit.federation.builders import KEY, NONCE, SHARD, one_of_each, results
+from tests.unit.federation.messages import broken_frames, one_message_of_each
 
 HERE = Path(__file__).parent
 PERSON_SEED = bytes(range(100, 132))
@@ -50,7 +52,28 @@ def all_vectors() -> dict[str, Any]:
         "records.json": records(),
         "entries.json": entries(),
         "force.json": forced(),
+        "messages.json": messages(),
     }
+
+
+def messages() -> dict[str, Any]:
+    return {
+        "taken": [
+            {
+                "name": type(message).__name__,
+                "kind": message.kind,
+                "fields": msgpack_shown(encode_message(message)),
+                "frame": encode_message(message).hex(),
+            }
+            for message in one_message_of_each()
+        ],
+        "refused": {why: msgpack.packb(plain).hex() for why, plain in broken_frames().items()},
+    }
+
+
+def msgpack_shown(frame: bytes) -> Any:
+    """The fields in a frame, behind its length and its kind."""
+    return shown(msgpack.unpackb(frame[4:])[1:])
 
 
 def signatures() -> dict[str, Any]:

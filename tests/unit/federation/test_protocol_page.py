@@ -13,7 +13,9 @@ from federation import limits
 from federation.beacon import Beacon
 from federation.claims import Answer, Claim, Recall
 from federation.entry import Header
+from federation.events import Reason
 from federation.records import Outcome, Record, Unknown
+from federation.wire import KINDS as MESSAGES
 from keys.signing import Purpose
 
 PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text("utf-8")
@@ -31,6 +33,36 @@ def section(title: str) -> str:
 def test_every_field_of_every_kind_is_listed_in_order(cls: type) -> None:
     rows = re.findall(r"^\| (\w+) \|", section(f"{cls.kind} "), re.M)  # type: ignore[attr-defined]
     assert rows == ["field", *(field.name for field in fields(cls))]
+
+
+def test_every_message_is_listed_with_its_fields_in_order() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| (.+) \|$", section("Messages"), re.M)
+    assert [(int(kind), name) for kind, name, _ in rows] == sorted(
+        (kind, cls.__name__.lower()) for kind, cls in MESSAGES.items()
+    )
+    for kind, name, listed in rows:
+        places = [re.search(rf"\b{field.name}\b", listed) for field in fields(MESSAGES[int(kind)])]
+        assert all(places), name
+        starts = [place.start() for place in places if place]
+        assert starts == sorted(starts), name
+
+
+def test_reasons_are_named() -> None:
+    for reason in Reason:
+        if reason:
+            assert f"{int(reason)}\n{reason.name.lower()}" in section("Links").replace(" ", "\n")
+
+
+def test_bounds_of_links_are_those_of_the_code() -> None:
+    assert f"1 … {limits.FRAME_BYTES_MAX}" in section("Messages")
+    assert f"≤ {limits.VECTOR_FEEDS_MAX}" in section("Messages")
+    assert f"1 … {limits.WANT_FEEDS_MAX}" in section("Messages")
+    assert f"sealed 1 … {limits.ENTRIES_MAX}" in section("Messages")
+    assert f"{limits.FLOOD_BYTES_MAX} bytes" in section("Gossip")
+    assert f"{limits.WINDOW_BYTES[0] // 1024} KiB (control)" in section("Sync").replace("\n", " ")
+    assert f"{limits.WANT_ENTRIES[0]} control or {limits.WANT_ENTRIES[1]}\nresults" in section(
+        "Sync"
+    )
 
 
 def test_every_kind_and_no_other_has_a_section() -> None:

@@ -13,8 +13,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from federation.entry import open_entry
+from federation.errors import PeerError
 from federation.feed import FeedTip, ForkProof, check_fork, follow
 from federation.records import Refused, Unknown, decode, encode
+from federation.wire import decode as decode_message
+from federation.wire import encode as encode_message
 from keys.identity import parse
 from keys.signing import BadSignature
 from keys.sshsig import PublicKey, dearmor, verify
@@ -86,6 +89,23 @@ def test_records_are_arrays_of_kind_and_fields_in_order() -> None:
         assert type(record).__name__ == vector["name"]
         assert not isinstance(record, Refused)
         assert encode(record) == encoded
+
+
+def test_messages_are_frames_of_kind_and_fields_in_order() -> None:
+    for vector in load("messages.json")["taken"]:
+        frame = bytes.fromhex(vector["frame"])
+        assert len(frame) == 4 + int.from_bytes(frame[:4], "big")
+        assert msgpack.unpackb(frame[4:]) == [vector["kind"], *plain(vector["fields"])]
+        message = decode_message(frame[4:])
+        assert type(message).__name__ == vector["name"]
+        assert message is not None
+        assert encode_message(message) == frame
+
+
+@pytest.mark.parametrize("why", sorted(load("messages.json")["refused"]))
+def test_frames_that_are_no_message_are_refused(why: str) -> None:
+    with pytest.raises(PeerError):
+        decode_message(bytes.fromhex(load("messages.json")["refused"][why]))
 
 
 def test_unknown_records_are_parked_and_wrong_ones_refused() -> None:
