@@ -85,6 +85,9 @@ class Arrivals:
         await self.board.journal.local(
             partial(store.announced, row=self._row(session, announcements))
         )
+        if self.board.sessions.by_pilot.get(session.pilot) is not session:
+            # What it holds runs again already; a lease of it would never end.
+            raise Refusal(401, "this pilot has ended", "submit another one", "token")
         self._reconcile(session, holding)
         session.stale = session.lost = False
         _log.info("pilot {tag} on {host} is up", tag=session.tag, host=session.host)

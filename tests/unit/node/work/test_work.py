@@ -222,6 +222,20 @@ def test_a_pilot_that_comes_back_keeps_what_nobody_else_began() -> None:
     assert settled(house) == {2, 3}
 
 
+def test_a_pilot_that_ends_while_its_announcement_is_stored_keeps_nothing() -> None:
+    house = House(Described(1, 1))
+    pilot = house.pilot()
+    pilot.poll(1)
+    house.kill()
+    house.start()
+    back = Deferred.fromCoroutine(house.work.announce(pilot.hello()))
+    house.ask(house.work.arrivals.end(pilot.session, "its process ended"))
+    with pytest.raises(Refusal) as refusal:
+        result_of(back)
+    assert refusal.value.code == "token"
+    assert house.pilot("other").poll(1)["work"][0]["jobs"] == [0, 1]
+
+
 def test_a_late_result_of_a_unit_that_runs_elsewhere_counts_and_stops_the_other() -> None:
     house = House(Described(1, 1))
     slow = house.pilot("slow")
