@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -181,14 +182,23 @@ def test_a_backup_goes_on_as_another_generation(own_site: Site, tmp_path: Path) 
         run("down")
 
 
+def heed_interrupts() -> None:
+    """A shell has those that it runs in the background, as perhaps these tests, ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupting_watch_leaves_the_work_alone(site: Site) -> None:
     site.run("submit", "--name", "held", "--", "sleep", "600")
     watching = subprocess.Popen(
-        [FLOE, "watch", "held"], env=site.environment, stdout=subprocess.PIPE, text=True
+        [FLOE, "watch", "held"],
+        env=site.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts,
     )
     assert watching.stdout is not None
     assert "held" in watching.stdout.readline()
-    os.kill(watching.pid, 2)
+    os.kill(watching.pid, signal.SIGINT)
     assert watching.wait(10) == 130
     assert site.json("show", "held")["counts"]["cancelled"] == 0
     site.run("set", "cancel", "held")
