@@ -14,7 +14,7 @@ Every entry that becomes durable, own or taken in, is told to `durable`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from federation import limits
@@ -98,15 +98,12 @@ class Exchange:
 
     def members_changed(self, now_s: float) -> list[Event]:
         """Somebody was admitted or revoked: the links of the revoked end at once."""
-        gone = [site for site in self.hub.sessions if self._revoked(site)]
-        self.close(Reason.REVOKED, now_s, gone)
+        self.hub.close(Reason.REVOKED, now_s, self._revoked)
         self.gossip.members_changed()
         self.sync.members_changed(now_s)
         return self.hub.take_events()
 
-    def close(
-        self, reason: Reason, now_s: float, sites: Iterable[SiteID] | None = None
-    ) -> list[Event]:
-        """End all links, or those with some sites."""
-        self.hub.close(reason, now_s, sites)
+    def close(self, reason: Reason, now_s: float) -> list[Event]:
+        """End all links."""
+        self.hub.close(reason, now_s)
         return self.hub.take_events()

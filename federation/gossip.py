@@ -167,7 +167,8 @@ class Gossip:
         if self._peers.get(peer.session) is peer:
             site = peer.session.peer
             for key in self._held:
-                if site in self.neighbourhood.targets(key[0]):
+                # Its own too: a site that was put back learns what it had said.
+                if key[0] == site or site in self.neighbourhood.targets(key[0]):
                     self._send(site, key, now_s)
 
     # Floods
@@ -200,7 +201,8 @@ class Gossip:
 
     def _own(self, heading: Heading) -> None:
         """An own document came back. A newer one is of a later boot, forgotten with a disk."""
-        self.boot = max(self.boot, heading.boot + (heading.boot > self._hub.hello.boot))
+        if heading.boot > self.boot:
+            self.boot = min(heading.boot + 1, limits.BOOT_MAX)
 
     def _keep(self, key: Key, heading: Heading, frame: bytes) -> None:
         self._held[key] = _Held(heading, frame)

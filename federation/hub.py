@@ -8,7 +8,7 @@ a session, `take_ready` names the sessions that have bytes to send.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from federation.errors import PeerError
@@ -114,11 +114,12 @@ class Hub:
         events, self.events = self.events, []
         return events
 
-    def close(self, reason: Reason, now_s: float, sites: Iterable[SiteID] | None = None) -> None:
-        """End all links, or those to some sites."""
-        chosen = None if sites is None else set(sites)
+    def close(
+        self, reason: Reason, now_s: float, which: Callable[[SiteID], bool] = lambda site: True
+    ) -> None:
+        """End the links with those sites, whether they are up yet or not."""
         for session in [*self.sessions.values(), *self._held]:
-            if chosen is None or session.peer in chosen:
+            if which(session.peer):
                 session.close(reason, now_s)
 
     # The sessions' side

@@ -274,6 +274,9 @@ class Mesh:
 
     def _session(self, link: Link, peer: SiteID) -> tuple[Session | None, Driver]:
         dialled = link.wanted is not None
+        if self._members.revoked(peer):
+            link.error = "that site was revoked"
+            return None, self._driver
         now_s = self._reactor.seconds()
         protocol = link.channel.protocol
         if dialled and protocol == RECORDS and self._door.joins(peer):
@@ -302,10 +305,8 @@ class Mesh:
         self._peering.members(members, now_s)
         self._driver.run(self.exchange.members_changed(now_s))
         for driver in self._drivers():
-            gone = [site for site in driver.hub.sessions if self._members.revoked(site)]
-            if gone:
-                driver.hub.close(Reason.REVOKED, now_s, gone)
-                driver.run()
+            driver.hub.close(Reason.REVOKED, now_s, self._members.revoked)
+            driver.run()
         self._dial()
 
     def _dial(self) -> None:

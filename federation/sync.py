@@ -316,8 +316,9 @@ class Sync:
             tip = self._follow(entry)
         except Gap:
             peer.early += 1
-            peer.ahead[feed] = max(peer.ahead.get(feed, 0), header.seq)
-            self._fetching.plan(feed, now_s)
+            if feed not in peer.split:
+                peer.ahead[feed] = max(peer.ahead.get(feed, 0), header.seq)
+                self._fetching.plan(feed, now_s)
             return False
         except Fork as fork:
             self._forked(peer, fork, now_s)
@@ -392,6 +393,7 @@ class Sync:
         feed, held = fork.entry.header.feed, self._holdings.at(fork.entry.header.feed, fork.at)
         peer.split.add(feed)
         peer.ahead.pop(feed, None)
+        self._fetching.gave_up(peer, feed, now_s)
         if held is None:
             raise PeerError("an entry that follows one of a feed's beginning which is not there")
         if fork.at == fork.entry.header.seq:

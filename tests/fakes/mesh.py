@@ -57,13 +57,15 @@ class FakeSite:
         )
         self.exchange.sync.writing = self.generation
 
-    def write(self, count: int = 1, lane: Lane = Lane.CONTROL, rows: int = 1) -> list[Entry]:
+    def write(
+        self, count: int = 1, lane: Lane = Lane.CONTROL, rows: int = 1, name: str = "s"
+    ) -> list[Entry]:
         """Author entries, durable at once."""
         feed = FeedID(self.id, self.generation, lane)
         made: list[Entry] = []
         for _ in range(count):
             tip = self.feeds.tip(feed)
-            record: Record = Site("s", f"{tip.seq}") if lane is Lane.CONTROL else results(rows)
+            record: Record = Site(name, f"{tip.seq}") if lane is Lane.CONTROL else results(rows)
             entry = seal(self.key, feed, tip.seq + 1, tip.id, tip.hlc + 1, [record])
             self.feeds.append([entry])
             made.append(entry)
