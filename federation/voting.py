@@ -163,6 +163,19 @@ def _said(view: View, term: Term) -> EntryRef | None:
     return max(said, key=lambda ref: ref.seq, default=None)
 
 
+def seats_to_close(view: View) -> list[FeedID]:
+    """Seats of revoked sites that the leader has to close, so that they settle nothing more."""
+    if not view.leads or view.shard.stopped:
+        return []
+    newest = view.shard.newest
+    shut = seats_closed(view.shard, newest)
+    return [
+        seat
+        for seat in view.shard.voters(newest)
+        if seat.site in view.revoked and seat not in shut and seat != view.me
+    ]
+
+
 def bids(view: View) -> list[Ballot]:
     """Candidates' votes for themselves in terms above all that are open, the highest term first.
 

@@ -13,7 +13,7 @@ from random import Random
 
 from federation.election import Choice, choices, may_open, next_term
 from federation.holding import Holding
-from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane
+from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.ledger import Ledger
 from federation.opening import Ballot
 from federation.quorum import majority
@@ -77,6 +77,8 @@ class Voter:
             self.ledger.seats,
             self.ledger.votes_above(-1),
             lambda term: self.holding.whole(shard, term),
+            {feed.site: 2 for feed in self.held if feed.generation > 1},
+            self.world.revoked,
         )
 
     def write(self, *records: Record, lane: Lane = Lane.CONTROL) -> None:
@@ -188,6 +190,7 @@ class World:
         self.feeds: dict[FeedID, list[Written]] = {}
         self.log: list[str] = []
         self.found: list[tuple[Term, int]] = []
+        self.revoked: set[SiteID] = set()
         seats = [seat(number) for number in range(count)]
         record = found(seats[0], NONCE, seats)
         self.shard = record.shard
