@@ -80,8 +80,8 @@ class Strangers(Protocol):
         Fails with Unreachable, WrongSite, RemoteRefused.
         """
 
-    def strangers(self, handler: Handler) -> None:
-        """Answer `join` with this from now on; who asks is known by the key of the TLS session."""
+    def serve_strangers(self, handler: Handler) -> None:
+        """Answer those who ask to be taken in, who are known by the key of their TLS session."""
 
 
 class Requests(Protocol):

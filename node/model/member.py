@@ -1,7 +1,7 @@
 """The signed documents that admit, invite and revoke sites, and the policy of a mesh; pure.
 
     {"floe": 1, "kind": "member.add", "by", "site", "name", "addresses", "nonce"}
-    {"floe": 1, "kind": "member.invite", "by", "addresses", "secret", "until_ms", "nonce"}
+    {"floe": 1, "kind": "member.invite", "by", "name", "addresses", "secret", "until_ms", "nonce"}
     {"floe": 1, "kind": "member.remove", "by", "site", "through": [[generation, seq], …], "nonce"}
     {"floe": 1, "kind": "policy", "by", "admissions", "members", "mesh", "nonce"}
 
@@ -46,9 +46,13 @@ class Add:
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """Admit the one site that shows a secret. until_ms: by the clock of the site `by` alone."""
+    """Admit the one site that shows a secret.
+
+    name: what the site `by` calls itself. until_ms: by the clock of that site alone.
+    """
 
     by: SiteID
+    name: str
     addresses: tuple[str, ...]
     secret: bytes  # its hash: see `hash_secret`
     until_ms: int
@@ -95,8 +99,8 @@ def write(order: Order) -> bytes:
     match order:
         case Add(site=site, name=name, addresses=addresses):
             values |= {"kind": ADD, "site": site.hex(), "name": name, "addresses": list(addresses)}
-        case Invite(addresses=addresses, secret=secret, until_ms=until_ms):
-            values |= {"kind": INVITE, "addresses": list(addresses)}
+        case Invite(name=name, addresses=addresses, secret=secret, until_ms=until_ms):
+            values |= {"kind": INVITE, "name": name, "addresses": list(addresses)}
             values |= {"secret": secret.hex(), "until_ms": until_ms}
         case Remove(site=site, through=through):
             pairs = [list(pair) for pair in through]
@@ -133,7 +137,8 @@ def _order(kind: str, clean: Mapping[str, Any]) -> Order:
         return Add(by, _site(clean["site"]), clean["name"], addresses, nonce)
     if kind == INVITE:
         secret = bytes.fromhex(clean["secret"])
-        return Invite(by, tuple(clean["addresses"]), secret, clean["until_ms"], nonce)
+        addresses = tuple(clean["addresses"])
+        return Invite(by, clean["name"], addresses, secret, clean["until_ms"], nonce)
     if kind == REMOVE:
         through = tuple((generation, seq) for generation, seq in clean["through"])
         return Remove(by, _site(clean["site"]), through, nonce)
@@ -218,7 +223,13 @@ def _form(kind: str, keys: Mapping[str, Kind]) -> Table:
 _FORMS: Final = {
     ADD: _form(ADD, {"site": HEX64, "name": _NAME, "addresses": _ADDRESSES}),
     INVITE: _form(
-        INVITE, {"addresses": _ADDRESSES, "secret": HEX64, "until_ms": Int(0, UNTIL_MS_MAX)}
+        INVITE,
+        {
+            "name": _NAME,
+            "addresses": _ADDRESSES,
+            "secret": HEX64,
+            "until_ms": Int(0, UNTIL_MS_MAX),
+        },
     ),
     REMOVE: _form(
         REMOVE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -16,6 +17,11 @@ class Control(Protocol):
     """The part of the journal that orders go to."""
 
     def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since the epoch, for what people see and what this node alone judges."""
+    return time.time_ns() // 1_000_000
 
 
 async def write(journal: Control, record: Record) -> None:

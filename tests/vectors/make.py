@@ -15,11 +15,21 @@ from typing import Any
 
 import msgpack
 
-from federation import hlc
+from federation import hlc, joining
 from federation.entry import Entry, seal
 from federation.feed import prove_fork
 from federation.ids import FeedID, Lane, SiteID, UserKey
-from federation.records import Force, Record, Site, Unknown, encode
+from federation.joining import JoinAnswer, JoinRequest, Verdict
+from federation.records import (
+    Force,
+    MemberAdd,
+    MemberRemove,
+    Policy,
+    Record,
+    Site,
+    Unknown,
+    encode,
+)
 from federation.shard import shard_id
 from federation.wire import encode as encode_message
 from keys import signing
@@ -27,8 +37,10 @@ from keys.certificate import fingerprint, site_certificate
 from keys.identity import SiteKey, show
 from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey, armor
+from node.model import member
 from node.model.force import ForceOrder, write_force
-from tests.unit.federation.builders import KEY, NONCE, SHARD, one_of_each, results
+from node.model.token import write_token
+from tests.unit.federation.builders import KEY, NONCE, OTHER_KEY, SHARD, one_of_each, results
 from tests.unit.federation.messages import broken_frames, one_message_of_each
 
 HERE = Path(__file__).parent
@@ -53,6 +65,7 @@ def all_vectors() -> dict[str, Any]:
         "entries.json": entries(),
         "force.json": forced(),
         "messages.json": messages(),
+        "members.json": members(),
     }
 
 
@@ -223,6 +236,80 @@ def forced() -> dict[str, Any]:
             "an unknown key": text.replace('{"cut"', '{"council":[],"cut"'),
             "not canonical": text.replace(":", ": ", 1),
         },
+    }
+
+
+SECRET = bytes(range(200, 232))
+ADDRESSES = ("desy.example.org:7421", "[2001:db8::1]:7421")
+
+
+def members() -> dict[str, Any]:
+    """Documents about members with their records, an invitation's token, and its redemption."""
+    public, secret = signing.keypair(PERSON_SEED)
+    by, other = SiteID(KEY.site), SiteID(OTHER_KEY.site)
+    until_ms = 1_790_000_000_000
+    orders: dict[str, member.Order] = {
+        "add": member.Add(by, other, "desy", ADDRESSES, NONCE),
+        "invite": member.Invite(
+            by, "madison", ADDRESSES, member.hash_secret(SECRET), until_ms, NONCE
+        ),
+        "remove": member.Remove(by, other, ((1, 7), (3, 2)), NONCE),
+        "policy": member.Policy(by, 2, (by, other), "icecube", NONCE),
+    }
+    documents = {name: member.write(order) for name, order in orders.items()}
+    signed = {
+        name: (document, ssh_blob(secret, public, message=document), UserKey(public))
+        for name, document in documents.items()
+    }
+    records: dict[str, Record] = {
+        "add": MemberAdd(other, "desy", list(ADDRESSES), *signed["add"], b""),
+        "invite": MemberAdd(other, "desy", list(ADDRESSES), *signed["invite"], SECRET),
+        "remove": MemberRemove(other, *signed["remove"]),
+        "policy": Policy(*signed["policy"]),
+    }
+    token = write_token(SECRET, *signed["invite"][:2])
+    request = JoinRequest("desy", ADDRESSES, SECRET, *signed["invite"][:2])
+    answer = JoinAnswer(Verdict.USED, "nersc joined with it", until_ms, 1, 2)
+    return {
+        "site": KEY.site.hex(),
+        "admin": public.hex(),
+        "documents": {
+            name: {
+                "document": document.decode(),
+                "id": member.document_id(document).hex(),
+                "signature": signed[name][1].hex(),
+                "record": encode(records[name]).hex(),
+            }
+            for name, document in documents.items()
+        },
+        "secret": {"bytes": SECRET.hex(), "hash": member.hash_secret(SECRET).hex()},
+        "token": token,
+        "refused": broken_tokens(token, documents["add"], signed["invite"]),
+        "request": joining.write_request(request).hex(),
+        "answer": joining.write_answer(answer).hex(),
+    }
+
+
+def broken_tokens(
+    token: str, other: bytes, invitation: tuple[bytes, bytes, UserKey]
+) -> dict[str, str]:
+    """Tokens that must be refused, each by what is wrong with it."""
+    document, signature, _ = invitation
+    changed = "A" if token[100] != "A" else "B"
+    return {
+        "empty": "",
+        "another text": "ssh-ed25519 AAAA",
+        "a later version": "floe2" + token[5:],
+        "cut off": token[:-7],
+        "too long": token + "AAAA",
+        "a character changed": token[:100] + changed + token[101:],
+        "not base64": token[:-1] + "!",
+        "nothing in it": "floe1.0.",
+        "another document": write_token(SECRET, other, signature),
+        "another secret": write_token(bytes(32), document, signature),
+        "a short secret": write_token(SECRET[:16], document, signature),
+        "another signature": write_token(SECRET, document, signature[:-1] + b"x"),
+        "no document": write_token(SECRET, b"{}", signature),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from federation import joining
 from federation.entry import open_entry
 from federation.errors import PeerError
 from federation.feed import FeedTip, ForkProof, check_fork, follow
@@ -21,8 +23,10 @@ from federation.wire import encode as encode_message
 from keys.identity import parse
 from keys.signing import BadSignature
 from keys.sshsig import PublicKey, dearmor, verify
+from node.model import member
 from node.model.force import read_force
 from node.model.problems import Invalid
+from node.model.token import BadToken, read_token
 from tests.vectors import make
 
 HERE = Path(make.__file__).parent
@@ -178,3 +182,54 @@ def test_the_document_that_forces_a_shard_says_what_its_record_repeats() -> None
 def test_documents_that_force_nothing_are_refused(why: str) -> None:
     with pytest.raises(Invalid):
         read_force(load("force.json")["refused"][why].encode())
+
+
+def test_documents_about_members_are_read_and_make_their_records() -> None:
+    vectors = load("members.json")
+    for made in vectors["documents"].values():
+        document, signature = made["document"].encode(), bytes.fromhex(made["signature"])
+        assert member.write(member.read(document)) == document
+        assert (
+            json.dumps(json.loads(document), sort_keys=True, separators=(",", ":"))
+            == (made["document"])
+        )
+        assert blake2b(b"icefloe member 1\0" + document).hex() == made["id"]
+        assert verify(document, signature).raw.hex() == vectors["admin"]
+        _kind, *fields = msgpack.unpackb(bytes.fromhex(made["record"]))
+        assert document in fields
+        assert signature in fields
+    secret = bytes.fromhex(vectors["secret"]["bytes"])
+    assert blake2b(b"icefloe invite 1\0" + secret).hex() == vectors["secret"]["hash"]
+    invite = json.loads(vectors["documents"]["invite"]["document"])
+    assert invite["secret"] == vectors["secret"]["hash"]
+
+
+def test_a_token_is_what_the_page_says() -> None:
+    vectors = load("members.json")
+    word, size, data = vectors["token"].split(".")
+    assert (word, int(size)) == ("floe1", len(data))
+    raw = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))
+    check = hashlib.blake2b(raw[4:], digest_size=4, person=b"floe token").digest()
+    assert raw[:4] == check
+    secret, document, signature = msgpack.unpackb(raw[4:])
+    invite = vectors["documents"]["invite"]
+    assert document.decode() == invite["document"]
+    assert signature.hex() == invite["signature"]
+    assert secret.hex() == vectors["secret"]["bytes"]
+    assert read_token(vectors["token"]).document == document
+
+
+@pytest.mark.parametrize(("why", "token"), load("members.json")["refused"].items())
+def test_tokens_that_hold_nothing_are_refused(why: str, token: str) -> None:
+    with pytest.raises(BadToken):
+        read_token(token)
+
+
+def test_join_messages_are_read() -> None:
+    vectors = load("members.json")
+    request = msgpack.unpackb(bytes.fromhex(vectors["request"]))
+    answer = msgpack.unpackb(bytes.fromhex(vectors["answer"]))
+    assert request[:2] == [1, "desy"]
+    assert answer == [1, "used", "nersc joined with it", 1_790_000_000_000, 1, 2]
+    assert joining.read_request(bytes.fromhex(vectors["request"])).secret == request[3]
+    assert joining.read_answer(bytes.fromhex(vectors["answer"])).verdict == "used"

@@ -92,7 +92,7 @@ class Author:
 
     def invitation(self) -> bytes:
         secret = member.hash_secret(SECRET)
-        return member.write(member.Invite(self.site, ("a:1",), secret, 1, self.nonce()))
+        return member.write(member.Invite(self.site, "a", ("a:1",), secret, 1, self.nonce()))
 
     def redeemed(self, document: bytes, site: SiteID, name: str = "desy") -> MemberAdd:
         return MemberAdd(site, name, ["b:1"], document, self.admin, self.admin, SECRET)

@@ -30,7 +30,7 @@ A, B = SiteID(b"a" * 32), SiteID(b"b" * 32)
 NONCE = bytes(range(16))
 ADDRESSES = ("desy.example:7421", "[2001:db8::1]:7421")
 ADD = Add(A, B, "desy", ADDRESSES, NONCE)
-INVITE = Invite(A, ADDRESSES, hash_secret(b"s" * 32), 1_790_000_000_000, NONCE)
+INVITE = Invite(A, "desy", ADDRESSES, hash_secret(b"s" * 32), 1_790_000_000_000, NONCE)
 REMOVE = Remove(A, B, ((1, 7), (3, 2)), NONCE)
 POLICY = Policy(A, 2, (A, B), "icecube", NONCE)
 
@@ -106,7 +106,7 @@ def test_the_largest_documents_fit_their_records() -> None:
     label = "x" * 60
     longest = tuple(f"{n}.{label}.{label}.{label}.{label}:65535" for n in range(8))
     assert len(write(Add(A, B, "d" * 32, longest, NONCE))) <= limits.MEMBER_DOC_BYTES_MAX
-    invite = Invite(A, longest, bytes(32), limits.WALL_CLOCK_MS_MAX, NONCE)
+    invite = Invite(A, "d" * 32, longest, bytes(32), limits.WALL_CLOCK_MS_MAX, NONCE)
     assert len(write(invite)) <= limits.INVITE_DOC_BYTES_MAX
     through = tuple((limits.GENERATION_MAX - 64 + n, limits.SEQ_MAX) for n in range(64))
     assert len(write(Remove(A, B, through, NONCE))) <= limits.MEMBER_DOC_BYTES_MAX
