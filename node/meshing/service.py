@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from random import SystemRandom
+from random import Random, SystemRandom
 from typing import Any, Final
 
 import apsw
@@ -57,13 +57,22 @@ class Home:
 class Meshing:
     """See the module. All methods run in the reactor's thread."""
 
-    def __init__(self, home: Home, config: MeshConfig, *, boot: int, version: str) -> None:
-        """boot: greater at each start of this site's process."""
+    def __init__(
+        self,
+        home: Home,
+        config: MeshConfig,
+        *,
+        boot: int,
+        version: str,
+        random: Random | None = None,
+    ) -> None:
+        """boot: greater at each start of this site's process. random: for jitter."""
         self._home = home
         self._config = config
         self.members = home.members
         self.mesh = Mesh(
-            home.reactor, home.key, Feeds(home.conn), home.journal, home.members, SystemRandom(),
+            home.reactor, home.key, Feeds(home.conn), home.journal, home.members,
+            random or SystemRandom(),
             boot=boot, version=version, bulk_kinds=BULK,
         )  # fmt: skip
         self.mesh.writing = home.generation

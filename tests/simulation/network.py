@@ -194,7 +194,6 @@ class Network:
         self.ways = Ways(random, usual or Way())
         self.machines: dict[str, Machine] = {}
         self._random = random
-        self._addresses: dict[str, Machine] = {}
         self._wires: dict[Machine, dict[Wire, None]] = {}
 
     def machine(self, name: str, site: SiteID) -> Machine:
@@ -203,25 +202,29 @@ class Network:
         self._wires[found] = {}
         return found
 
-    def listen(self, machine: Machine, address: str, accept: Accept) -> None:
-        """Let others connect to an address, which leads here from now on."""
-        machine.accept = accept
-        self._addresses[address] = machine
+    def listen(self, machine: Machine, address: str, accept: Accept | None) -> None:
+        """Let others connect to `host:port`, whose host is the machine's name; None: no more."""
+        machine.address, machine.accept = address, accept
 
-    def dial(self, machine: Machine, address: str, dialled: Dialled) -> None:
-        """Connect a machine to whoever has an address."""
-        target = self._addresses.get(address)
+    def dial(
+        self, machine: Machine, address: str, dialled: Dialled, *, round_trips: int = 2
+    ) -> None:
+        """Connect a machine to whoever has an address.
+
+        round_trips: two, where TLS is left out and only its time is taken; one for TCP alone.
+        """
+        target = self.machines.get(address.rpartition(":")[0])
         if target is None or not self._both_pass(machine, target):
             self._later(machine, SYN_S_MAX, lambda: dialled(None, "no answer"))
             return
         trip_s = self.ways.draw_delay_s(machine, target) + self.ways.draw_delay_s(target, machine)
-        # TCP takes one round trip, TLS another.
-        self._later(machine, 2 * trip_s, lambda: self._connect(machine, target, dialled))
+        wait_s = round_trips * trip_s
+        self._later(machine, wait_s, lambda: self._connect(machine, target, address, dialled))
 
-    def _connect(self, machine: Machine, target: Machine, dialled: Dialled) -> None:
+    def _connect(self, machine: Machine, target: Machine, address: str, dialled: Dialled) -> None:
         if not self._both_pass(machine, target):
             self._later(machine, SYN_S_MAX, lambda: dialled(None, "no answer"))
-        elif target.accept is None:
+        elif target.accept is None or target.address != address:
             dialled(None, "refused")
         elif target.paused:
             self._later(machine, SYN_S_MAX, lambda: dialled(None, "no answer"))

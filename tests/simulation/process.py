@@ -46,6 +46,10 @@ class Process:
     def getDelayedCalls(self) -> Sequence[IDelayedCall]:
         return ()
 
+    def call(self, fn: Callable[..., object], *args: object) -> None:
+        """Something comes in from outside."""
+        self._run(fn, args, {})
+
     def _run(self, fn: Callable[..., object], args: Any, kw: Any) -> None:
         if not self.alive:
             return

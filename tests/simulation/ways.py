@@ -38,7 +38,8 @@ class Machine:
     powered: bool = True
     paused: bool = False  # the process there is; its system is not
     life: int = 0  # of the process there
-    accept: Accept | None = None  # who listens
+    address: str = ""  # `host:port` at which its process listens,
+    accept: Accept | None = None  # if it does
 
 
 class Ways:
