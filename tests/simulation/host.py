@@ -14,11 +14,11 @@ from twisted.python.failure import Failure
 
 from federation.ids import SiteID
 from keys.identity import SiteKey
-from node.store.feeds import Feeds
+from node.config import MESH_PORT
 from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files
-from tests.simulation.meshing import Meshing
-from tests.simulation.node import Node
-from tests.simulation.process import Process, Unreachable
+from tests.simulation.node import Neighbour, Node
+from tests.simulation.process import Unreachable
+from tests.simulation.sockets import NetworkedProcess
 from tests.simulation.witness import Kept
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Host:
 
     def __init__(self, world: World, name: str, *, dialable: bool = True) -> None:
         self.name = name
-        self.address = f"{name}:1" if dialable else ""
+        self.dialable = dialable
         self.key = SiteKey(f"simulated site {name}".encode().ljust(32, b"-"))
         self.site = SiteID(self.key.site)
         self.machine = world.network.machine(name, self.site)
@@ -90,27 +90,22 @@ class Host:
             self._stumble = None
             self.die_within(operations, mode, operations)
         self._starts += 1
-        self._world.network.power_back(self.machine)
+        world = self._world
+        world.network.power_back(self.machine)
+        process = NetworkedProcess(world.clock, world.failed, world.network, self.machine)
         node = self.node = Node(
-            Process(self._world.clock, self._world.failed), self.key, self._home, self.disk,
-            self._random, wall_ms=self.wall_ms, commit_s=self._next_commit_s, join=self._join,
+            process, self.key, self._home, self.disk, self._random, wall_ms=self.wall_ms,
+            commit_s=self._next_commit_s, dial_only=not self.dialable,
+            others=[each.as_neighbour() for each in world.hosts if each is not self],
+            folder=self._folder, boot=self._starts,
         )  # fmt: skip
         node.process.answer(node.boot()).addCallbacks(
             lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
         )
 
-    def _join(self, node: Node) -> Meshing:
-        """Link a node that comes up to the others."""
-        world = self._world
-        assert node.journal is not None
-        meshing = Meshing(
-            node.process, world.network, self.machine, self.key, node.journal, Feeds(node.conn),
-            Random(f"mesh {world.seed} {self.name} {self._starts}"), boot=self._starts,
-            is_member=world.is_member, addresses=lambda: world.addresses(self.site),
-            note=self._note,
-        )  # fmt: skip
-        meshing.start(self.address)
-        return meshing
+    def as_neighbour(self) -> Neighbour:
+        addresses = (f"{self.name}:{MESH_PORT}",) if self.dialable else ()
+        return Neighbour(self.site, self.name, addresses)
 
     def _next_commit_s(self) -> float:
         return self.commit_s * self._random.uniform(0.5, 2.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID, UserKey
-from federation.records import Force, Found, Record, Site, UserAdd
+from federation.records import Force, Found, MemberAdd, Record, Site, UserAdd
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey
+from node.config import MESH_PORT, MeshConfig
 from node.dispatch import Dispatch
 from node.fold import Fold
 from node.lead import Lead
+from node.members import Members
+from node.meshing.service import Home, Meshing
+from node.model import member
 from node.model.commands import read_command
 from node.model.force import ForceOrder, write_force
 from node.model.person import PersonOrder, write_person
@@ -25,6 +30,7 @@ from node.model.share import Shares
 from node.model.validate import read_submission
 from node.services.recovery import next_term
 from node.store import openwork, tasks
+from node.store.blobs import Blobs
 from node.store.database import Database
 from node.store.feeds import Feeds
 from node.store.generation import begin_generation
@@ -36,8 +42,7 @@ from node.work.ports import Known, Resolved
 from node.work.refusals import Refusal
 from node.work.tables import FoldedTables
 from tests.simulation.disk import HIGH_WATER_NAME
-from tests.simulation.meshing import Meshing
-from tests.simulation.process import Process
+from tests.simulation.sockets import NetworkedProcess
 
 if TYPE_CHECKING:
     from tests.simulation.disk import SimDisk
@@ -51,6 +56,15 @@ TICK_S = 5.0
 def a_fold(site: SiteID) -> Fold:
     """The real fold; a person's signature is the key: people's cryptography is not simulated."""
     return Fold(site, read_submission, read_command, lambda document, signature: signature)
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Another site, as people tell each other by mail. addresses: none if it only dials out."""
+
+    site: SiteID
+    name: str
+    addresses: tuple[str, ...]
 
 
 class NoInputs:
@@ -68,7 +82,7 @@ class Node:
 
     def __init__(
         self,
-        process: Process,
+        process: NetworkedProcess,
         key: SiteKey,
         home: Path,
         disk: SimDisk,
@@ -76,9 +90,15 @@ class Node:
         *,
         wall_ms: Callable[[], int],
         commit_s: Callable[[], float],
-        join: Callable[[Node], Meshing],
+        dial_only: bool,
+        others: Sequence[Neighbour],
+        folder: Path,
+        boot: int,
     ) -> None:
-        """commit_s: how long the next commit takes. join: makes the node's part in the mesh."""
+        """commit_s: how long the next commit takes. others: whom its admin takes in at first.
+
+        folder: for what the simulated disk does not hold. boot: greater at each start.
+        """
         self.process = process
         self.home = home
         self.disk = disk
@@ -86,14 +106,17 @@ class Node:
         self.up = False
         self.full_is_known = random.random() < 0.5  # whether free space is asked for in time
         self.journal: Journal | None = None
+        self.dial_only = dial_only
         self._key = key
         self._random = random
         self._wall_ms = wall_ms
         self._commit_s = commit_s
-        self._join = join
+        self._others = others
+        self._folder = folder
+        self._boot = boot
         self._database: Database | None = None
         self.conn: Any = None  # a reader
-        self.meshing: Meshing | None = None
+        self._blobs: Blobs | None = None
 
     def fold(self) -> Fold:
         return a_fold(self.site)
@@ -135,16 +158,29 @@ class Node:
         if not self.tables.shards():
             for record in self._first_records():
                 await journal.control(record)
+        self.members = Members(self.conn, self.site)
+        journal.subscribe(self.members.changed)
+        self.meshing = self._join_mesh(database, journal)
         await self._start_work(journal)
-        self.meshing = self._join(self)
+        self.meshing.start()
         self.up = True
         self._tick()
+
+    def _join_mesh(self, database: Database, journal: Journal) -> Meshing:
+        blobs = self._blobs = Blobs(self._folder / "blobs", quota_bytes=PLENTY)
+        home = Home(
+            reactor=self.process, key=self._key, generation=self.generation, journal=journal,
+            blobs=blobs, conn=self.conn, read=database.read, in_thread=self.process.in_thread,
+            members=self.members,
+        )  # fmt: skip
+        config = MeshConfig(listen=f"0.0.0.0:{MESH_PORT}", dial_only=self.dial_only)
+        return Meshing(home, config, boot=self._boot, version="0", random=self._random)
 
     async def _start_work(self, journal: Journal) -> None:
         self.work = Work(
             self.process, journal, self.tables, Dispatch(Shares()), NoInputs(),
             site=self.site, site_name="sim", wall_ms=self._wall_ms,
-            copied=bool(self.tables.still_datasets()),
+            copied=bool(self.tables.still_datasets()), have_files=self.meshing.have_files,
         )  # fmt: skip
         self.lead = Lead(
             self.process, self.site, journal, self.tables, self.tables.shards, self.work.busy
@@ -172,13 +208,23 @@ class Node:
             )
             document = write_person(order)
             records.append(UserAdd(ANA, "ana", [], ["admin"], document, ANA, ANA))
-        return records
+        return records + [self._admit(other) for other in self._others]
+
+    def _admit(self, other: Neighbour) -> Record:
+        """As `floe mesh add KEY@HOST:PORT` does it."""
+        nonce = self._random.randbytes(16)
+        order = member.Add(self.site, other.site, other.name, other.addresses, nonce)
+        return MemberAdd(
+            other.site, other.name, list(other.addresses), member.write(order), ANA, ANA, b""
+        )
 
     def die(self) -> None:
         """The process ends here and now; the kernel takes its connections and its lock."""
         self.up = False
         self.process.end()
         self.disk.die_after(-1)  # what still runs in this Python reaches nothing
+        if self._blobs is not None:
+            self._blobs.close()
         with self.disk.burying():
             if self.conn is not None:
                 self.conn.close()
@@ -268,7 +314,10 @@ class Node:
         assert self._database is not None
         self.lead.stop()
         self.work.stop()
+        await self.meshing.stop()
         await self.journal.close()
         self.up = self.process.alive = False
+        if self._blobs is not None:
+            self._blobs.close()
         self.conn.close()
         self._database.close()

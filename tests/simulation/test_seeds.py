@@ -13,7 +13,8 @@ from tests.simulation.__main__ import Run, main
 from tests.simulation.schedule import draw
 from tests.simulation.world import World
 
-SEEDS = 12
+SEEDS = 10
+MESHES = 2  # seeds of three sites
 ROOT = Path(__file__).parents[2]
 
 
@@ -36,10 +37,28 @@ def test_nothing_acknowledged_is_lost_whatever_fails(number: int) -> None:
     assert not error, f"{run.command}\n{error}"
 
 
-def traced(seed: int, hash_seed: str) -> str:
+@pytest.mark.parametrize("number", range(MESHES))
+def test_sites_that_fail_in_all_ways_at_once_come_to_hold_the_same(number: int) -> None:
+    run = Run(commit_seed() * 100 + number, sites=3, steps=40)
+    error = run.fails()
+    assert not error, f"{run.command}\n{error}"
+
+
+def traced(seed: int, sites: int, hash_seed: str) -> str:
     """What a process of its own tells of a run."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.simulation", "--seed", str(seed), "--trace"],
+        [
+            sys.executable,
+            "-m",
+            "tests.simulation",
+            "--seed",
+            str(seed),
+            "--trace",
+            "--sites",
+            str(sites),
+            "--steps",
+            "20",
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},
         capture_output=True,
@@ -49,11 +68,12 @@ def traced(seed: int, hash_seed: str) -> str:
     return done.stdout.rsplit("seed", 1)[0]  # how long it took is real time
 
 
-def test_a_seed_replays_the_same_run_in_any_process() -> None:
-    first = traced(5, "1")
-    assert "state root" in first
-    assert first == traced(5, "2")
-    assert first != traced(6, "1")
+@pytest.mark.parametrize("sites", [1, 3])
+def test_a_seed_replays_the_same_run_in_any_process(sites: int) -> None:
+    first = traced(5, sites, "1")
+    assert first.count("state root") == sites
+    assert first == traced(5, sites, "2")
+    assert first != traced(6, sites, "1")
 
 
 def test_a_failing_seed_prints_its_command_and_the_events_that_it_needs(

@@ -18,7 +18,6 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
-from federation.ids import SiteID
 from tests.simulation.checkers import (
     check_chains,
     check_counts,
@@ -85,17 +84,6 @@ class World:
         self._faults = Faults(self)
         self._log = LogReader(self)
         self._turns = 0
-
-    # The mesh
-
-    def is_member(self, site: SiteID) -> bool:
-        return any(host.site == site for host in self.hosts)
-
-    def addresses(self, me: SiteID) -> list[tuple[SiteID, str]]:
-        """Of the other members, as far as they have any."""
-        return [
-            (host.site, host.address) for host in self.hosts if host.address and host.site != me
-        ]
 
     # Time
 

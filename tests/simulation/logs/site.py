@@ -13,8 +13,8 @@ from federation.ids import FeedID, Lane, SiteID
 from federation.records import Record
 from keys.identity import SiteKey
 from tests.fakes.feeds import MemoryFeeds
-from tests.simulation.dialler import Dialler
-from tests.simulation.linking import Linking
+from tests.simulation.logs.dialler import Dialler
+from tests.simulation.logs.linking import Linking
 from tests.simulation.network import Wire
 from tests.simulation.process import Process
 

@@ -8,7 +8,7 @@ from random import Random
 
 from federation.events import Event, LinkDown
 from federation.ids import SiteID
-from tests.simulation.linking import Linking
+from tests.simulation.logs.linking import Linking
 from tests.simulation.network import Network, Wire
 from tests.simulation.process import Process
 from tests.simulation.ways import Machine
