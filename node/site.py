@@ -198,7 +198,8 @@ class Site:
         store.journal.subscribe(lead.changed)
         await lead.start()
         self._undo.append(lead.stop)
-        work.load([*store.tables.open_datasets(), *store.tables.still_datasets()])
+        open_here = [*store.tables.open_datasets(), *store.tables.still_datasets()]
+        work.load(dict.fromkeys([*open_here, *store.tables.owned_datasets()]))
         work.restore(store.conn)
         self._undo.append(work.stop)
         return work

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import apsw
 
-from federation.ids import SiteID
+from federation.ids import DatasetID, ShardID, SiteID
+from keys.signing import DIGEST_BYTES
 from node.ranges import JobRanges
 
 Flat = Sequence[int]
@@ -50,6 +51,47 @@ def all_released(conn: apsw.Connection, site: bytes) -> Mapping[int, Flat]:
     for task, lo, hi in rows:
         found.setdefault(task, []).extend((lo, hi))
     return found
+
+
+def place(conn: apsw.Connection, dataset: int) -> tuple[DatasetID, ShardID, SiteID] | None:
+    """A dataset's id, its shard, and who leads that."""
+    row = conn.execute(
+        "SELECT dataset.id, shard.id, shard.founder FROM dataset"
+        " JOIN shard ON shard.no = dataset.shard WHERE dataset.no = ?",
+        (dataset,),
+    ).fetchone()
+    return None if row is None else (DatasetID(row[0]), ShardID(row[1]), SiteID(row[2]))
+
+
+def account_of(conn: apsw.Connection, label: bytes) -> tuple[str, bytes] | None:
+    """Group and person of the dataset whose id begins so; None if none is known here."""
+    row = conn.execute(
+        "SELECT grp, person FROM dataset WHERE id BETWEEN ? AND ? LIMIT 1",
+        (label.ljust(DIGEST_BYTES, b"\0"), label.ljust(DIGEST_BYTES, b"\xff")),
+    ).fetchone()
+    return None if row is None else (str(row[0]), bytes(row[1]))
+
+
+def owns_any(conn: apsw.Connection, dataset: int, site: bytes) -> bool:
+    """Whether a site owns units of a dataset, over or not."""
+    sql = (
+        "SELECT EXISTS (SELECT 1 FROM task JOIN owner ON owner.task = task.no"
+        " WHERE task.dataset = ? AND owner.site = (SELECT no FROM site WHERE key = ?))"
+    )
+    return bool(conn.execute(sql, (dataset, site)).fetchall()[0][0])
+
+
+def owned_datasets(conn: apsw.Connection, site: bytes) -> list[int]:
+    """Datasets of any log that are not finished and of which a site owns units, oldest first."""
+    rows: Iterable[tuple[int]] = conn.execute(
+        "SELECT no FROM dataset WHERE quarantined IS NULL AND EXISTS (SELECT 1 FROM task"
+        " WHERE task.dataset = dataset.no AND task.settled + task.cancelled < task.jobs)"
+        " AND EXISTS (SELECT 1 FROM task JOIN owner ON owner.task = task.no"
+        " WHERE task.dataset = dataset.no AND owner.site = (SELECT no FROM site WHERE key = ?))"
+        " ORDER BY no",
+        (site,),
+    )
+    return [no for (no,) in rows]
 
 
 def unit_times(conn: apsw.Connection, dataset: int) -> Iterable[tuple[int, float]]:

@@ -50,14 +50,25 @@ class FromLog:
             case UnitsFailed(task=no, jobs=jobs):
                 if (task := ready.tasks.get(no)) is not None:
                     ready.close(task, jobs)
-            case UnitsGranted(tasks=tasks, ranges=ranges, to=to):
-                (ready.grant if to == self.board.site else ready.release)(tasks, ranges)
-            case UnitsReleased(tasks=tasks, ranges=ranges):
-                ready.release(tasks, ranges)
+            case UnitsGranted():
+                self._granted(change)
+            case UnitsReleased(tasks=tasks, ranges=ranges, by=by):
+                if by == self.board.site:
+                    ready.release(tasks, ranges)
             case DatasetAdded() | DatasetChanged():
                 self._dataset(change)
             case _:
                 pass
+
+    def _granted(self, change: UnitsGranted) -> None:
+        """Units of this site or of another now; the first ones of another's log bring a dataset."""
+        ready = self.board.dispatch.ready
+        if change.to != self.board.site:
+            ready.release(change.tasks, change.ranges)
+        elif change.dataset in ready.datasets:
+            ready.grant(change.tasks, change.ranges)
+        else:
+            self.board.load(change.dataset, with_done=True)
 
     def _faulted(self, change: UnitsFaulted) -> None:
         """Units run again, those that were lost for a reason of their own after a while."""

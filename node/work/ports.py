@@ -41,7 +41,8 @@ class Tables(Protocol):
     """What the work service reads from the folded tables, in the reactor's thread."""
 
     def facts(self, dataset: int, *, with_done: bool) -> DatasetFacts | None:
-        """None when there is no such dataset, or its log is not led here.
+        """None when there is no such dataset, or it is none of this site's: its log is not led
+        here, and no unit of it is owned here.
 
         with_done: read what is settled, too (long for large datasets).
         """

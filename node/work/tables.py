@@ -59,6 +59,10 @@ class FoldedTables:
     def open_datasets(self) -> Iterable[int]:
         return openwork.open_datasets(self._conn, self._site, self._generation)
 
+    def owned_datasets(self) -> Sequence[int]:
+        """Unfinished datasets, of any log, of which this site owns units."""
+        return ledgers.owned_datasets(self._conn, self._site)
+
     def still_datasets(self) -> Sequence[int]:
         """Unfinished datasets whose log this site led in an earlier generation: nobody does now."""
         return openwork.still_datasets(self._conn, self._site, self._generation)
@@ -99,7 +103,9 @@ class FoldedTables:
 
     def facts(self, dataset: int, *, with_done: bool) -> DatasetFacts | None:
         row = openwork.dataset(self._conn, dataset, self._site, self._generation)
-        if row is None or not (row.led or row.still):
+        if row is None:
+            return None
+        if not (row.led or row.still or ledgers.owns_any(self._conn, dataset, self._site)):
             return None
         spec = self._spec(self._conn, dataset)
         tasks, sources = [], {}
@@ -115,7 +121,7 @@ class FoldedTables:
                     index=index,
                     needs=needs_of(overrides, spec.tasks[index].needs),
                     waits=waits,
-                    owned=openwork.owned(self._conn, task, self._site),
+                    owned=self._owned(task),
                     done=done,
                     shut=openwork.shut(self._conn, task),
                     tries=self._tries(task),
@@ -132,6 +138,10 @@ class FoldedTables:
             tasks=tuple(tasks),
             sources=sources,
         )
+
+    def _owned(self, task: int) -> Sequence[int]:
+        back = JobRanges(ledgers.released(self._conn, task, self._site))
+        return back.lacking(openwork.owned(self._conn, task, self._site))
 
     def _done(self, task: int, settled: int, jobs: int) -> Sequence[int]:
         if not settled:
