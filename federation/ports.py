@@ -92,3 +92,13 @@ class Requests(Protocol):
 
     def serve(self, kind: str, handler: Handler) -> None:
         """Answer requests of a kind from now on."""
+
+
+class Floods(Protocol):
+    """Documents that are passed on to every member, and of which the newest counts."""
+
+    def flood(self, kind: str, document: bytes) -> None:
+        """Sign a document of this site and send it. Raises LocalError for what is none."""
+
+    def on_flood(self, kind: str, fn: Callable[[SiteID, bytes], None]) -> None:
+        """Call `fn` with (origin, document) of each that comes, signed by its origin."""

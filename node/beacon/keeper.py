@@ -66,6 +66,15 @@ class Beacons:
         kept = self._kept.get(site)
         return None if kept is None else kept.beacon
 
+    def fresh(self) -> list[Beacon]:
+        """Of sites that were heard of lately."""
+        now_s = self._reactor.seconds()
+        return [
+            kept.beacon
+            for kept in self._kept.values()
+            if now_s - kept.pulse.heard_s < pulse.UNREACHABLE_S
+        ]
+
     def age_s(self, site: SiteID) -> float | None:
         """Seconds since the newest beacon of a site came; None: there is none."""
         return pulse.age_s(self._pulse(site), self._reactor.seconds())

@@ -1,0 +1,136 @@
+"""Our own beacon, out of the tables and the pilots; sent when it changed, or a minute is over."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from twisted.internet.interfaces import IReactorTime
+
+from federation import limits
+from federation.beacon import KIND, LOAD_MAX, Beacon, Heads, Running, Want, write_beacon
+from federation.claims import label
+from federation.ids import SiteID
+from federation.ports import Floods
+from federation.shapes import Workers
+from node.ready import Ready
+from node.store.highwater import Heads as OwnHeads
+from node.work.sessions import Session
+
+SEND_S: Final = 10.0  # when something changed
+IDLE_S: Final = 60.0  # when nothing did
+
+
+class Capacity(Protocol):
+    def workers(self) -> Sequence[Workers]: ...
+    def cores(self) -> tuple[int, int]:
+        """(of pilots that are up, of them busy)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """What a site is. boot: of its process, larger for a later start."""
+
+    site: SiteID
+    name: str
+    version: str
+    boot: Callable[[], int]
+
+
+class BeaconMaker:
+    """Looks around and says what there is."""
+
+    def __init__(
+        self,
+        me: Self,
+        heads: Callable[[], OwnHeads],
+        drained: Callable[[], bool],
+        wall_ms: Callable[[], int],
+        capacity: Capacity,
+        sessions: Iterable[Session],
+        ready: Ready,
+        wants: Callable[[], Sequence[Want]],
+        id_of: Callable[[int], bytes | None],
+    ) -> None:
+        """heads: of the own feeds, as far as they are durable. id_of: a dataset's, by number."""
+        self._me = me
+        self._heads = heads
+        self._drained = drained
+        self._wall_ms = wall_ms
+        self._capacity = capacity
+        self._sessions = sessions
+        self._ready = ready
+        self._wants = wants
+        self._id_of = id_of
+
+    def make(self, counter: int) -> Beacon:
+        heads = self._heads()
+        cores, busy = self._capacity.cores()
+        running = self._running()
+        return Beacon(
+            site=self._me.site,
+            generation=heads.generation,
+            boot=self._me.boot(),
+            counter=counter,
+            name=self._me.name,
+            version=self._me.version,
+            drained=self._drained(),
+            heads=Heads(
+                heads.control.seq,
+                label(heads.control.id),
+                heads.results.seq,
+                label(heads.results.id),
+            ),
+            clock_ms=min(max(self._wall_ms(), 0), limits.WALL_CLOCK_MS_MAX),
+            load=busy * LOAD_MAX // cores if cores else 0,
+            pilots=sum(1 for session in self._sessions if not session.lost),
+            active=sum(running.values()),
+            ready=sum(state.ready for state in self._ready.datasets.values()),
+            workers=tuple(self._capacity.workers()),
+            wants=tuple(self._wants()[: limits.WANTS_MAX]),
+            running=tuple(self._busiest(running)),
+        )
+
+    def _running(self) -> Counter[int]:
+        """Units that run, by dataset."""
+        found: Counter[int] = Counter()
+        for session in self._sessions:
+            for lease, count in session.started():
+                if lease.task.dataset is not None:
+                    found[lease.task.dataset.no] += count
+        return found
+
+    def _busiest(self, running: Counter[int]) -> Iterable[Running]:
+        for no, units in running.most_common(limits.RUNNING_MAX):
+            if (id_ := self._id_of(no)) is not None:
+                yield Running(label(id_), units)
+
+
+class OwnBeacon:
+    """Floods what the maker makes. Call `tick` every SEND_S."""
+
+    def __init__(self, reactor: IReactorTime, maker: BeaconMaker, floods: Floods) -> None:
+        self._reactor = reactor
+        self._maker = maker
+        self._floods = floods
+        self._sent: Beacon | None = None
+        self._sent_s = float("-inf")
+        self._counter = 0
+
+    def tick(self) -> None:
+        beacon = self._maker.make(self._counter + 1)
+        now_s = self._reactor.seconds()
+        if self._told(beacon) and now_s - self._sent_s < IDLE_S:
+            return
+        self._counter += 1
+        self._sent, self._sent_s = beacon, now_s
+        self._floods.flood(KIND, write_beacon(beacon))
+
+    def _told(self, beacon: Beacon) -> bool:
+        """Whether the last one said the same."""
+        sent = self._sent
+        return sent is not None and sent == replace(
+            beacon, counter=sent.counter, clock_ms=sent.clock_ms
+        )
