@@ -1,0 +1,190 @@
+"""Whole sites share datasets out through claims, grants, results and releases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.ranges import JobRanges
+from tests.unit.node.claims.mesh import BEN, LOST_S, Mesh, MeshSite
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[Mesh]:
+    mesh = Mesh(tmp_path)
+    yield mesh
+    mesh.close()
+
+
+def test_a_site_alone_takes_everything_at_once(mesh: Mesh) -> None:
+    site = mesh.site("desy")
+    site.submit("alone", 1000)
+    mesh.run(1)
+    assert [grant.ranges for grant in site.grants()] == [[0, 1000]]
+    assert mesh.requests == 0
+
+
+def test_two_sites_run_one_dataset_and_the_leader_accepts_from_both(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    dataset = desy.submit("both", 200)
+    ideal_s = 200 * 10 / 8
+    took_s = mesh.until(lambda: desy.settled(dataset) == 200, 2 * ideal_s)
+    assert took_s < 1.2 * ideal_s
+    assert desy.duplicates(dataset) == 0
+    assert {grant.to for grant in desy.grants()} == {desy.id, gent.id}
+    mesh.run(5)
+    assert gent.settled(dataset) == 200
+    assert len(gent.pilot.ran) >= 80
+
+
+def test_grants_stand_in_the_leaders_feed_alone(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    desy.submit("led", 100)
+    mesh.run(60)
+    assert desy.grants()
+    assert gent.grants() == []
+
+
+def test_no_unit_of_a_live_owner_is_granted_to_another_without_a_release(mesh: Mesh) -> None:
+    desy = mesh.site("desy", unit_s=5)
+    others = [mesh.site("gent", unit_s=20), mesh.site("oslo", unit_s=2)]
+    dataset = desy.submit("checked", 400)
+    mesh.until(lambda: desy.settled(dataset) == 400, 2000)
+    released = JobRanges(
+        bound for site in (desy, *others) for record in site.releases() for bound in record.ranges
+    )
+    owned = JobRanges()
+    for grant in desy.grants():
+        again = owned.common(grant.ranges)
+        assert released.lacking(again) == []
+        owned.add_all(grant.ranges)
+    assert desy.duplicates(dataset) == 0
+
+
+def test_a_site_that_joins_gets_its_part_of_what_the_leader_owns(mesh: Mesh) -> None:
+    desy = mesh.site("desy")
+    dataset = desy.submit("early", 400)
+    mesh.run(60)
+    gent = mesh.site("gent")
+    mesh.until(lambda: desy.settled(dataset) == 400, 1500)
+    assert len(gent.pilot.ran) >= 100
+    assert desy.duplicates(dataset) == 0
+
+
+def test_a_lost_sites_units_run_elsewhere_and_its_late_results_are_duplicates(
+    mesh: Mesh,
+) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    dataset = desy.submit("lost", 200)
+    mesh.until(lambda: desy.settled(dataset) > 60, 1000)
+    mesh.cut.add(gent.id)
+    took_s = mesh.until(lambda: desy.settled(dataset) == 200, 5000)
+    assert took_s > LOST_S
+    mesh.cut.clear()
+    mesh.run(30)
+    assert desy.settled(dataset) == 200
+    assert desy.duplicates(dataset) > 0
+    assert gent.settled(dataset) == 200
+
+
+def test_a_site_that_is_cut_off_for_a_while_goes_on_and_its_results_count(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    dataset = desy.submit("cut", 300)
+    mesh.until(lambda: desy.settled(dataset) > 60, 1000)
+    ran = len(gent.pilot.ran)
+    mesh.cut.add(gent.id)
+    mesh.run(LOST_S / 4)
+    assert len(gent.pilot.ran) > ran + 20
+    mesh.cut.clear()
+    mesh.until(lambda: desy.settled(dataset) == 300, 1000)
+    assert desy.duplicates(dataset) == 0
+
+
+def test_a_second_persons_units_start_soon_everywhere(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    desy.submit("first", 100_000)
+    mesh.run(120)
+    second = desy.submit("second", 1000, BEN)
+    began_s = mesh.clock.seconds()
+    mesh.run(60)
+    for site in (desy, gent):
+        started = [at for spec, at in site.pilot.first_s.items() if second.hex() in spec]
+        assert started, f"nothing of the second person runs at {site.name}"
+        assert started[0] - began_s < 60
+
+
+class TestDrained:
+    def test_a_drained_site_gives_back_what_it_has_not_begun(self, mesh: Mesh) -> None:
+        desy, gent = mesh.site("desy"), mesh.site("gent")
+        dataset = desy.submit("drained", 200)
+        mesh.until(lambda: desy.settled(dataset) > 40, 1000)
+        gent.work.drain()
+        mesh.run(15)
+        assert [record.why for record in gent.releases()][:1] == ["drained"]
+        ran = len(gent.pilot.ran)
+        mesh.until(lambda: desy.settled(dataset) == 200, 2000)
+        assert len(gent.pilot.ran) <= ran + 4
+        assert desy.duplicates(dataset) == 0
+
+    def test_a_drained_site_is_granted_nothing(self, mesh: Mesh) -> None:
+        desy, gent = mesh.site("desy"), mesh.site("gent")
+        gent.work.drain()
+        mesh.run(15)
+        desy.submit("none", 100)
+        mesh.run(30)
+        assert {grant.to for grant in desy.grants()} == {desy.id}
+
+    def test_a_drained_leader_gives_its_own_units_to_others(self, mesh: Mesh) -> None:
+        desy = mesh.site("desy")
+        mesh.site("gent")
+        dataset = desy.submit("away", 200)
+        mesh.run(20)
+        desy.work.drain()
+        mesh.until(lambda: desy.settled(dataset) == 200, 2000)
+        assert len(desy.pilot.ran) < 40
+        assert desy.duplicates(dataset) == 0
+
+
+def test_tasks_go_where_their_needs_are_met(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent", gpus=4)
+    needs = {"memory": "1GB", "time": "10m"}
+    dataset = desy.submit(
+        "chain",
+        40,
+        task=[
+            {"name": "sim", "module": [{"run": ["true"]}], "needs": needs},
+            {
+                "name": "reco",
+                "after": ["sim"],
+                "module": [{"run": ["true"]}],
+                "needs": {**needs, "gpu": 1},
+            },
+        ],
+    )
+    mesh.until(lambda: desy.settled(dataset) == 80, 1000)
+    assert all(grant.to == gent.id for grant in desy.grants() if 1 in grant.tasks)
+    together = [grant for grant in desy.grants() if list(grant.tasks) == [0, 1]]
+    assert together
+    assert {grant.to for grant in together} == {gent.id}
+
+
+def test_rules_about_sites_are_kept(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    desy.submit("here", 50, sites={"avoid": ["gent"]})
+    mesh.run(30)
+    assert {grant.to for grant in desy.grants()} == {desy.id}
+    assert gent.pilot.ran == []
+
+
+def test_each_site_leads_its_own_and_runs_both(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    one, other = desy.submit("one", 100), gent.submit("other", 100, BEN)
+    mesh.until(lambda: desy.settled(one) == gent.settled(other) == 100, 1000)
+    assert ran_of(desy, other.hex()) > 20
+    assert ran_of(gent, one.hex()) > 20
+
+
+def ran_of(site: MeshSite, dataset: str) -> int:
+    return sum(1 for spec, _ in site.pilot.ran if spec.startswith(dataset))
