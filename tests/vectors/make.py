@@ -42,6 +42,7 @@ from node.model.force import ForceOrder, write_force
 from node.model.token import write_token
 from tests.unit.federation.builders import KEY, NONCE, OTHER_KEY, SHARD, one_of_each, results
 from tests.unit.federation.messages import broken_frames, one_message_of_each
+from tests.vectors import council
 
 HERE = Path(__file__).parent
 PERSON_SEED = bytes(range(100, 132))
@@ -64,6 +65,7 @@ def all_vectors() -> dict[str, Any]:
         "records.json": records(),
         "entries.json": entries(),
         "force.json": forced(),
+        "council.json": council.vectors(),
         "messages.json": messages(),
         "members.json": members(),
     }
