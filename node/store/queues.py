@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from federation import limits
 from federation.ids import Lane
 from node.store.arrivals import Arrivals
-from node.store.cycle import Cycle
+from node.store.cycle import COMPOSED_BYTES_MAX, COMPOSED_MAX, Cycle
 from node.store.waiting import JournalLimits, OwnLane, Waiting
 
 
@@ -22,6 +22,7 @@ class Queues:
         self.arrivals = arrivals
         self._bounds = bounds
         self._local: deque[Waiting] = deque()
+        self._late: list[Waiting] = []  # made when the next control entry is sealed
         self._results_wanted = 0  # so many results records must not wait for others
 
     def put_local(self, waiting: Waiting, *, in_order: bool) -> None:
@@ -31,10 +32,15 @@ class Queues:
             waiting.behind = self._results_wanted = lane.taken + len(lane.queue)
         self._local.append(waiting)
 
+    def put_late(self, waiting: Waiting) -> None:
+        """A composer, to be asked when the next control entry is sealed."""
+        self._late.append(waiting)
+
     @property
     def backlog(self) -> int:
         """Records and statements of our own."""
-        return sum(len(lane.queue) for lane in self.lanes.values()) + len(self._local)
+        own = sum(len(lane.queue) for lane in self.lanes.values())
+        return own + len(self._local) + len(self._late)
 
     @property
     def queued_bytes(self) -> int:
@@ -43,7 +49,8 @@ class Queues:
     def due_s(self, now_s: float, *, closing: bool) -> float | None:
         """Seconds until something should be written; None when nothing waits."""
         results_s = self._results_due_s(now_s, closing)
-        if self._local or self.arrivals or self.lanes[Lane.CONTROL].queue or results_s <= 0:
+        control = self.lanes[Lane.CONTROL].queue or self._late
+        if self._local or self.arrivals or control or results_s <= 0:
             return 0.0
         return results_s if self.lanes[Lane.RESULTS].queue else None
 
@@ -66,16 +73,20 @@ class Queues:
         lane = self.lanes[Lane.RESULTS]
         if self._results_due_s(now_s, closing) <= 0:
             results, lane.written_s = lane.take(room, count), now_s
+        if self._late:
+            room, count = room - COMPOSED_BYTES_MAX, count - COMPOSED_MAX
         control = self.lanes[Lane.CONTROL].take(room, count)
+        late, self._late = self._late, []
         local = [waiting for waiting in self._local if waiting.behind <= lane.taken]
         self._local = deque(waiting for waiting in self._local if waiting.behind > lane.taken)
         arrived = self.arrivals.take(self._bounds.arrived_bytes_a_cycle)
-        return Cycle(results, control, local, arrived)
+        return Cycle(results, control, local, arrived, late)
 
     def clear(self) -> list[Waiting]:
         """Take out everything of our own."""
         left = [waiting for lane in self.lanes.values() for waiting in lane.queue]
-        left += self._local
+        left += [*self._local, *self._late]
+        self._late.clear()
         for lane in self.lanes.values():
             lane.queue.clear()
             lane.queued_bytes = 0

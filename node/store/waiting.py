@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -11,10 +11,16 @@ from twisted.internet.defer import Deferred
 
 from federation.errors import Busy
 from federation.ids import FeedID
+from federation.records import Record
 from node.store.database import StoreError
 from node.store.highwater import Head
 
 Statement = Callable[[apsw.Connection], None]
+Compose = Callable[[], Sequence[Record]]
+"""Makes records for the entry that is sealed right now; all entries of ours before it are durable.
+
+What does not fit into that entry is dropped: it is composed anew when asked again.
+"""
 
 
 class JournalFull(StoreError, Busy):
@@ -50,6 +56,7 @@ class Waiting:
     intake: bool
     statement: Statement | None = None
     behind: int = 0  # results records, counted from the start, that go before it
+    compose: Compose | None = None
     waiter: Deferred[None] = field(default_factory=Deferred)
 
 

@@ -47,6 +47,7 @@ from node.store.highwater import Head, Heads, HighWater
 from node.store.queues import Queues
 from node.store.taking import Taking
 from node.store.waiting import (
+    Compose,
     JournalClosed,
     JournalFull,
     JournalLimits,
@@ -165,6 +166,19 @@ class Journal:
             return fail(JournalClosed("the node is stopping"))
         waiting = Waiting(b"", False, fn)
         self._queues.put_local(waiting, in_order=in_order)
+        self._schedule()
+        return waiting.waiter
+
+    def compose(self, make: Compose) -> Deferred[None]:
+        """Write control records that are made when their entry is sealed, behind all others in it.
+
+        make: called once, in the reactor's thread, when every earlier entry of ours is durable; []
+        for nothing. Fires when what it made is durable. Fails with JournalClosed.
+        """
+        if self._closing is not None:
+            return fail(JournalClosed("the node is stopping"))
+        waiting = Waiting(b"", False, compose=make)
+        self._queues.put_late(waiting)
         self._schedule()
         return waiting.waiter
 
