@@ -76,6 +76,7 @@ class Sharing:
         random: Random,
         rules: Rules | None = None,
     ) -> None:
+        rules = rules or Rules()
         self.beacons = Beacons(reactor)
         self._reactor = reactor
         self._around = around
@@ -96,7 +97,7 @@ class Sharing:
             self.granting.wants,
         )  # fmt: skip
         self.claimer = Claimer(
-            reactor, me.site, Claiming(Asking(random)), here, questions,
+            reactor, me.site, Claiming(Asking(random), rules.asked_s), here, questions,
             lambda: self.granting.active and not work.leases.draining,
         )  # fmt: skip
         self.releasing = Releasing(

@@ -20,6 +20,7 @@ from federation.beacon import Want
 from federation.claims import Answer, Recall
 from federation.errors import PeerError, RemoteRefused
 from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
+from federation.portions import ASKED_S
 from federation.ports import Requests
 from federation.records import Grant, Record
 from federation.shapes import Workers
@@ -93,9 +94,11 @@ class Control(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """lost_s: silence after which a site's units go to others."""
+    """lost_s: silence after which a site's units go to others. asked_s: work that this site wants
+    to hold."""
 
     lost_s: float = LOST_S
+    asked_s: float = ASKED_S
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,13 +11,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import Clock
 
 from federation.entry import Entry
-from federation.errors import Unreachable
-from federation.ids import DatasetID, EntryRef, FeedID, Lane, ShardID, SiteID, UserKey
-from federation.ports import Handler
+from federation.ids import DatasetID, FeedID, Lane, ShardID, SiteID, UserKey
 from federation.records import Dataset, Found, Grant, Release, Site, decode
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
@@ -42,10 +40,10 @@ from node.unitstate import TaskState
 from node.work import Work
 from node.work.ports import Known, Resolved
 from node.work.tables import FoldedTables
+from tests.fakes.wires import Wires
 
 ANA = UserKey(SiteKey(b"ana".ljust(32, b"-")).site)
 BEN = UserKey(SiteKey(b"ben".ljust(32, b"-")).site)
-MESSAGE_S = 0.2
 SYNC_S = 0.5
 PLENTY = 1 << 40
 LOST_S = 600.0
@@ -67,9 +65,8 @@ class Mesh:
         self.clock = Clock()
         self.sites: list[MeshSite] = []
         self.members: list[SiteID] = []
-        self.cut: set[SiteID] = set()
+        self.wires = Wires(self.clock)
         self.told: list[Callable[[], None]] = []
-        self.requests = 0
         self._sync()
 
     def site(self, name: str, cores: int = 4, unit_s: float = 10.0, gpus: int = 0) -> MeshSite:
@@ -94,8 +91,10 @@ class Mesh:
             self.clock.advance(0.1)
         return self.clock.seconds() - began_s
 
-    def linked(self, one: SiteID, other: SiteID) -> bool:
-        return one == other or not self.cut & {one, other}
+    @property
+    def cut(self) -> set[SiteID]:
+        """Sites that reach nobody."""
+        return self.wires.cut
 
     def by_id(self, site: SiteID) -> MeshSite:
         return next(each for each in self.sites if each.id == site)
@@ -103,7 +102,7 @@ class Mesh:
     def _sync(self) -> None:
         for source in self.sites:
             for target in self.sites:
-                if source is not target and self.linked(source.id, target.id):
+                if source is not target and self.wires.linked(source.id, target.id):
                     target.take_from(source)
         self.clock.callLater(SYNC_S, self._sync)
 
@@ -113,7 +112,7 @@ class Mesh:
 
 
 class MeshSite:
-    """One site, as `Sharing` sees it: members, requests and floods are the mesh of the test."""
+    """One site; implements the port Members for itself."""
 
     def __init__(self, mesh: Mesh, name: str, cores: int, unit_s: float, gpus: int) -> None:
         self.mesh = mesh
@@ -121,8 +120,6 @@ class MeshSite:
         self.key = SiteKey(name.encode().ljust(32, b"-"))
         self.id = SiteID(self.key.site)
         self.shard = ShardID(digest(Purpose.SHARD, self.id + bytes(16)))
-        self.handlers: dict[str, Handler] = {}
-        self.on_beacon: Callable[[SiteID, bytes], None] = lambda origin, document: None
         home = mesh.folder / name
         home.mkdir()
         self.database = Database.open(home, in_thread=maybeDeferred)
@@ -158,7 +155,8 @@ class MeshSite:
             self.tables.shards, self.work, lambda: [self.pilot],
             lambda: tasks.usage(self.conn, 20_000), self.wall_ms,
         )  # fmt: skip
-        around = Around(self, self, self, self._name_of)
+        wire = self.mesh.wires.of(self.id)
+        around = Around(self, wire, wire, self._name_of)
         self.sharing = Sharing(clock, inside, around, Random(self.name), Rules(LOST_S))
         self.lead = Lead(
             clock, self.id, self.journal, self.tables, self.tables.shards, self.work.busy,
@@ -237,10 +235,7 @@ class MeshSite:
         if missing:
             self.journal.ingest(missing).addErrback(lambda failure: None)
 
-    # The ports of a mesh
-
-    def alone(self) -> bool:
-        return len(self.mesh.members) == 1
+    # The port Members
 
     def members(self) -> Sequence[SiteID]:
         return list(self.mesh.members)
@@ -256,34 +251,6 @@ class MeshSite:
 
     def subscribe(self, fn: Callable[[], None]) -> None:
         self.mesh.told.append(fn)
-
-    def request(self, site: SiteID, kind: str, body: bytes) -> Deferred[bytes]:
-        self.mesh.requests += 1
-        if not self.mesh.linked(self.id, site):
-            return fail(Unreachable("no link"))
-        answer: Deferred[bytes] = Deferred()
-
-        def arrive() -> None:
-            other = self.mesh.by_id(site)
-            handled = Deferred.fromCoroutine(other.handlers[kind](self.id, body))  # type: ignore[arg-type]
-            handled.addCallbacks(
-                lambda found: self.mesh.clock.callLater(MESSAGE_S, answer.callback, found),
-                lambda failure: self.mesh.clock.callLater(MESSAGE_S, answer.errback, failure),
-            )
-
-        self.mesh.clock.callLater(MESSAGE_S, arrive)
-        return answer
-
-    def serve(self, kind: str, handler: Handler) -> None:
-        self.handlers[kind] = handler
-
-    def flood(self, kind: str, document: bytes) -> None:
-        for other in self.mesh.sites:
-            if other is not self and self.mesh.linked(self.id, other.id):
-                self.mesh.clock.callLater(MESSAGE_S, other.on_beacon, self.id, document)
-
-    def on_flood(self, kind: str, fn: Callable[[SiteID, bytes], None]) -> None:
-        self.on_beacon = fn
 
 
 NEEDS: Mapping[str, Any] = {"cpu": 1, "memory": "1GB", "time": "10m"}
@@ -382,9 +349,3 @@ class Pilot:
 def a_fold(site: SiteID) -> Fold:
     """The real fold; a person's signature is the key."""
     return Fold(site, read_submission, read_command, lambda document, signature: signature)
-
-
-def entry_of(site: MeshSite, seq: int) -> EntryRef:
-    """A place in a site's control feed, by number."""
-    (entry,) = site.feeds.entries(FeedID(site.id, site.generation, Lane.CONTROL), seq - 1, 1)
-    return entry.ref

@@ -23,7 +23,7 @@ def test_a_site_alone_takes_everything_at_once(mesh: Mesh) -> None:
     site.submit("alone", 1000)
     mesh.run(1)
     assert [grant.ranges for grant in site.grants()] == [[0, 1000]]
-    assert mesh.requests == 0
+    assert mesh.wires.asked == 0
 
 
 def test_two_sites_run_one_dataset_and_the_leader_accepts_from_both(mesh: Mesh) -> None:
