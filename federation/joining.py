@@ -49,7 +49,7 @@ class JoinAnswer:
     """verdict: a `Verdict`, or one that a later version added. words: for people.
 
     now_ms: the sponsor's wall clock, by which it judged. admitted, needed: how many members
-    admitted the new site, and how many the mesh asks for.
+    admitted the site, and how many must before it is one; equal once it is.
     """
 
     verdict: str

@@ -83,13 +83,16 @@ def _sites(view: View) -> Iterable[SiteID]:
 
 
 def _admitted_names(view: View) -> tuple[dict[SiteID, str], dict[SiteID, str]]:
-    """The newest names in our own admissions, and the first in those of others."""
+    """The newest names in our own admissions, and the first in those of others.
+
+    Who admits a site as `site` has no name for it.
+    """
     own: dict[SiteID, str] = {}
     others: dict[SiteID, str] = {}
     for act in view.admissions:
         if act.author == view.own:
-            own[act.site] = act.name
-        else:
+            own[act.site] = "" if act.name == NAMELESS else act.name
+        elif act.name != NAMELESS:
             others.setdefault(act.site, act.name)
     return own, others
 

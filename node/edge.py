@@ -31,10 +31,13 @@ from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
 from node.services.facts import Rate, SiteFacts
+from node.services.joining import Joiner
 from node.services.listings import Listings, OutputLists
 from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
+from node.services.members import MemberOrders
 from node.services.people import People
 from node.services.recovery import Recovery, standing_still
+from node.services.sponsor import Sponsor
 from node.services.status import Identity, StatusViews
 from node.services.submit import Submissions
 from node.services.units import Away, UnitViews
@@ -112,7 +115,10 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         status=_status(parts, people, facts, rate),
         admin=_admin(parts, facts),
         recovery=_recovery(parts),
+        members=(members := _members(parts)),
+        joiner=Joiner(parts.config.name, store.journal, store.members, members, meshing.mesh),
     )
+    meshing.mesh.serve_strangers(Sponsor(store.journal, store.members, people).answer)
     root = Root()  # type: ignore[no-untyped-call]
     root.putChild(b"v1", Router(api.routes(), logins))
     root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
@@ -136,6 +142,17 @@ def _people(parts: Parts) -> People:
     others = store.members if parts.config.mesh.users else None
     table = PeopleTable(store.conn, store.site, others)
     return People(store.site, store.journal, table.read, table.seen)
+
+
+def _members(parts: Parts) -> MemberOrders:
+    store = parts.store
+
+    def seen(document: bytes) -> bool:
+        return tasks.seen(store.conn, document)
+
+    return MemberOrders(
+        parts.config.name, store.conn, store.journal, store.members, seen, parts.meshing
+    )
 
 
 def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,6 +57,13 @@ class Floe:
         if self._client is None:
             self._client = Client(self.endpoint, self.signer(), self.home.tokens)
         return self._client
+
+    def signed(self, document: bytes) -> dict[str, str]:
+        """A document with the person's signature, as the API takes it."""
+        return {
+            "document": base64.b64encode(document).decode(),
+            "signature": base64.b64encode(self.signer().sign(document)).decode(),
+        }
 
     def _setting(self, name: str) -> str:
         value = self.settings().get(name, "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from typing import Any
 
@@ -10,6 +9,15 @@ import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb_group
 from node.cli.failures import ERROR
+from node.cli.joining import invite_verb, join_verb
+from node.cli.membership import (
+    add_verb,
+    address_verb,
+    members_verb,
+    policy_verb,
+    rename_verb,
+    revoke_verb,
+)
 from node.cli.output import harmless, moment, number, plural, print_json, say, state, table
 from node.client import Json
 
@@ -110,11 +118,7 @@ def _sign(floe: Floe, found: Json, shard: Json) -> dict[str, str]:
         EntryRef(old, cut["seq"], EntryID(bytes.fromhex(cut["entry"]))),
         secrets.token_bytes(16),
     )
-    document = write_force(order)
-    return {
-        "document": base64.b64encode(document).decode(),
-        "signature": base64.b64encode(floe.signer().sign(document)).decode(),
-    }
+    return floe.signed(write_force(order))
 
 
 def _print_found(found: Json, still: list[Json]) -> None:
@@ -154,6 +158,19 @@ def forced_line(each: Any) -> str:
         f" log held beyond entry {number(cut.get('seq'))} of generation"
         f" {number(cut.get('generation'))} is withdrawn"
     )
+
+
+for _verb in (
+    invite_verb,
+    join_verb,
+    members_verb,
+    add_verb,
+    revoke_verb,
+    policy_verb,
+    rename_verb,
+    address_verb,
+):
+    mesh_verb.add_command(_verb)
 
 
 def _short(shard: Json) -> str:

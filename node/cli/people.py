@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import secrets
 from pathlib import Path
 from typing import Any
@@ -149,14 +148,7 @@ def _order(
         read_person(document)
     except (BadKey, BadPerson) as error:
         raise Failed(str(error)) from None
-    signature = floe.signer().sign(document)
-    return client.post(
-        "/v1/people",
-        {
-            "document": base64.b64encode(document).decode(),
-            "signature": base64.b64encode(signature).decode(),
-        },
-    )
+    return client.post("/v1/people", floe.signed(document))
 
 
 @verb_group("keys", examples=["floe keys show"])
@@ -170,7 +162,8 @@ def keys_verb() -> None:
 def keys_show(floe: Floe) -> None:
     """Show the site's key, the fingerprint of its API and your own key.
 
-    The fingerprint is what `floe --node URL --fingerprint HEX` on another machine pins.
+    The fingerprint is what `floe --node URL --fingerprint HEX` on another machine pins; what
+    stands behind "mesh" is what another site's admin gives to `floe mesh add`.
     """
     found = {**_site_keys(floe), **_user_key(floe)}
     if floe.as_json:
@@ -192,7 +185,32 @@ def _site_keys(floe: Floe) -> dict[str, str]:
         certificate = load_api_certificate(floe.home.api_certificate)
     except KeyFileError as error:
         raise Failed(str(error)) from None
-    return {"site": show(key.site), "api_fingerprint": certificate.fingerprint}
+    return {
+        "site": show(key.site),
+        "mesh": "@".join(filter(None, [show(key.site), ",".join(_addresses(floe))])),
+        "api_fingerprint": certificate.fingerprint,
+    }
+
+
+def _addresses(floe: Floe) -> list[str]:
+    """Where other sites dial this one: as its node says, else as the settings do."""
+    import os
+
+    from node.config import ConfigError, load
+
+    try:
+        members = floe.client().get("/v1/mesh/members").get("members") or []
+        told = [site.get("addresses") for site in members if site.get("own")]
+        if told and told[0]:
+            return [str(each) for each in told[0]]
+    except ClientError:
+        pass  # no node runs, or this person is not known to it: the files say enough
+    try:
+        mesh = load(floe.home.config).mesh
+    except ConfigError as error:
+        raise Failed(str(error), "floe config check") from None
+    port = int(mesh.listen.rpartition(":")[2])
+    return list(mesh.told(port, os.uname().nodename)) if port else []
 
 
 def _user_key(floe: Floe) -> dict[str, str]:

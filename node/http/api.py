@@ -16,7 +16,9 @@ from node.http.router import Answer, Call, Reply, Route, Stream
 from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
+from node.services.joining import Joiner
 from node.services.listings import Listings
+from node.services.members import MemberOrders
 from node.services.people import People, Person
 from node.services.recovery import Recovery
 from node.services.status import StatusViews
@@ -53,6 +55,8 @@ class Api:
     status: StatusViews
     admin: AdminOrders
     recovery: Recovery
+    members: MemberOrders
+    joiner: Joiner
 
     def routes(self) -> list[Route]:
         """Every route of the user API."""
@@ -68,6 +72,17 @@ class Api:
             Route("GET", "/v1/store", self.plain(self.status.store)),
             Route("GET", "/v1/recovery", self.plain(self.recovery.shown), role="admin"),
             Route("POST", "/v1/recovery", self.recover, role="admin"),
+            Route("GET", "/v1/mesh/members", self.plain(self.members.shown)),
+            Route("POST", "/v1/mesh/members", self.order_members, role="admin"),
+            Route("POST", "/v1/mesh/open", self.ordered(self.members.open), role="admin"),
+            Route("POST", "/v1/mesh/join", self.join_mesh, role="admin"),
+            Route("POST", "/v1/mesh/names", self.ordered(self.members.rename), role="admin"),
+            Route(
+                "POST",
+                "/v1/mesh/addresses",
+                self.ordered(self.members.say_addresses),
+                role="admin",
+            ),
             Route("GET", "/v1/people", self.list_people),
             Route("POST", "/v1/people", self.order_people),
             Route("POST", "/v1/blobs/missing", self.missing_blobs),
@@ -160,6 +175,17 @@ class Api:
         document, signature = _signed(call.body())
         person = await self.people.order(document, signature, _asking(call))
         return Reply({"person": _shown(person)})
+
+    # The sites of the mesh
+
+    async def order_members(self, call: Call) -> Answer:
+        document, signature = _signed(call.body())
+        return Reply(await self.members.order(document, signature, _asking(call)))
+
+    async def join_mesh(self, call: Call) -> Answer:
+        body = call.body()
+        document, signature = _signed(body)
+        return Reply(await self.joiner.join(document, signature, body, _asking(call)))
 
     # Work
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random, SystemRandom
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 import apsw
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from federation.ids import DatasetID, ShardID, SiteID
 from federation.mesh import Mesh
@@ -24,12 +26,15 @@ from node.meshing.keeping import Keeper, Storing
 from node.meshing.stored import StoredOn
 from node.meshing.units import Elsewhere, UnitName, UnitServer
 from node.meshing.units import Work as LocalWork
+from node.services.members import announce
 from node.services.questions import Reader
 from node.store import openwork
 from node.store.blobs import Blobs
 from node.store.feeds import Feeds
 from node.store.writer import Journal
 from node.work.ports import Known
+
+log = Logger()
 
 BULK: Final = frozenset({fileserver.KIND, fileserver.KIND_MANY})
 InThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
@@ -94,8 +99,9 @@ class Meshing:
         journal.subscribe(self._keeper.changed)
         journal.subscribe_durable(self.mesh.durable)
         journal.subscribe_durable(self._copies.arrived)
-        if len(self.members.members()) > 1:
+        if len(self.members.members()) > 1 or self.members.addresses(self._home.site):
             self.listen()
+            self._announce()
         self.mesh.start()
         self._copies.start()
 
@@ -108,6 +114,18 @@ class Meshing:
             return
         host, _, port = self._config.listen.rpartition(":")
         self.mesh.listen(host.strip("[]"), int(port))
+
+    def port(self) -> int:
+        """Where other sites dial this one; 0 for one that listens to nobody."""
+        return self.mesh.port
+
+    def told(self) -> Sequence[str]:
+        """Addresses that the settings tell others."""
+        return self._config.told(self.mesh.port, os.uname().nodename) if self.mesh.port else ()
+
+    def linked(self, site: SiteID) -> bool:
+        """Whether a link with a site is up."""
+        return site in self.mesh.exchange.hub.sessions
 
     async def stop(self) -> None:
         self._copies.stop()
@@ -155,6 +173,11 @@ class Meshing:
         return ""
 
     # Pieces
+
+    def _announce(self) -> None:
+        """Say where this site can be dialled, where the settings say otherwise than its feed."""
+        said = Deferred.fromCoroutine(announce(self._home.journal, self.members, self.told()))
+        said.addErrback(lambda failure: log.failure("mesh: addresses were not told", failure))
 
     def _reachable(self) -> list[SiteID]:
         """The members with which a link is up, and this site."""

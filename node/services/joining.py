@@ -69,6 +69,7 @@ class Joiner:
         if not isinstance(order, member.Add):
             raise Refusal("bad-request", "the document admits no site", "sign a member.add")
         self._orders.check_admission(order.site)
+        await self._orders.ready()  # the request says where this site can be dialled
         request, invite = self._request(body)
         if invite.by != order.site:
             raise Refusal("bad-request", "the document admits another site than the sponsor")

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from federation import limits, naming
@@ -23,7 +24,7 @@ from node.model.problems import Invalid
 from node.services.people import Person
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
-from node.services.writing import Control, write
+from node.services.writing import Control, wall_clock_ms, write
 from node.store import members as rows
 
 log = Logger()
@@ -38,28 +39,41 @@ class Journal(Control, Protocol):
     def local(self, fn: Callable[[apsw.Connection], None]) -> Deferred[None]: ...
 
 
+class Reach(Protocol):
+    """How other sites and this one find each other."""
+
+    def listen(self) -> None:
+        """Let others dial this site from now on; nothing if they can. Raises CannotListenError."""
+
+    def port(self) -> int:
+        """Where this site listens; 0 for one that only dials out."""
+
+    def told(self) -> Sequence[str]:
+        """Addresses that the settings tell others, with that port."""
+
+    def linked(self, site: SiteID) -> bool:
+        """Whether a link with a site is up."""
+
+
 class MemberOrders:
     """Admit, revoke, ask for more admissions, rename, say one's addresses."""
 
     def __init__(
         self,
+        name: str,
         conn: apsw.Connection,
         journal: Journal,
         members: Members,
         seen: Callable[[bytes], bool],
-        linked: Callable[[SiteID], bool] = lambda site: False,
-        port: int = 0,
+        reach: Reach,
     ) -> None:
-        """seen: whether the log has a document of this digest; linked: whether a link is up.
-
-        port: where this site listens for others; 0 for nowhere.
-        """
+        """name: what this site calls itself; seen: whether the log has a document of a digest."""
+        self._name = name
         self._conn = conn
         self._journal = journal
         self._members = members
         self._seen = seen
-        self._linked = linked
-        self._port = port
+        self._reach = reach
 
     # What is known
 
@@ -75,7 +89,7 @@ class MemberOrders:
                 for site, authors in view.revoked.items()
             ],
             "waiting": [
-                {**self._named(site), **self._standing(standing)}
+                {**self._named(site), **self._standing(site, standing)}
                 for site, standing in view.waiting.items()
             ],
             "policies": [
@@ -94,8 +108,9 @@ class MemberOrders:
     def _names(self, sites: Sequence[SiteID]) -> list[str]:
         return [self._members.name_of(site) for site in sites]
 
-    def _standing(self, standing: Standing) -> dict[str, Any]:
-        return {"admitted_by": self._names(standing.by), "needed": standing.needed}
+    def _standing(self, site: SiteID, standing: Standing) -> dict[str, Any]:
+        by = [each for each in standing.by if each != site]
+        return {"admitted_by": self._names(by), "needed": standing.needed}
 
     def _member(self, site: SiteID) -> dict[str, Any]:
         word = self._members.words.get(site, rows.Word())
@@ -105,12 +120,40 @@ class MemberOrders:
             "says": word.name,
             "version": word.version,
             "addresses": list(self._members.addresses(site)),
-            "linked": self._linked(site),
+            "linked": self._reach.linked(site),
             "feeds": [
                 list(pair) for pair in rows.control_heads(self._conn, site, limits.THROUGH_MAX)
             ],
-            **self._standing(self._members.view.members[site]),
+            **self._standing(site, self._members.view.members[site]),
         }
+
+    # Being found
+
+    async def open(self, body: Body, asking: Person) -> Value:
+        """Let other sites find this one from now on: what an invitation tells them."""
+        await self.ready()
+        word = self._members.words.get(self._members.own, rows.Word())
+        return {
+            "name": self._name,
+            "key": show(self._members.own),
+            "addresses": list(word.addresses or ()),
+            "port": self._reach.port(),
+            "now_ms": wall_clock_ms(),
+        }
+
+    async def ready(self) -> None:
+        """Listen for others, and say where, unless this site did so before. Raises Refusal."""
+        try:
+            self._reach.listen()
+        except CannotListenError as error:
+            raise Refusal(
+                "conflict",
+                f"other sites cannot dial this one: {error}",
+                "name another port: listen in [mesh] of config.toml; then start the node again",
+            ) from None
+        word = self._members.words.get(self._members.own)
+        if word is None or not word.addresses:
+            await announce(self._journal, self._members, self._reach.told())
 
     # What admins sign
 
@@ -125,6 +168,8 @@ class MemberOrders:
                 "give its token to the site that is to join",
             )
         self._check(order)
+        if isinstance(order, member.Add):
+            await self.ready()  # the new member may be the one that dials
         await write(self._journal, record_of(order, document, signature, signer))
         log.info("{kind} by {name}", kind=type(order).__name__.lower(), name=asking.name)
         return await self.shown()
@@ -216,14 +261,16 @@ class MemberOrders:
         wanted = body.get("addresses")
         if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted):
             raise Refusal("bad-request", '"addresses" is no list of texts', ADDRESS_RIGHT)
-        if wanted and not self._port:
+        await self.ready()
+        port = self._reach.port()
+        if wanted and not port:
             raise Refusal(
                 "conflict",
                 "this site only dials out: nobody could reach it",
                 "set dial_only = false in [mesh] of config.toml, and start the node again",
             )
         try:
-            told = tuple(dict.fromkeys(with_port(each, self._port) for each in wanted))
+            told = tuple(dict.fromkeys(with_port(each, port) for each in wanted))
         except BadAddress as error:
             raise Refusal("invalid", str(error), ADDRESS_RIGHT) from None
         if len(told) > limits.ADDRESSES_MAX:

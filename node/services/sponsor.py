@@ -102,8 +102,9 @@ class Sponsor:
         view = self._members.view
         standing = view.members.get(site) or view.waiting.get(site)
         admitted = len(standing.by) if standing is not None else 0
+        needed = admitted if site in view.members else view.needed
         return joining.write_answer(
-            JoinAnswer(Verdict.TAKEN, "", self._wall_ms(), admitted, view.needed)
+            JoinAnswer(Verdict.TAKEN, "", self._wall_ms(), admitted, needed)
         )
 
     def _judge(self, site: SiteID, request: JoinRequest) -> tuple[JoinAnswer | None, bytes]:

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
 
 from federation.ids import SiteID, UserKey
 from federation.records import Record, Site, UserAdd
@@ -82,6 +83,31 @@ class Journal:
         return succeed(None)
 
 
+class Reach:
+    """Where a site can be dialled; `taken`: another process has the port."""
+
+    def __init__(self, addresses: tuple[str, ...], port: int) -> None:
+        self.addresses = addresses
+        self.listening = 0
+        self.taken = False
+        self.links: set[SiteID] = set()
+        self._port = port
+
+    def listen(self) -> None:
+        if self.taken:
+            raise CannotListenError("0.0.0.0", self._port, OSError("Address already in use"))
+        self.listening += 1
+
+    def port(self) -> int:
+        return self._port
+
+    def told(self) -> tuple[str, ...]:
+        return self.addresses
+
+    def linked(self, site: SiteID) -> bool:
+        return site in self.links
+
+
 class Node:
     """One site with an admin who signs as OpenSSH does."""
 
@@ -102,8 +128,9 @@ class Node:
         self.members.subscribe(self.people.reload)
         self.strangers = FakeStrangers(exchange, self.site, addresses)
         self.addresses = addresses
+        self.reach = Reach(addresses, port)
         self.orders = MemberOrders(
-            self.conn, self.journal, self.members, self.seen, lambda site: False, port
+            name, self.conn, self.journal, self.members, self.seen, self.reach
         )
         self.joiner = Joiner(
             name, self.journal, self.members, self.orders, self.strangers, lambda: self.wall_ms

@@ -252,6 +252,8 @@ def test_under_a_policy_the_joiner_hears_how_many_admissions_are_missing(
     assert (reply["admitted"], reply["needed"]) == (1, 2)
     assert madison.names() == {"madison", "desy"}
     desy.hear(madison)
+    again = run(desy.join(madison, madison.invite()))
+    assert again["admitted"] == again["needed"]
     run(desy.order(desy.add(nersc)))
     madison.hear(desy)
     assert madison.names() == {"madison", "desy", "nersc"}

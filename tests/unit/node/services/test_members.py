@@ -43,7 +43,7 @@ def test_keys_by_mail_make_members_on_both_sides(desy: Node, nersc: Node) -> Non
 def test_the_members_are_shown_with_who_admitted_them(desy: Node, nersc: Node) -> None:
     reply = run(desy.order(desy.add(nersc, addresses=("nersc:1",))))
     own, other = sorted(reply["members"], key=lambda each: not each["own"])
-    assert (own["name"], own["own"], own["feeds"]) == ("desy", True, [[1, 2]])
+    assert (own["name"], own["own"], own["feeds"]) == ("desy", True, [[1, 3]])
     assert (other["name"], other["key"]) == ("nersc", show(nersc.site))
     assert (other["admitted_by"], other["addresses"]) == (["desy"], ["nersc:1"])
     assert (other["feeds"], other["linked"]) == ([], False)
@@ -207,6 +207,28 @@ def test_a_site_that_only_dials_out_has_no_address(exchange: Exchange) -> None:
     aachen = Node("aachen", exchange, port=0)
     error = refused(aachen.orders.say_addresses({"addresses": ["aachen"]}, aachen.asking))
     assert "only dials out" in error.message
+
+
+def test_a_site_listens_and_says_where_before_others_are_to_find_it(desy: Node) -> None:
+    told = run(desy.orders.open({}, desy.asking))
+    assert (told["name"], told["addresses"], told["port"]) == ("desy", ["desy:1"], 7421)
+    assert told["key"] == show(desy.site)
+    assert desy.reach.listening
+    assert desy.members.addresses(desy.site) == ["desy:1"]
+
+
+def test_addresses_that_an_admin_said_are_not_replaced_by_an_invitation(desy: Node) -> None:
+    run(desy.orders.say_addresses({"addresses": ["new.desy"]}, desy.asking))
+    assert run(desy.orders.open({}, desy.asking))["addresses"] == ["new.desy:7421"]
+
+
+def test_a_port_that_another_process_has_is_told(desy: Node, nersc: Node) -> None:
+    desy.reach.taken = True
+    for attempt in (desy.orders.open({}, desy.asking), desy.order(desy.add(nersc))):
+        error = refused(attempt)
+        assert "other sites cannot dial this one" in error.message
+        assert "config.toml" in error.right
+    assert desy.names() == {"desy"}
 
 
 def test_a_start_says_addresses_only_when_they_changed(desy: Node) -> None:
