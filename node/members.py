@@ -57,6 +57,11 @@ class Members:
         """For people; a shortened key for a site that was never heard of."""
         return self.names.get(site) or naming.nameless(site)
 
+    def said_name(self, site: SiteID) -> str:
+        """What a site calls itself, which rules of datasets go by; "" before it said so."""
+        word = self.words.get(site)
+        return "" if word is None else word.name
+
     def find(self, text: str) -> list[SiteID]:
         """The sites that a person may mean: none, one, or several."""
         return naming.called(text, self.names)

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from random import SystemRandom
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -26,6 +27,7 @@ from twisted.logger import Logger
 from federation.ids import SiteID
 from keys.identity import KeyFileError, show
 from node import pilotzip
+from node.beacon.making import Self
 from node.config import Config, ConfigError, load
 from node.dispatch import Dispatch
 from node.edge import Parts, Store, serve
@@ -35,6 +37,8 @@ from node.http import tls
 from node.http.json import dump
 from node.http.server import Factory
 from node.lead import Lead
+from node.leading.granting import Rules
+from node.leading.tables import LedgerTables
 from node.members import Members
 from node.meshing.service import Home as MeshHome
 from node.meshing.service import Meshing
@@ -43,10 +47,12 @@ from node.model.share import Shares
 from node.model.validate import read_submission
 from node.opening import Opened, first_records, make_undumpable, open_home
 from node.provision import PilotHome, Provision
+from node.sharing import Around, Inside, Sharing
 from node.store import pilots as pilot_rows
 from node.store import tasks
 from node.store.blobs import Blobs
 from node.store.database import StoreError
+from node.store.feeds import Feeds
 from node.store.writer import Journal, JournalLimits
 from node.work import Work
 from node.work.inputs import Inputs
@@ -84,6 +90,7 @@ class Site:
         self._home = home
         self._config = config
         self._undo: list[Callable[[], Any]] = []  # the last first
+        self._provisioning: Provision | None = None
 
     async def start(self) -> NodeAddress:
         """Open the home, bring back what was, listen. On an error everything is undone."""
@@ -111,10 +118,12 @@ class Site:
         work = await self._start_work(store, meshing)
         port = self._listen(opened)
         address = self._address(opened, _number(port))
-        provision = self._provision(work, address)
+        provision = self._provisioning = self._provision(work, address)
         self._serve(store, meshing, work, provision, address)
         meshing.start()
         self._undo.append(lambda: Deferred.fromCoroutine(meshing.stop()))
+        self._sharing.start()
+        self._undo.append(self._sharing.stop)
         provision.start(pilot_rows.live(store.conn))
         self._undo.append(provision.stop)
         self._tick(store, work)
@@ -185,6 +194,7 @@ class Site:
             copied=bool(store.tables.still_datasets()),
             have_files=meshing.have_files,
         )
+        self._sharing = sharing = self._share(store, meshing, work)
         self._lead = lead = Lead(
             self._reactor,
             store.site,
@@ -192,10 +202,12 @@ class Site:
             store.tables,
             store.tables.shards,
             work.busy,
+            sharing.granting,
         )
         store.journal.leader = lead.accept
-        store.journal.subscribe(work.changed)
-        store.journal.subscribe(lead.changed)
+        for subscriber in (work.changed, lead.changed, sharing.changed):
+            store.journal.subscribe(subscriber)
+        store.journal.subscribe_durable(sharing.durable)
         await lead.start()
         self._undo.append(lead.stop)
         open_here = [*store.tables.open_datasets(), *store.tables.still_datasets()]
@@ -203,6 +215,26 @@ class Site:
         work.restore(store.conn)
         self._undo.append(work.stop)
         return work
+
+    def _share(self, store: Store, meshing: Meshing, work: Work) -> Sharing:
+        mesh, members = meshing.mesh, store.members
+        me = Self(store.site, self._config.name, our_version(), lambda: mesh.boot)
+        generation = store.opened.generation
+        inside = Inside(
+            me=me,
+            journal=store.journal,
+            conn=store.conn,
+            feeds=Feeds(store.conn),
+            ledgers=LedgerTables(store.conn, store.site, generation, tasks.spec),
+            shards=store.tables.shards,
+            work=work,
+            more=lambda: [] if self._provisioning is None else [self._provisioning],
+            used=lambda: tasks.usage(store.conn, _today()),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        around = Around(members, mesh, mesh, members.said_name)
+        rules = Rules(lost_s=self._config.mesh.lost_after_s)
+        return Sharing(self._reactor, inside, around, SystemRandom(), rules)
 
     def _provision(self, work: Work, address: NodeAddress) -> Provision:
         program = self._home.pilots / "pilot.pyz"
