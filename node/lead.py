@@ -108,11 +108,14 @@ class Lead:
             self._waiting[ref.feed] = ref
         due_s = self._accepted_s + ACCEPT_GATHER_S - self._reactor.seconds()
         # A clock that was set back must not hold accepts up.
-        if due_s <= 0 or due_s > ACCEPT_GATHER_S or not self._busy():
+        if due_s <= 0 or due_s > ACCEPT_GATHER_S or not self._more_will_come():
             return self._accepts()
         if self._timer is None:
             self._timer = self._reactor.callLater(due_s, self._accept_late)
         return []
+
+    def _more_will_come(self) -> bool:
+        return self._busy() or (self._granting is not None and self._granting.awaits)
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: new work is granted."""

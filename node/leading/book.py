@@ -22,6 +22,7 @@ from node.ranges import Flat, JobRanges, size
 from node.unitstate import Wait
 
 RECALLS_MAX = 3  # owners that one claim bothers
+PACES_MAX = 10_000  # sites times shapes of which it is remembered how quick they are
 
 Allowed = Callable[[Mapping[str, Sequence[str]], str], bool]
 """Whether a task's rule lets a site of this name run it."""
@@ -194,8 +195,11 @@ class Book:
         return gives
 
     def _note(self, site: SiteID, claim: Claim) -> None:
-        if claim.per_day:
-            self._per_day[site, claim.shape] = claim.per_day
+        if not claim.per_day:
+            return
+        if len(self._per_day) >= PACES_MAX:
+            self._per_day.clear()  # whoever claims says it again
+        self._per_day[site, claim.shape] = claim.per_day
 
     def _by_account(self, asker: Peer, shape: Shape) -> Iterator[list[_Lot]]:
         """What the asker could be given, by person, the neediest first."""

@@ -257,6 +257,11 @@ class Granting:
             )
         self.book.set_lost(lost)
 
+    @property
+    def awaits(self) -> bool:
+        """Whether sites will report more results of datasets that are led here."""
+        return self.active and bool(self.book.datasets)
+
     # Claims
 
     def wants(self) -> list[Want]:

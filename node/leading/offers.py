@@ -1,0 +1,132 @@
+"""Submissions and orders that other nodes took: put into the log of the shard that is led here.
+
+They are first records of the node that took them, in its own control feed. The log takes each once,
+in the order that the orders themselves name; an order that follows one which is not here yet does
+not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from federation.entry import Entry
+from federation.ids import Lane, ShardID, SiteID
+from federation.records import Command, Dataset, Record
+
+_log = Logger()
+
+AT_ONCE_MAX: Final = 200  # offers of one shard that one look takes
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A document that the shard's log has neither taken nor refused.
+
+    id: of the document. follows: ids of the orders that its author knew.
+    """
+
+    id: bytes
+    record: Dataset | Command
+    follows: Sequence[bytes] = ()
+
+
+class Tables(Protocol):
+    def offers(self, shard: ShardID, most: int) -> Sequence[Offer]:
+        """What was offered to a shard and is not in its log, in the order in which it came."""
+
+
+class Control(Protocol):
+    """The part of the journal that the leader writes to."""
+
+    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
+
+
+class Offers:
+    """Looks when entries come that may hold offers, and once in a while."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        site: SiteID,
+        journal: Control,
+        tables: Tables,
+        shards: Callable[[], Sequence[ShardID]],
+    ) -> None:
+        """shards: those that this site leads."""
+        self._reactor = reactor
+        self._site = site
+        self._journal = journal
+        self._tables = tables
+        self._shards = shards
+        self._writing: set[tuple[ShardID, bytes]] = set()
+        self._call: IDelayedCall | None = None
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+    def durable(self, entries: Sequence[Entry]) -> None:
+        """Entries became durable here; those of other control feeds may hold offers."""
+        foreign = any(
+            entry.header.lane is Lane.CONTROL and entry.header.site != self._site
+            for entry in entries
+        )
+        if foreign and self._call is None and not self._stopped:
+            self._call = self._reactor.callLater(0, self._look_soon)
+
+    def _look_soon(self) -> None:
+        self._call = None
+        self.look()
+
+    def look(self) -> None:
+        """Put into the log what is not there. Call once in a while, too."""
+        if self._stopped:
+            return
+        for shard in self._shards():
+            for offer in in_order(self._tables.offers(shard, AT_ONCE_MAX)):
+                self._write(shard, offer)
+
+    def _write(self, shard: ShardID, offer: Offer) -> None:
+        key = (shard, offer.id)
+        if key in self._writing:
+            return
+        self._writing.add(key)
+        done = self._journal.control(_into(shard, offer.record))
+        done.addErrback(
+            lambda failure: _log.failure("lead: an offer could not be written", failure)
+        )
+        done.addBoth(lambda _: self._writing.discard(key))
+
+
+def in_order(offers: Iterable[Offer]) -> list[Offer]:
+    """Submissions first; an order after those that it follows, as far as they are among these.
+
+    Orders that follow each other in a ring, which no honest author writes, come as they stand.
+    """
+    offers = sorted(offers, key=lambda offer: isinstance(offer.record, Command))
+    left = {offer.id: offer for offer in offers}
+    found: list[Offer] = []
+    while left:
+        free = [
+            offer for offer in left.values() if not any(id_ in left for id_ in offer.follows)
+        ] or list(left.values())
+        found += free
+        for offer in free:
+            del left[offer.id]
+    return found
+
+
+def _into(shard: ShardID, record: Dataset | Command) -> Dataset | Command:
+    """The record for this log: it may have been offered to one from which its dataset moved."""
+    if isinstance(record, Dataset):
+        return Dataset(shard, record.doc, record.signature, record.key)
+    return Command(shard, record.doc, record.signature, record.key)

@@ -1,0 +1,122 @@
+"""What other nodes took in enters the log that is led here, each document once and in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from federation.entry import Entry, seal
+from federation.ids import FeedID, Lane, ShardID, SiteID, UserKey
+from federation.records import Command, Dataset, Record, Site
+from keys.identity import SiteKey
+from node.leading.offers import Offer, Offers, in_order
+from tests.unit.federation.builders import results
+
+SHARD, MOVED = ShardID(b"h" * 32), ShardID(b"m" * 32)
+ANA = UserKey(b"a" * 32)
+OTHER = SiteKey(b"o" * 32)
+ME = SiteID(b"m" * 32)
+
+
+def order(name: bytes, *follows: bytes, shard: ShardID = SHARD) -> Offer:
+    return Offer(name, Command(shard, name, b"s", ANA), follows)
+
+
+def submission(name: bytes) -> Offer:
+    return Offer(name, Dataset(SHARD, name, b"s", ANA))
+
+
+class House:
+    def __init__(self, *offers: Offer) -> None:
+        self.clock = Clock()
+        self.open = list(offers)
+        self.written: list[Dataset | Command] = []
+        self.waiting: list[Deferred[None]] = []
+        self.led = [SHARD]
+        self.offers_ = Offers(self.clock, ME, self, self, lambda: self.led)
+
+    def offers(self, shard: ShardID, most: int) -> Sequence[Offer]:
+        return self.open[:most] if shard == SHARD else []
+
+    def control(self, record: Record, intake: bool = False) -> Deferred[None]:
+        assert isinstance(record, Dataset | Command)
+        self.written.append(record)
+        self.waiting.append(Deferred())
+        return self.waiting[-1]
+
+    def docs(self) -> list[bytes]:
+        return [record.doc for record in self.written]
+
+
+def entry(lane: Lane = Lane.CONTROL) -> Entry:
+    record: Record = Site("s", "1") if lane is Lane.CONTROL else results(1)
+    return seal(OTHER, FeedID(SiteID(OTHER.site), 1, lane), 1, b"", 1, [record])
+
+
+def test_an_entry_of_another_control_feed_makes_the_leader_look() -> None:
+    house = House(order(b"pause"))
+    house.offers_.durable([entry()])
+    house.clock.advance(0)
+    assert house.docs() == [b"pause"]
+
+
+def test_results_hold_no_offers() -> None:
+    house = House(order(b"pause"))
+    house.offers_.durable([entry(Lane.RESULTS)])
+    house.clock.advance(0)
+    assert house.written == []
+
+
+def test_what_is_being_written_is_not_written_twice() -> None:
+    house = House(order(b"pause"))
+    house.offers_.look()
+    house.offers_.look()
+    assert house.docs() == [b"pause"]
+
+
+def test_what_could_not_be_written_is_tried_again() -> None:
+    house = House(order(b"pause"))
+    house.offers_.look()
+    house.waiting[0].errback(RuntimeError("the disk is gone"))
+    house.offers_.look()
+    assert house.docs() == [b"pause", b"pause"]
+
+
+def test_an_order_offered_to_a_log_from_which_its_dataset_moved_enters_this_one() -> None:
+    house = House(order(b"pause", shard=MOVED))
+    house.offers_.look()
+    assert [record.shard for record in house.written] == [SHARD]
+
+
+def test_nothing_is_written_into_a_log_that_is_not_led_here() -> None:
+    house = House(order(b"pause"))
+    house.led = [MOVED]
+    house.offers_.look()
+    assert house.written == []
+
+
+def test_orders_come_after_those_they_follow_and_after_submissions() -> None:
+    offers = [order(b"3", b"2"), order(b"2", b"1", b"not here"), submission(b"d"), order(b"1")]
+    assert [offer.id for offer in in_order(offers)] == [b"d", b"1", b"2", b"3"]
+
+
+def test_orders_that_follow_each_other_in_a_ring_do_not_hold_anything_up() -> None:
+    offers = [order(b"1", b"2"), order(b"2", b"1")]
+    assert {offer.id for offer in in_order(offers)} == {b"1", b"2"}
+
+
+@given(st.permutations(range(8)), st.data())
+def test_any_order_of_arrival_gives_one_that_every_order_can_follow(
+    arrival: list[int], data: st.DataObject
+) -> None:
+    follows = {
+        no: data.draw(st.sets(st.integers(0, no - 1)) if no else st.just(set())) for no in range(8)
+    }
+    offers = [order(bytes([no]), *(bytes([each]) for each in follows[no])) for no in arrival]
+    place = {offer.id[0]: at for at, offer in enumerate(in_order(offers))}
+    assert len(place) == 8
+    assert all(place[before] < place[no] for no in range(8) for before in follows[no])
