@@ -143,9 +143,7 @@ class Book:
 
     def owners(self) -> set[SiteID]:
         """Sites that own units which are not over."""
-        return {
-            site for task in self._tasks.values() for site, owned in task.owners.items() if owned
-        }
+        return {site for task in self._tasks.values() for site in task.owners if task.left(site)}
 
     def set_lost(self, sites: Iterable[SiteID]) -> bool:
         """Which owners have not been heard of for too long; whether that changes anything."""
@@ -341,8 +339,7 @@ class Book:
                 )
 
     def _waiting(self, task: TaskBook, owner: SiteID) -> int:
-        owned = task.owners.get(owner)
-        return size(self._runnable(task, owned.flat)) if owned else 0
+        return size(self._runnable(task, task.left(owner)))
 
     # What others are told
 

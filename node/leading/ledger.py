@@ -3,8 +3,11 @@
 All sets are ranges of jobs of one task:
 
     over    settled, cancelled or failed for good: nobody needs to run them
-    owners  granted to a site and not over, by site
+    owners  granted to a site and to no other since, by site; over or not
+    out     owned by anybody, and not over
     free    neither over nor owned, or owned by a site that counts as lost
+
+Results touch `over` and `out` alone, however many owners there are.
 """
 
 from __future__ import annotations
@@ -79,21 +82,22 @@ class TaskBook:
     unit_s: float | None
     owners: dict[SiteID, JobRanges] = field(default_factory=dict)
     over: JobRanges = field(default_factory=JobRanges)
+    out: JobRanges = field(default_factory=JobRanges)
     free: JobRanges = field(default_factory=JobRanges)
 
     def end(self, flat: Flat) -> None:
         """These units need no owner any more."""
         self.over.add_all(flat)
+        self.out.remove_all(flat)
         self.free.remove_all(flat)
-        for owned in self.owners.values():
-            owned.remove_all(flat)
 
     def give(self, flat: Flat, to: SiteID, lost: Iterable[SiteID]) -> None:
         """The log names a new owner of these units."""
-        flat = self.over.lacking(flat)
         for owned in self.owners.values():
             owned.remove_all(flat)
         self.owners.setdefault(to, JobRanges()).add_all(flat)
+        flat = self.over.lacking(flat)
+        self.out.add_all(flat)
         if to in lost:
             self.free.add_all(flat)
         else:
@@ -104,22 +108,27 @@ class TaskBook:
         owned = self.owners.get(site)
         if owned is not None and (back := owned.common(flat)):
             owned.remove_all(back)
+            back = self.out.common(back)
+            self.out.remove_all(back)
             self.free.add_all(back)
+
+    def left(self, site: SiteID) -> Flat:
+        """What a site owns and has not ended."""
+        owned = self.owners.get(site)
+        return self.out.common(owned.flat) if owned else ()
 
     def lose(self, site: SiteID) -> None:
         """What this site owns may be granted to others."""
-        if (owned := self.owners.get(site)) is not None:
-            self.free.add_all(owned.flat)
+        self.free.add_all(self.left(site))
 
     def find(self, site: SiteID) -> None:
         """The site is back: what nobody else was granted meanwhile is its own again."""
-        if (owned := self.owners.get(site)) is not None:
-            self.free.remove_all(owned.flat)
+        self.free.remove_all(self.left(site))
 
     @property
     def outstanding(self) -> int:
         """Units that have an owner and are not over."""
-        return sum(owned.count for owned in self.owners.values())
+        return self.out.count
 
     @property
     def finished(self) -> bool:
@@ -190,9 +199,10 @@ def _open_task(facts: TaskFacts, jobs: int, done: JobRanges, lost: set[SiteID]) 
     task.over.add_all(facts.shut)
     owned = JobRanges()
     for site, flat in facts.owners.items():
-        mine = task.owners[site] = JobRanges(task.over.lacking(flat))
+        task.owners[site] = JobRanges(flat)
+        task.out.add_all(task.over.lacking(flat))
         if site not in lost:
-            owned.add_all(mine.flat)
+            owned.add_all(flat)
     task.free = JobRanges(owned.lacking(task.over.lacking([0, jobs])))
     return task
 

@@ -164,7 +164,7 @@ class TestLostOwners:
         owned.serve(peer(A), claim(300), ALL)
         owned.set_lost([])
         assert owned.serve(peer(C), claim(), ALL) == []
-        assert owned.datasets[1].tasks[0].owners[B].flat == [300, 1000]
+        assert owned.datasets[1].tasks[0].left(B) == [300, 1000]
 
     def test_a_dataset_that_is_loaded_later_knows_who_is_lost(self) -> None:
         owned = book()
