@@ -19,6 +19,7 @@ setup(
         "node.beacon",
         "node.claims",
         "node.cli",
+        "node.council",
         "node.fold",
         "node.http",
         "node.leading",

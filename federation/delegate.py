@@ -10,11 +10,20 @@ Source: docs/protocol.md, "Acks and settled", "Votes", "Opens", "Closed seats".
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from federation.canvass import Lead
-from federation.election import Choice, Pace, Since, choices, may_open, stands_at
+from federation.canvass import Answer, Lead
+from federation.election import (
+    Choice,
+    Pace,
+    Since,
+    choices,
+    enough,
+    may_open,
+    next_term,
+    stands_at,
+)
 from federation.ids import EntryID, EntryRef, FeedID, SiteID
 from federation.records import Record, SeatClose
 from federation.settle import settled
@@ -53,6 +62,7 @@ class _Memory:
     stalled_at: int = 0
     waiting_s: float | None = None  # since when votes allow an open whose log is not here
     bids: dict[tuple[int, SiteID], float] = field(default_factory=dict)  # when first seen
+    yields_until_s: float = float("-inf")  # another candidate goes first
 
 
 class Delegate:
@@ -79,15 +89,39 @@ class Delegate:
             self._memory.heard_s = now_s
 
     def answer(self, view: View, candidate: SiteID, now_s: float) -> Reply:
-        """Whether this seat would vote for a candidate now."""
-        self._note(view, now_s)
-        return self._reply(view, candidate, now_s)
+        """Whether this seat would vote for a candidate now.
 
-    def stood(self, view: View, term: int | None, now_s: float) -> None:
-        """The others were asked: a majority agreed to this term, or none for None."""
+        If so, and of two that would stand at once, the one with the larger key goes first.
+        """
+        self._note(view, now_s)
+        said = self._reply(view, candidate, now_s)
+        if said is Reply.AGREED and candidate > view.me.site:
+            self._memory.yields_until_s = now_s + self._pace.round_s
+            self._candidacy = None
+        return said
+
+    def agreed(
+        self, view: View, answers: Sequence[tuple[FeedID, Answer]], now_s: float
+    ) -> int | None:
+        """The others were asked: the term in which to stand now; None if too few agree.
+
+        answers: by the control feed in which each votes.
+        """
         self._note(view, now_s)
         self._tried(now_s)
-        self._candidacy = term
+        yes = [(seat, answer) for seat, answer in answers if answer.reply is Reply.AGREED]
+        willing = self._reply(view, view.me.site, now_s) is Reply.AGREED
+        first = now_s >= self._memory.yields_until_s
+        if first and willing and enough(view, [seat for seat, _ in yes]):
+            self._candidacy = next_term(view, [answer.above for _, answer in yes])
+        else:
+            self._candidacy = None
+        return self._candidacy
+
+    def silent_s(self, view: View, now_s: float) -> float:
+        """For how long the newest leader was not heard."""
+        self._note(view, now_s)
+        return now_s - self._memory.heard_s
 
     # What goes out
 
@@ -98,7 +132,7 @@ class Delegate:
             return Plan()
         at_once = bool(self._vote(view, now_s)) or bool(self._open(view, now_s))
         at_once = at_once or bool(seats_to_close(view))
-        stand_s = stands_at(view, self._pace, self._since())
+        stand_s = max(stands_at(view, self._pace, self._since()), self._memory.yields_until_s)
         return Plan(
             ack_due(view) is not None, at_once, stand_s <= now_s, self._again_s(stand_s, now_s)
         )

@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from federation.canvass import Lead
+from federation.canvass import Answer, Lead
 from federation.delegate import Delegate
-from federation.election import Pace, enough, next_term
+from federation.election import Pace
 from federation.ids import EntryRef, FeedID
 from federation.opening import Ballot
 from federation.records import Ack, Open, Vote
@@ -61,18 +61,13 @@ class Member(Voter):
         return view
 
     def canvass(self, view: View) -> None:
-        replies = []
-        agreed = []
+        answers = []
         for other in self.world.reached(self):
             seen = other.view()
-            if other is self or seen is None:
-                continue
-            if other.delegate.answer(seen, self.me.site, self.world.now_s) is Reply.AGREED:
-                replies.append(above(seen))
-                agreed.append(other.me)
-        agreeing = self.delegate.answer(view, self.me.site, self.world.now_s) is Reply.AGREED
-        term = next_term(view, replies) if agreeing and enough(view, agreed) else None
-        self.delegate.stood(view, term, self.world.now_s)
+            if other is not self and seen is not None:
+                said = other.delegate.answer(seen, self.me.site, self.world.now_s)
+                answers.append((other.me, Answer(said, above(seen), other.me.generation)))
+        self.delegate.agreed(view, answers, self.world.now_s)
 
     def say(self) -> None:
         newest = self.current().shard.newest
