@@ -233,7 +233,8 @@ class Site:
             wall_ms=lambda: time.time_ns() // 1_000_000,
         )
         around = Around(members, mesh, mesh, members.said_name)
-        rules = Rules(lost_s=self._config.mesh.lost_after_s)
+        mesh_config = self._config.mesh
+        rules = Rules(lost_s=mesh_config.lost_after_s, asked_s=mesh_config.hold_s)
         return Sharing(self._reactor, inside, around, SystemRandom(), rules)
 
     def _provision(self, work: Work, address: NodeAddress) -> Provision:
