@@ -14,7 +14,7 @@ from federation.ids import EntryRef
 from federation.opening import Holds, Missing, entry_ref
 from federation.quorum import majority
 from federation.records import Ref
-from federation.segments import contains, segments
+from federation.segments import contains, segments, term_of
 from federation.settle import Acked, Seats, acked_through, below_closes
 from federation.shard import Shard, Term, term_at
 
@@ -31,9 +31,15 @@ of a log counts as its author's ack, if none stands in or before it.
 """
 
 
-def proof(shard: Shard, seats: Seats, place: EntryRef) -> list[EntryRef] | None:
-    """The entries whose acks settle a place of a log, a majority and no more; None if none do."""
-    for term in sorted(_with_place(shard, place), key=lambda term: term.number):
+def proof(
+    shard: Shard, seats: Seats, place: EntryRef, index: int | None = None
+) -> list[EntryRef] | None:
+    """The entries whose acks settle a place of a log, a majority and no more; None if none do.
+
+    index: of a record in the entry; None for its last record of a log. (An entry has records of
+    two terms where its author opens one while it leads another.)
+    """
+    for term in sorted(_with_place(shard, place, index), key=lambda term: term.number):
         least = _least(term, place)
         ackers = [
             seats[voter].acked[term.number, term.feed].at
@@ -47,12 +53,17 @@ def proof(shard: Shard, seats: Seats, place: EntryRef) -> list[EntryRef] | None:
 
 
 def check_proof(
-    shard: Shard, place: EntryRef, refs: Sequence[Ref], acks_in: AcksIn, holds: Holds
+    shard: Shard,
+    place: EntryRef,
+    refs: Sequence[Ref],
+    acks_in: AcksIn,
+    holds: Holds,
+    index: int | None = None,
 ) -> Term | Missing:
     """The term under which the named acks settle a place of its log, or what is missing to judge.
 
-    shard: that of the place, as far as it is known here. Raises BadProof for a list that shows
-    nothing. Like `check_open` this does not depend on the order of arrival.
+    shard: that of the place, as far as it is known here. index: as for `proof`. Raises BadProof
+    for a list that shows nothing. Like `check_open` this does not depend on the order of arrival.
     """
     named = [entry_ref(ref) for ref in refs]
     if len({ref.feed for ref in named}) != len(named):
@@ -63,7 +74,7 @@ def check_proof(
     if absent:
         return Missing(tuple(absent))
     acks = [ack for each in found.values() for ack in each or ()]
-    for term in _with_place(shard, place):
+    for term in _with_place(shard, place, index):
         serving = [ack for ack in acks if _serves(shard, term, place, ack)]
         if len({ack.at.feed for ack in serving}) < majority(len(shard.voters(term))):
             continue
@@ -72,9 +83,9 @@ def check_proof(
     return _unknown_term(shard, acks)
 
 
-def _with_place(shard: Shard, place: EntryRef) -> list[Term]:
+def _with_place(shard: Shard, place: EntryRef, index: int | None) -> list[Term]:
     """The terms whose log has this place."""
-    own = term_at(shard, place)
+    own = term_at(shard, place) if index is None else term_of(shard, place, index)
     if own is None:
         return []
     return [

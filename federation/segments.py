@@ -89,6 +89,15 @@ def segments(shard: Shard, term: Term | None = None) -> list[Segment]:
     return found[::-1]
 
 
+def term_of(shard: Shard, entry: EntryRef, index: int) -> Term | None:
+    """The term to which a log record belongs, record `index` of an entry; None if to none."""
+    place = entry.seq, index
+    for term in shard.terms:
+        if term.feed == entry.feed and segments(shard, term)[-1].holds(place):
+            return term
+    return None
+
+
 def contains(path: Sequence[Segment], term: int, feed: FeedID, seq: int) -> bool:
     """Whether the log holds all that a term's log held through an entry of its leader's feed."""
     for segment in path:

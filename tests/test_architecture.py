@@ -35,6 +35,7 @@ PURE = [
     "federation/settle.py", "federation/canvass.py", "federation/delegate.py",
     "federation/election.py",
     "federation/evidence.py", "federation/holding.py", "federation/ledger.py",
+    "federation/moving.py", "federation/seating.py",
     "federation/voting.py",
     "federation/calls.py", "federation/events.py", "federation/exchange.py",
     "federation/fetching.py", "federation/gossip.py", "federation/holdings.py",
