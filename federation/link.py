@@ -185,7 +185,8 @@ class Link(TwistedProtocol):
         self.error = self.error or error
         self._closing = True
         self._stop_timer()
-        self.transport.abortConnection()
+        if self.transport is not None:  # else it was never connected
+            self.transport.abortConnection()
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():

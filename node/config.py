@@ -31,6 +31,7 @@ class ApiConfig:
     listen: str = "127.0.0.1:0"  # HOST:PORT; port 0 takes a free one and keeps it from then on
     url: str = ""  # how pilots and people reach the API, where that is not the address above
     names: tuple[str, ...] = ()  # more host names in the certificate
+    metrics: bool = False  # show /metrics to whoever reaches the port, as Prometheus needs it
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,7 @@ API: Mapping[str, tuple[str, Reader]] = {
     "listen": ("listen", _listen),
     "url": ("url", _string),
     "names": ("names", _names),
+    "metrics": ("metrics", _flag),
 }
 STORE: Mapping[str, tuple[str, Reader]] = {
     "network_home": ("network_home", _flag),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,14 @@ from node.home import Home, NodeAddress
 from node.http.api import Api
 from node.http.auth import Logins
 from node.http.gate import EdgeGate
+from node.http.mesh import MeshApi
 from node.http.pilots import PilotApi
 from node.http.router import Router
 from node.http.server import Factory, Root
 from node.lead import Lead
 from node.members import Members
+from node.meshing.facts import FactSource, Own
+from node.meshing.roots import Comparison, RootServer
 from node.meshing.service import Meshing
 from node.opening import Opened
 from node.provision import Provision
@@ -35,6 +39,8 @@ from node.services.joining import Joiner
 from node.services.listings import Listings, OutputLists
 from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
 from node.services.members import MemberOrders
+from node.services.mesh import MeshViews
+from node.services.metrics import Metrics
 from node.services.people import People
 from node.services.recovery import Recovery, standing_still
 from node.services.sponsor import Sponsor
@@ -43,6 +49,7 @@ from node.services.submit import Submissions
 from node.services.units import Away, UnitViews
 from node.services.views import DatasetViews
 from node.services.watch import Watch
+from node.sharing import Sharing
 from node.store import tasks
 from node.store.backup import Copied, back_up
 from node.store.blobs import Blobs
@@ -82,6 +89,7 @@ class Parts:
     version: str
     store: Store
     meshing: Meshing
+    sharing: Sharing
     work: Work
     lead: Lead
     provision: Provision
@@ -120,7 +128,9 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     )
     meshing.mesh.serve_strangers(Sponsor(store.journal, store.members, people).answer)
     root = Root()  # type: ignore[no-untyped-call]
-    root.putChild(b"v1", Router(api.routes(), logins))
+    mesh = _mesh(parts, facts, api.status)
+    root.putChild(b"v1", Router([*api.routes(), *mesh.routes()], logins))
+    root.putChild(b"metrics", Router(mesh.metrics_routes(), logins))
     root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
     factory.open(root, EdgeGate(logins, work.knows))
     return watch.stop
@@ -153,6 +163,33 @@ def _members(parts: Parts) -> MemberOrders:
     return MemberOrders(
         parts.config.name, store.conn, store.journal, store.members, seen, parts.meshing
     )
+
+
+def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews) -> MeshApi:
+    store, members = parts.store, parts.store.members
+
+    def own() -> Own:
+        pilots = parts.work.pilots()
+        running = sum(int(pilot["units"]) for pilot in pilots)
+        ready = tasks.counts(store.conn).ready
+        return Own(
+            parts.version, ["local"], running, max(0, ready - running), len(pilots), facts.draining
+        )
+
+    config = parts.config.mesh
+    source = FactSource(
+        store.read, members, parts.sharing.beacons, parts.meshing.mesh.links, own,
+        lambda: time.time_ns() // 1_000_000, config.lost_after_s, config.vote_after_s,
+    )  # fmt: skip
+    RootServer(store.read).serve(parts.meshing.mesh)
+    comparison = Comparison(
+        parts.meshing.mesh,
+        store.read,
+        lambda: [site for site in members.members() if site != store.site],
+    )
+    views = MeshViews(source.facts, comparison.run, members.name_of)
+    shown = parts.config.api.metrics
+    return MeshApi(views, Metrics(status.status, source.facts) if shown else None)
 
 
 def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissions:

@@ -303,6 +303,7 @@ class Site:
             version=our_version(),
             store=store,
             meshing=meshing,
+            sharing=self._sharing,
             work=work,
             lead=self._lead,
             provision=provision,

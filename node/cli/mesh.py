@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from typing import Any
 
 import click
 
+from node.cli import meshviews
 from node.cli.command import Floe, json_option, pass_floe, verb_group
 from node.cli.failures import ERROR
 from node.cli.joining import invite_verb, join_verb
@@ -18,58 +21,85 @@ from node.cli.membership import (
     rename_verb,
     revoke_verb,
 )
-from node.cli.output import harmless, moment, number, plural, print_json, say, state, table
-from node.client import Json
+from node.cli.output import harmless, moment, number, plural, print_json, say
+from node.client import Json, path_of
 
 SHARD_DIGITS = 12
 NAMES_MAX = 20
+WATCH_S = 2.0  # between two looks
 
 
-@verb_group("mesh", examples=["floe mesh", "floe mesh recover"], invoke_without_command=True)
+@verb_group(
+    "mesh",
+    examples=["floe mesh", "floe mesh --watch", "floe mesh why aachen", "floe mesh invite"],
+    invoke_without_command=True,
+)
+@click.option("--watch", is_flag=True, help="Show it again every few seconds, until Ctrl-C.")
 @json_option
 @click.pass_context
-def mesh_verb(context: click.Context) -> int:
-    """Show the sites that share the work. This version knows one: this site."""
+def mesh_verb(context: click.Context, watch: bool) -> None:
+    """Show the sites that share the work: who is there, what each does, what is wrong."""
     if context.invoked_subcommand is not None:
-        return 0
+        return
     floe = context.find_object(Floe)
     assert floe is not None
-    return _show(floe)
-
-
-def _show(floe: Floe) -> int:
-    status = floe.client().get("/v1/status")
-    site = status.get("site") or {}
-    units, pilots = status.get("units") or {}, status.get("pilots") or {}
-    row = {
-        "name": site.get("name"),
-        "key": site.get("key"),
-        "state": site.get("state", "alive"),
-        "version": status.get("version"),
-        "running": units.get("running"),
-        "ready": units.get("ready"),
-        "pilots": pilots.get("running"),
-    }
     if floe.as_json:
-        print_json({"sites": [row]})
-        return 0
-    if not site:
-        return ERROR
-    say(f"MESH · {plural(1, 'site')} · settled means: on this site's disk")
-    table(
-        ["SITE", "STATE", "VERSION", ">RUN", ">READY", ">PILOTS"],
-        [
-            [
-                f"{row['name']}*",
-                state(row["state"]),
-                row["version"],
-                number(row["running"]),
-                number(row["ready"]),
-                number(row["pilots"]),
-            ]
-        ],
-    )
-    return 0
+        print_json(floe.client().get("/v1/mesh"))
+        return
+    while True:
+        reply = floe.client().get("/v1/mesh")
+        if watch:
+            click.clear()
+        meshviews.print_mesh(reply)
+        if not watch:
+            return
+        time.sleep(WATCH_S)
+
+
+@mesh_verb.command("links", examples=["floe mesh links"])
+@json_option
+@pass_floe
+def mesh_links(floe: Floe) -> None:
+    """Show the links of this site: direction, path, handshake, round trip, bytes, credits."""
+    _shown(floe, "/v1/mesh/links", meshviews.print_links)
+
+
+@mesh_verb.command("shards", examples=["floe mesh shards"])
+@json_option
+@pass_floe
+def mesh_shards(floe: Floe) -> None:
+    """Show who leads which datasets: term, council, how far the log is settled, votes."""
+    _shown(floe, "/v1/mesh/shards", meshviews.print_shards)
+
+
+@mesh_verb.command("why", examples=["floe mesh why aachen"])
+@click.argument("site", metavar="SITE")
+@json_option
+@pass_floe
+def mesh_why(floe: Floe, site: str) -> None:
+    """Tell what is wrong with SITE, if anything, and what to do."""
+    _shown(floe, path_of("mesh", "why", site), meshviews.print_why)
+
+
+@mesh_verb.command("verify", examples=["floe mesh verify"])
+@json_option
+@pass_floe
+def mesh_verify(floe: Floe) -> int:
+    """Ask all members for the roots of their tables and compare them at common positions.
+
+    Exit status 1 if any differ.
+    """
+    reply = _shown(floe, "/v1/mesh/verify", meshviews.print_verified)
+    return 0 if reply.get("equal") else ERROR
+
+
+def _shown(floe: Floe, path: str, show: Callable[[Json], None]) -> Json:
+    reply = floe.client().get(path)
+    if floe.as_json:
+        print_json(reply)
+    else:
+        show(reply)
+    return reply
 
 
 @mesh_verb.command("recover", examples=["floe mesh recover --dry-run", "floe mesh recover"])

@@ -93,7 +93,9 @@ def print_links(reply: Json) -> None:
 
 def _link_cells(link: Mapping[str, Any]) -> list[object]:
     up = bool(link.get("up"))
-    shown = styled(link.get("direction") or "up", "green") if up else styled("down", "red")
+    kind = link.get("kind")
+    words = str(link.get("direction") or "up") + ("" if kind in (None, "records") else f" {kind}")
+    shown = styled(words, "green") if up else styled("down", "red")
     rtt = link.get("rtt_ms")
     credits = [each for each in link.get("credits") or [] if isinstance(each, int)]
     error = harmless(link.get("error") or "")

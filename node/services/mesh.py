@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from federation.ids import SiteID
 from keys.identity import show
+from node.meshing.roots import Compared
 from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
 from node.services.meshwhy import alarms, settled_line, shard_name, why_site
 from node.services.questions import Value
 from node.services.refusal import Refusal
 
 Facts = Callable[[], Awaitable[MeshFacts]]
+Compare = Callable[[], Awaitable[tuple[Sequence[Compared], Mapping[SiteID, str]]]]
 
 
 class MeshViews:
-    """Members, links, shards, and why. facts: everything that is known at the moment."""
+    """Members, links, shards, and why."""
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, compare: Compare, name_of: Callable[[SiteID], str]) -> None:
+        """facts: everything that is known at the moment; compare: asks the other members."""
         self._facts = facts
+        self._compare = compare
+        self._name_of = name_of
 
     async def mesh(self) -> Value:
         facts = await self._facts()
@@ -37,6 +43,24 @@ class MeshViews:
     async def shards(self) -> Value:
         facts = await self._facts()
         return {"shards": [_shard(each) for each in facts.shards]}
+
+    async def verify(self) -> Value:
+        """Whether the members hold the same tables, where their positions can be compared."""
+        compared, silent = await self._compare()
+        return {
+            "equal": all(each.equal for each in compared),
+            "compared": [
+                {
+                    "site": self._name_of(each.site),
+                    "shard": each.shard.hex(),
+                    "position": each.position,
+                    "root": each.root,
+                    "equal": each.equal,
+                }
+                for each in compared
+            ],
+            "silent": {self._name_of(site): why for site, why in silent.items()},
+        }
 
     async def why(self, name: str) -> Value:
         """Explain a member. Raises Refusal."""
@@ -77,6 +101,7 @@ def _link(link: LinkFact) -> dict[str, Any]:
         "direction": link.direction,
         "path": link.path,
         "up": link.up,
+        "kind": link.kind,
         "handshake_s": _rounded(link.handshake_s),
         "rtt_ms": None if link.rtt_s is None else round(link.rtt_s * 1000, 1),
         "sent_bytes": link.sent_bytes,

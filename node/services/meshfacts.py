@@ -36,6 +36,7 @@ class LinkFact:
     direction: str  # "out", "in"; "" while there is none
     path: str  # host:port of the other end
     up: bool
+    kind: str = "records"  # or "bulk", "relayed"
     handshake_s: float | None = None  # since it was made
     rtt_s: float | None = None
     sent_bytes: int = 0

@@ -97,12 +97,12 @@ def _noted(site: SiteFact) -> str:
 
 def _add_links(why: Why, facts: MeshFacts, site: SiteFact) -> None:
     if site.own:
-        up = sum(each.up for each in facts.links)
+        up = len({each.peer for each in facts.links if each.up and each.kind == "records"})
         others = sum(not each.own and each.state is not Health.REVOKED for each in facts.sites)
         if others:
             why.add("ok" if up else "block", f"{up} of {others} other sites are linked to it")
         return
-    links = [each for each in facts.links if each.peer == site.name]
+    links = [each for each in facts.links if each.peer == site.name and each.kind == "records"]
     for link in links:
         if link.up:
             arrow = "dialled" if link.direction == "out" else "was dialled by it"

@@ -38,7 +38,7 @@ def told(facts: MeshFacts) -> str:
 
 
 def test_an_alive_site_tells_its_link_and_what_it_holds() -> None:
-    link = LinkFact("aachen", "out", "198.51.100.7:7421", True, 3600.0, 0.012)
+    link = LinkFact("aachen", "out", "198.51.100.7:7421", True, handshake_s=3600.0, rtt_s=0.012)
     shown = told(mesh(site(granted=2112), (link,)))
     assert shown.startswith("alive: aachen is alive")
     assert "ok a link to 198.51.100.7:7421, dialled, up for 60 m, 12 ms there and back" in shown

@@ -1,0 +1,189 @@
+"""What `floe mesh` shows, gathered: members, beacons, links, and the folded tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from federation.beacon import Beacon
+from federation.ids import Lane, SiteID
+from federation.linkfacts import LinkFacts
+from federation.pulse import Health
+from node.beacon.keeper import Beacons
+from node.members import Members
+from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
+from node.services.questions import Reader
+from node.store import shards as rows
+from node.store.shards import ShardRow
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What this site says of itself now."""
+
+    version: str
+    batch: Sequence[str]
+    running: int
+    ready: int
+    pilots: int
+    draining: str  # why, while it is drained
+
+
+@dataclass(frozen=True, slots=True)
+class _Tables:
+    granted: Mapping[SiteID, int]
+    tips: Mapping[tuple[SiteID, int, int], int]
+    shards: Sequence[ShardRow]
+    troubles: Sequence[str]
+
+
+def _read(conn: apsw.Connection) -> _Tables:
+    return _Tables(rows.granted(conn), rows.tips(conn), rows.shards(conn), rows.troubles(conn))
+
+
+class FactSource:
+    """Gathers. links: as `Mesh.links`; own: of this site; wall_ms: for the clocks of others."""
+
+    def __init__(
+        self,
+        read: Reader,
+        members: Members,
+        beacons: Beacons,
+        links: Callable[[], Sequence[LinkFacts]],
+        own: Callable[[], Own],
+        wall_ms: Callable[[], int],
+        lost_after_s: float,
+        vote_after_s: float,
+    ) -> None:
+        self._read = read
+        self._members = members
+        self._beacons = beacons
+        self._links = links
+        self._own = own
+        self._wall_ms = wall_ms
+        self._lost_after_s = lost_after_s
+        self._vote_after_s = vote_after_s
+
+    async def facts(self) -> MeshFacts:
+        tables = await self._read(_read)
+        return MeshFacts(
+            sites=[self._site(site, tables) for site in self._sites()],
+            links=[self._link(link) for link in self._links()],
+            shards=[self._shard(row) for row in tables.shards if self._is_shown(row)],
+            alarms=tables.troubles,
+            lost_after_s=self._lost_after_s,
+        )
+
+    def _sites(self) -> list[SiteID]:
+        """This site, the other members by name, those that were revoked."""
+        own = self._members.own
+        others = [site for site in self._members.members() if site != own]
+        revoked = [site for site in self._members.view.revoked if site != own]
+        return [own, *sorted(others, key=self._name), *sorted(revoked, key=self._name)]
+
+    def _name(self, site: SiteID) -> str:
+        return self._members.name_of(site)
+
+    def _site(self, site: SiteID, tables: _Tables) -> SiteFact:
+        granted = tables.granted.get(site, 0)
+        if site == self._members.own:
+            return self._own_site(site, granted)
+        beacon = self._beacons.newest(site)
+        revoked = self._members.revoked(site)
+        fact = SiteFact(
+            key=site,
+            name=self._name(site),
+            state=self._beacons.health(site, revoked=revoked),
+            seen_s=self._beacons.age_s(site),
+            version=self._members.words[site].version if site in self._members.words else "",
+            granted=granted,
+        )
+        return fact if beacon is None else self._with_beacon(fact, beacon, tables)
+
+    def _own_site(self, site: SiteID, granted: int) -> SiteFact:
+        own = self._own()
+        return SiteFact(
+            key=site,
+            name=self._name(site),
+            state=Health.DRAINED if own.draining else Health.ALIVE,
+            own=True,
+            version=own.version,
+            batch=own.batch,
+            running=own.running,
+            ready=own.ready,
+            pilots=own.pilots,
+            granted=granted,
+            note=own.draining,
+        )
+
+    def _with_beacon(self, fact: SiteFact, beacon: Beacon, tables: _Tables) -> SiteFact:
+        heads = {Lane.CONTROL: beacon.heads.control, Lane.RESULTS: beacon.heads.results}
+        lag = sum(
+            max(0, seq - tables.tips.get((beacon.site, beacon.generation, int(lane)), 0))
+            for lane, seq in heads.items()
+        )
+        age_s = fact.seen_s or 0.0
+        return SiteFact(
+            key=fact.key,
+            name=fact.name,
+            state=fact.state,
+            seen_s=fact.seen_s,
+            lag=lag,
+            clock_s=(beacon.clock_ms - self._wall_ms()) / 1000 + age_s,
+            version=beacon.version,
+            running=beacon.active,
+            ready=beacon.ready,
+            pilots=beacon.pilots,
+            granted=fact.granted,
+        )
+
+    def _link(self, link: LinkFacts) -> LinkFact:
+        path = link.path
+        if link.kind == "relayed":
+            path = f"by {self._name(SiteID(bytes.fromhex(link.path)))}"
+        return LinkFact(
+            peer=self._name(link.peer),
+            direction=link.direction,
+            path=path,
+            up=link.up,
+            kind=link.kind,
+            handshake_s=link.handshake_s,
+            rtt_s=link.rtt_s,
+            sent_bytes=link.sent_bytes,
+            received_bytes=link.received_bytes,
+            credits=link.credits,
+            resends=link.resends,
+            error=link.error,
+            tried_s=link.tried_s,
+        )
+
+    def _is_shown(self, row: ShardRow) -> bool:
+        """Empty shards of others tell nobody anything."""
+        return bool(row.datasets) or row.leader == self._members.own
+
+    def _shard(self, row: ShardRow) -> ShardFact:
+        own = row.leader == self._members.own
+        health = (
+            Health.ALIVE
+            if own
+            else self._beacons.health(row.leader, revoked=self._members.revoked(row.leader))
+        )
+        return ShardFact(
+            id=row.id,
+            founder=self._name(row.founder),
+            leader=self._name(row.leader),
+            leader_state=health,
+            term=row.term,
+            council=[self._name(site) for site in row.council],
+            closed=(),
+            datasets=row.datasets,
+            open=row.open,
+            position=row.position,
+            unsettled=0,
+            waits=row.waits,
+            silent_s=None if own else self._beacons.age_s(row.leader),
+            vote_after_s=self._vote_after_s,
+            forced=row.forced,
+        )

@@ -1,0 +1,94 @@
+"""Shards as people look at them: who leads, who votes, how far everything is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import apsw
+
+from federation.ids import ShardID, SiteID
+from keys.signing import KEY_BYTES
+from node.fold.shape import select
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """A shard whose founding is here."""
+
+    id: ShardID
+    founder: SiteID
+    leader: SiteID
+    term: int
+    council: tuple[SiteID, ...]
+    datasets: int
+    open: int  # of them, not finished
+    position: int  # log records folded
+    waits: int  # of them, for results entries that are not here
+    forced: bool
+
+
+def shards(conn: apsw.Connection) -> list[ShardRow]:
+    """Every shard that holds a dataset, and those that this node founded or sits in last."""
+    sql = (
+        "SELECT s.no, s.id, s.founder, s.founder, s.term, s.council,"
+        " (SELECT count(*) FROM dataset d WHERE d.shard = s.no),"
+        " (SELECT count(*) FROM dataset d WHERE d.shard = s.no AND EXISTS (SELECT 1 FROM task t"
+        " WHERE t.dataset = d.no AND t.settled + t.cancelled < t.jobs)),"
+        " s.own_pos, s.own_pos - s.results_pos,"
+        " EXISTS (SELECT 1 FROM forced f WHERE f.shard = s.no) FROM shard s ORDER BY s.no"
+    )
+    return [
+        ShardRow(
+            ShardID(id_), SiteID(founder), SiteID(leader), term, _keys(council),
+            datasets, open_, position, waits, bool(forced),
+        )
+        for _no, id_, founder, leader, term, council, datasets, open_, position, waits, forced
+        in select(conn, sql)
+    ]  # fmt: skip
+
+
+def granted(conn: apsw.Connection) -> Mapping[SiteID, int]:
+    """Units that each site owns and that are not settled."""
+    sql = (
+        "SELECT s.key, sum(o.hi - o.lo - (SELECT count(*) FROM settled x WHERE x.task = o.task"
+        " AND x.job >= o.lo AND x.job < o.hi)) FROM owner o JOIN site s ON s.no = o.site"
+        " JOIN task t ON t.no = o.task WHERE t.settled + t.cancelled < t.jobs GROUP BY s.key"
+    )
+    return {SiteID(key): int(units) for key, units in select(conn, sql)}
+
+
+def roots(conn: apsw.Connection) -> Mapping[ShardID, Mapping[int, str]]:
+    """Roots of the results cursor, by shard and by the log position at which they stood."""
+    sql = "SELECT id, results_pos, results_root FROM shard WHERE results_pos > 0"
+    return {ShardID(id_): {pos: bytes(root).hex()} for id_, pos, root in select(conn, sql)}
+
+
+def tips(conn: apsw.Connection) -> Mapping[tuple[SiteID, int, int], int]:
+    """The newest entry held, by site, generation and lane."""
+    sql = "SELECT site, generation, lane, seq FROM feed"
+    return {
+        (SiteID(site), generation, lane): int(seq)
+        for site, generation, lane, seq in select(conn, sql)
+    }
+
+
+def troubles(conn: apsw.Connection) -> list[str]:
+    """What an admin must hear of: forks, entries and datasets that could not be folded."""
+    found = [
+        f"site {bytes(site).hex()[:8]} signed two entries for one place of its feeds: whoever holds"
+        " its key must be asked"
+        for (site,) in select(conn, "SELECT DISTINCT site FROM fork")
+    ]
+    (entries,) = select(conn, "SELECT count(*) FROM quarantine")[0]
+    (sets,) = select(conn, "SELECT count(*) FROM dataset WHERE quarantined IS NOT NULL")[0]
+    if entries or sets:
+        found.append(
+            f"{entries:,} entries and {sets:,} datasets could not be folded here and are set aside:"
+            " floe doctor"
+        )
+    return found
+
+
+def _keys(joined: bytes) -> tuple[SiteID, ...]:
+    return tuple(SiteID(joined[at : at + KEY_BYTES]) for at in range(0, len(joined), KEY_BYTES))
