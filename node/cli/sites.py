@@ -31,8 +31,12 @@ def own(reply: Json) -> Json:
 def key_of(site: Json) -> SiteID:
     from federation.ids import SiteID
     from keys.identity import parse
+    from keys.signing import BadKey
 
-    return SiteID(parse(str(site.get("key"))))
+    try:
+        return SiteID(parse(str(site.get("key"))))
+    except BadKey as error:
+        raise Failed(f"the node names a site by what is no key: {error}") from None
 
 
 def find(reply: Json, text: str, kinds: Sequence[str] = KINDS) -> Json:

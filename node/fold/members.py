@@ -11,6 +11,7 @@ import json
 from federation.address import is_address
 from federation.naming import NAME
 from federation.records import Address, MemberAdd, MemberRemove, Policy, Site
+from keys.signing import BadKey, check_key
 from node.changes import MembersChanged
 from node.fold.people import CheckSignature
 from node.fold.shape import Refusal
@@ -120,5 +121,9 @@ def _agreed(record: MemberRecord, order: member.Order) -> Said | None:
 
 
 def _can_be_told(record: MemberAdd) -> bool:
-    """An invitation leaves name and addresses to the record: they are held to the same rules."""
+    """An invitation leaves the rest to the record, which is held to the same rules."""
+    try:
+        check_key(record.site)
+    except BadKey:
+        return False
     return bool(NAME.fullmatch(record.name)) and all(map(is_address, record.addresses))

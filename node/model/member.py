@@ -20,7 +20,7 @@ from federation import limits
 from federation.address import RIGHT, BadAddress, split_address
 from federation.ids import SiteID
 from federation.naming import NAME
-from keys.signing import Purpose, digest
+from keys.signing import BadKey, Purpose, check_key, digest
 from node.model.kinds import BAD, Int, Key, Kind, ListOf, Table, Text
 from node.model.problems import Enough, Invalid, Path, Report, placed
 from node.model.validate import HEX32, HEX64, canonical, parse_canonical
@@ -151,6 +151,25 @@ def _site(text: str) -> SiteID:
 
 
 @dataclass(frozen=True, slots=True)
+class _Key:
+    """A site's key in hex."""
+
+    def check(self, value: Any, path: Path, report: Report) -> Any:
+        before = len(report.problems)
+        checked = HEX64.check(value, path, report)
+        if len(report.problems) == before:
+            try:
+                check_key(bytes.fromhex(checked))
+            except BadKey as error:
+                report.add(path, str(error), "write the key of a site in hex")
+                return BAD
+        return checked
+
+    def schema(self) -> dict[str, Any]:
+        return HEX64.schema()
+
+
+@dataclass(frozen=True, slots=True)
 class _Address:
     """`HOST:PORT`."""
 
@@ -221,7 +240,7 @@ def _form(kind: str, keys: Mapping[str, Kind]) -> Table:
 
 
 _FORMS: Final = {
-    ADD: _form(ADD, {"site": HEX64, "name": _NAME, "addresses": _ADDRESSES}),
+    ADD: _form(ADD, {"site": _Key(), "name": _NAME, "addresses": _ADDRESSES}),
     INVITE: _form(
         INVITE,
         {
@@ -234,7 +253,7 @@ _FORMS: Final = {
     REMOVE: _form(
         REMOVE,
         {
-            "site": HEX64,
+            "site": _Key(),
             "through": _Different(ListOf(_Through(), limits.THROUGH_MAX), in_order=True),
         },
     ),

@@ -138,7 +138,8 @@ class Joiner:
             raise Refusal(
                 "unavailable",
                 f"{name} cannot be reached at {where}: {error}",
-                "check that its node is up and that no firewall is between",
+                "check that its node is up, that no firewall is between, and that it has not"
+                " revoked this site",
             ) from None
         except (RemoteRefused, PeerError) as error:
             raise Refusal("unavailable", f"{name} answered: {error}", "try again later") from None

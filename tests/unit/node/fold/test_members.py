@@ -73,6 +73,7 @@ def test_what_does_not_agree_with_its_document_is_refused(a: Author, b: Author) 
         replace(invited, proof=b""),
         replace(invited, name="Desy"),
         replace(invited, addresses=["nowhere"]),
+        replace(invited, site=b"b" * 32),
         replace(a.revocation(b.site), site=a.site),
         replace(a.policy(2), doc=good.doc),
         replace(good, doc=a.revocation(b.site).doc),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from federation import limits
 from federation.ids import SiteID
+from keys.identity import SiteKey
 from node.model.member import (
     Add,
     Invite,
@@ -26,13 +27,13 @@ from node.model.member import (
 from node.model.problems import Invalid
 from node.model.validate import canonical
 
-A, B = SiteID(b"a" * 32), SiteID(b"b" * 32)
+A, B = (SiteID(SiteKey(letter * 32).site) for letter in (b"a", b"b"))
 NONCE = bytes(range(16))
 ADDRESSES = ("desy.example:7421", "[2001:db8::1]:7421")
 ADD = Add(A, B, "desy", ADDRESSES, NONCE)
 INVITE = Invite(A, "desy", ADDRESSES, hash_secret(b"s" * 32), 1_790_000_000_000, NONCE)
 REMOVE = Remove(A, B, ((1, 7), (3, 2)), NONCE)
-POLICY = Policy(A, 2, (A, B), "icecube", NONCE)
+POLICY = Policy(A, 2, tuple(sorted((A, B))), "icecube", NONCE)
 
 
 @pytest.mark.parametrize("order", [ADD, INVITE, REMOVE, POLICY], ids=lambda o: type(o).__name__)
@@ -64,6 +65,8 @@ def changed(order: Order, **values: Any) -> bytes:
         (changed(ADD, floe=2), "out of range"),
         (changed(ADD, site="B" * 64), "no digest"),
         (changed(ADD, site=...), "missing"),
+        (changed(ADD, site="62" * 32), "no Ed25519 public key"),
+        (changed(REMOVE, site="00" * 32), "no Ed25519 public key"),
         (changed(ADD, role="admin"), "unknown key"),
         (changed(ADD, name="Desy"), "no site name"),
         (changed(ADD, name=""), "no site name"),
@@ -83,7 +86,7 @@ def changed(order: Order, **values: Any) -> bytes:
         (changed(REMOVE, through=[[g, 1] for g in range(1, 66)]), "a list of 65"),
         (changed(POLICY, admissions=0), "out of range"),
         (changed(POLICY, admissions=17), "out of range"),
-        (changed(POLICY, members=[B.hex(), A.hex()]), "ascending"),
+        (changed(POLICY, members=sorted([A.hex(), B.hex()], reverse=True)), "ascending"),
         (changed(POLICY, mesh="Ice Cube"), "no name of a mesh"),
     ],
 )
