@@ -20,6 +20,8 @@ from federation.settle import Log
 from federation.shard import Shard, Term
 
 ENTRIES_AT_ONCE: Final = 64  # read from the store in one go
+# Looked at in one call: some tens of milliseconds. After a month away there are millions.
+ENTRIES_A_CALL: Final = 1024
 
 Holds = Callable[[EntryRef], bool]
 Read = Callable[[FeedID, int, int], Sequence[tuple[EntryRef, Sequence[Record | Refused] | None]]]
@@ -39,6 +41,12 @@ class Holding:
         self._holds_log = holds_log
         self._seen: dict[Log, int] = {}  # the last seq that was looked at and is whole
         self._whole: dict[Log, EntryRef] = {}  # the last entry among those with log records
+        self._more: set[Log] = set()  # that were too much for one call
+
+    @property
+    def more(self) -> bool:
+        """Whether some call left something for the next one, which then may say more."""
+        return bool(self._more)
 
     def whole(self, shard: Shard, term: Term) -> EntryRef | None:
         """The last entry of the term's own feed through which its log is held; None if nothing.
@@ -66,7 +74,12 @@ class Holding:
         log = _log(segment)
         own = Segment(segment.term, segment.first, until=segment.until)
         seen = self._seen.get(log, segment.first[0] - 1)
+        last = seen + ENTRIES_A_CALL
+        self._more.discard(log)
         while entries := self._read(segment.feed, seen, ENTRIES_AT_ONCE):
+            if seen >= last:
+                self._more.add(log)
+                break
             for entry, records in entries:
                 if records is None or not self._take(own, entry, records):
                     return self._whole.get(log)

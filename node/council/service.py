@@ -184,6 +184,8 @@ class Council:
             self._compose(shard)
         if plan.stand:
             self._stand(shard, view)
+        if self._views.behind(shard):
+            return 0.0
         return max(0.0, plan.again_s - now_s)
 
     def _delegate(self, shard: ShardID) -> Delegate | None:

@@ -39,6 +39,11 @@ class Views:
             revoked_among(self._members, known.seats),
         )
 
+    def behind(self, shard: ShardID) -> bool:
+        """Whether there was too much to look at; then the next view knows more."""
+        holding = self._holdings.get(shard)
+        return holding is not None and holding.more
+
     def tip(self, feed: FeedID) -> EntryRef | None:
         """The newest entry of a feed that is here."""
         tip = self._facts.feeds.tip(feed)

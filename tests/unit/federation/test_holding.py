@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from federation.holding import ENTRIES_AT_ONCE, Holding
+from federation.holding import ENTRIES_A_CALL, ENTRIES_AT_ONCE, Holding
 from federation.ids import EntryRef, FeedID, Lane, ShardID
 from federation.opening import as_ref
 from federation.records import Accept, Adopt, Grant, Import, Record, Site
@@ -138,6 +138,22 @@ def test_every_entry_is_looked_at_once() -> None:
     before = disk.reads
     assert disk.whole(council(), 0) == at(ROOT, 3 * ENTRIES_AT_ONCE)
     assert disk.reads == before + 1
+
+
+def test_a_long_log_is_looked_at_in_parts() -> None:
+    disk = Disk()
+    for _ in range(2 * ENTRIES_A_CALL + 1):
+        disk.write(ROOT, GRANT)
+    reached = []
+    for _ in range(3):
+        whole = disk.whole(council(), 0)
+        assert whole is not None
+        reached.append((whole.seq, disk.holding.more))
+    assert reached == [
+        (ENTRIES_A_CALL, True),
+        (2 * ENTRIES_A_CALL, True),
+        (2 * ENTRIES_A_CALL + 1, False),
+    ]
 
 
 def test_what_was_acked_before_is_not_looked_at_again() -> None:
