@@ -18,7 +18,7 @@ from federation.session import Session, Source, Urgency
 from federation.timing import Timing
 from federation.wire import Hello, Message
 
-HELD_MAX = 2  # links to one peer that wait for its choice; the older ones go first
+HELD_MAX = 4  # links to one peer that are not up yet; more are turned away
 
 
 class Plane(Protocol):
@@ -88,11 +88,11 @@ class Hub:
     def open(self, peer: SiteID, now_s: float, *, dialled: bool) -> Session:
         """A transport to `peer`, as proved by its key, is open: the session that drives it."""
         session = Session(self.me, peer, self, now_s, dialled=dialled)
-        older = [held for held in self._held if held.peer == peer]
-        for held in older[: len(older) + 1 - HELD_MAX]:
-            held.close(Reason.DUPLICATE, now_s)
         self._held.append(session)
-        self._watch(session, now_s)
+        if sum(1 for held in self._held if held.peer == peer) > HELD_MAX:
+            session.close(Reason.DUPLICATE, now_s)
+        else:
+            self._watch(session, now_s)
         return session
 
     def tick(self, now_s: float) -> list[Event]:
