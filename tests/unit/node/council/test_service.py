@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from twisted.internet.defer import Deferred
 
 from federation.canvass import CANVASS, Question, read_answer
 from federation.errors import RemoteRefused
-from federation.ids import Lane
+from federation.ids import EntryRef, Lane
 from federation.records import Accept, Ack, Dataset, Grant, SeatClose, Vote
+from federation.segments import segments
 from federation.voting import Reply
 from node.council.service import ACK_GATHER_S
 from tests.fakes.councils import PACE, CouncilNet, CouncilSite
@@ -261,3 +264,41 @@ def test_what_is_under_way_is_shown(net: CouncilNet) -> None:
     seen = [site.council.standing(net.shard) for site in net.sites[1:]]
     assert any(each and (each.vote_term == 1 or each.vote_term == 0) for each in seen)
     assert net.sites[1].council.standing(b"?" * 32) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("count", [3, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_after_any_faults_any_majority_goes_on_and_loses_nothing(count: int, seed: int) -> None:
+    net, random = CouncilNet(count, seed), Random(seed)
+    net.found()
+    told: set[EntryRef] = set()
+    for _ in range(5):
+        for number, site in enumerate(net.sites):
+            fault = random.random()
+            if site.on and fault < 0.2:
+                net.switch(number, False)
+            elif not site.on and fault < 0.6:
+                net.switch(number, True)
+            elif site.on and fault < 0.3:
+                site.crash()
+        part = set(random.sample(range(count), random.randint(0, count)))
+        net.split(part, set(range(count)) - part)
+        for number in net.leaders():
+            net.sites[number].write([log(net, net.sites[number])])
+        net.run(random.uniform(0, 2 * PACE.patience_s))
+        told |= {ref for number in range(count) if (ref := net.settled_at(number)) is not None}
+    net.split(set(range(count)))
+    left = set(random.sample(range(count), count // 2 + 1))
+    for number in range(count):
+        net.switch(number, number in left)
+    net.run(1)
+    goes_on(net, 6 * PACE.patience_s)
+    [leader] = net.leaders()
+    shard = net.sites[leader].facts.shard(net.shard)
+    assert shard is not None
+    path = segments(shard)
+    for ref in told:
+        assert any(
+            part.feed == ref.feed and (part.through is None or ref.seq <= part.through.seq)
+            for part in path
+        ), f"{ref} was settled and is lost"
