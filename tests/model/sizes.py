@@ -40,8 +40,14 @@ CHECKED: dict[str, Sound] = {  # some 20 s on one core
     "moves, 2 take-overs, 2 records": Sound(MoveModel(MoveSize(2, 2)), 42_561),
 }
 
+_THREE = (1, 0, 0, 0)
+
 LONGER: dict[str, Sound] = {  # python -m tests.model --longer
     "3 voters, 2 take-overs, 2 records": Sound(ShardModel(Size(3, (2, 1, 0), _TWO)), 441_467),
     "5 voters, 1 take-over, racing": Sound(ShardModel(Size(5, (2, 1))), 1_389_701),
+    "3 voters, leaders 0 2 1 2": Sound(ShardModel(Size(3, _THREE, ((2,), (1,), (2,)))), 1_527_823),
+    "3 voters, leaders 0 1 2 0": Sound(ShardModel(Size(3, _THREE, ((1,), (2,), (0,)))), 1_527_823),
+    "3 voters, leaders 0 1 0 2": Sound(ShardModel(Size(3, _THREE, ((1,), (0,), (2,)))), 1_541_260),
+    "3 voters, leaders 0 0 1 2": Sound(ShardModel(Size(3, _THREE, ((0,), (1,), (2,)))), 1_563_801),
     "moves, 2 take-overs": Sound(MoveModel(MoveSize(2, 3)), 355_867),
 }
