@@ -115,7 +115,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         logins=logins,
         people=people,
         submissions=_submissions(parts, blobs, facts),
-        commands=_commands(store, people, sets),
+        commands=_commands(parts, people, sets, watch),
         blobs=blobs,
         sets=sets,
         units=units,
@@ -143,7 +143,7 @@ def _facts(parts: Parts) -> SiteFacts:
         parts.work,
         lambda: parts.provision.starting,
         lambda: parts.provision.trouble,
-        parts.store.tables.shards,
+        parts.store.tables.still_shards,
     )
 
 
@@ -203,12 +203,17 @@ def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissi
     )
 
 
-def _commands(store: Store, people: People, sets: DatasetViews) -> Commands:
+def _commands(parts: Parts, people: People, sets: DatasetViews, watch: Watch) -> Commands:
+    store = parts.store
+
     def counts(dataset: int) -> dict[str, int]:
         return sets.shown_counts(tasks.task_counts(store.conn, dataset))
 
-    lookups = OrderLookups(store.conn, counts, store.tables.shards)
-    return Commands(store.journal, people.name_of, lookups)
+    async def change(dataset: int, timeout_s: float) -> None:
+        await watch.change(dataset, timeout_s, lambda gone: None)
+
+    lookups = OrderLookups(store.conn, counts, store.tables.shards, store.tables.still_shards)
+    return Commands(store.journal, people.name_of, lookups, change, parts.reactor.seconds)
 
 
 def _status(parts: Parts, people: People, facts: SiteFacts, rate: Rate) -> StatusViews:

@@ -276,6 +276,10 @@ def _order(
         print_json(reply)
         return
     name = harmless(found.get("name", dataset.dataset))
+    if reply.get("applied") is False:
+        say(f"{name}: the order is kept here, and not applied yet")
+        note("the site that leads it could not be asked; it takes the order once it can: floe mesh")
+        return
     before, after = (counts_of(each).get(moves or "") for each in (shown, reply))
     if moves and before == after:
         told = f"is as it was: nothing there could be {told}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from federation import limits
 from federation.ids import ShardID, UserKey
@@ -22,13 +22,17 @@ from node.services.writing import Control, write
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The dataset of an order: whose it is, in which shard, and whether this site leads that."""
+    """The dataset of an order: whose it is, in which shard, and whether this site leads that.
+
+    still: nobody leads it any more, until an admin helps.
+    """
 
     no: int
     name: str
     person: bytes
     shard: ShardID
     led: bool = True
+    still: bool = False
 
 
 class Ports(Protocol):
@@ -47,17 +51,34 @@ class Ports(Protocol):
     def counts(self, dataset: int) -> dict[str, int]: ...
 
 
+Change = Callable[[int, float], Awaitable[None]]
+"""Returns at the next change of a dataset (local number), or after so many seconds."""
+
+APPLIED_S: Final = 10.0  # so long an order waits for the leader of another site to take it
+
+
 class Commands:
     """Takes orders in. name_of: for refusals that name both people."""
 
-    def __init__(self, journal: Control, name_of: Callable[[bytes], str], ports: Ports) -> None:
+    def __init__(
+        self,
+        journal: Control,
+        name_of: Callable[[bytes], str],
+        ports: Ports,
+        change: Change,
+        now_s: Callable[[], float],
+    ) -> None:
         self._journal = journal
         self._name_of = name_of
         self._ports = ports
+        self._change = change
+        self._now_s = now_s
 
     async def order(self, document: bytes, signature: bytes, asking: Person) -> dict[str, Any]:
         """Write an order and see it applied; answers with the counts after it.
 
+        "applied" is false where another site leads the dataset and has not taken the order yet: it
+        is durable here, and will be taken once that site hears of it.
         Raises Refusal.
         """
         signer = signer_of(document, signature, asking)
@@ -76,7 +97,7 @@ class Commands:
                 f"{asking.name} may not {order.verb} it",
                 f"ask {self._name_of(target.person)} or an admin",
             )
-        if not target.led:
+        if target.still:
             raise Refusal(
                 "conflict",
                 f"{target.name} stands still: {NOBODY_LEADS}",
@@ -97,11 +118,20 @@ class Commands:
                 "sign a new one: each serves once",
             )
         await write(self._journal, Command(target.shard, document, signature, UserKey(signer)))
-        if not self._ports.seen(id_):
+        if not target.led:
+            await self._taken(target, id_)
+        elif not self._ports.seen(id_):
             raise Refusal("conflict", "the order was written but could not be taken", "floe doctor")
         return {
             "dataset": {"id": order.dataset.hex(), "name": target.name},
             "verb": order.verb,
-            "applied": True,
+            "applied": self._ports.seen(id_),
             "counts": self._ports.counts(target.no),
         }
+
+    async def _taken(self, target: Target, order: bytes) -> None:
+        """Wait a while for the leader of another site."""
+        until_s = self._now_s() + APPLIED_S
+        while not self._ports.seen(order) and (left_s := until_s - self._now_s()) > 0:
+            # A short wait: the change may have come between the question and here.
+            await self._change(target.no, min(left_s, 1.0))

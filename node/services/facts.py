@@ -70,7 +70,7 @@ class SiteFacts:
     work: Pilots
     starting: Callable[[], int]
     trouble: Callable[[], str]
-    led: Callable[[], Sequence[bytes]]  # the shards that this site leads
+    still: Callable[[], Sequence[bytes]]  # shards that this site led, and that nobody leads now
     draining: str = ""  # why, while the site is drained
 
     def shapes(self) -> list[Shape]:
@@ -94,7 +94,7 @@ class SiteFacts:
 
     def closed(self, shard: bytes) -> str:
         """Why nothing more happens to the datasets of a shard, or ""."""
-        return "" if shard in self.led() else NOBODY_LEADS
+        return NOBODY_LEADS if shard in self.still() else ""
 
     def workers(self) -> Workers:
         """What there is to run units on."""

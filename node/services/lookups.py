@@ -105,15 +105,21 @@ class SubmitLookups:
 class OrderLookups:
     """Implements `commands.Ports`.
 
-    counts: of a dataset, by its local number; led: the shards that this site leads.
+    counts: of a dataset, by its local number; led: the shards that this site leads; still: those
+    that it led, and that nobody leads now.
     """
 
     def __init__(
-        self, conn: apsw.Connection, counts: Counts, led: Callable[[], Sequence[ShardID]]
+        self,
+        conn: apsw.Connection,
+        counts: Counts,
+        led: Callable[[], Sequence[ShardID]],
+        still: Callable[[], Sequence[ShardID]],
     ) -> None:
         self._conn = conn
         self._counts = counts
         self._led = led
+        self._still = still
 
     def read(self, document: bytes) -> Order:
         return read_command(document)
@@ -124,7 +130,8 @@ class OrderLookups:
             return None
         row = tasks.dataset(self._conn, no)
         shard = ShardID(row.shard)
-        return Target(row.no, row.name, row.person, shard, shard in self._led())
+        still = shard in self._still()
+        return Target(row.no, row.name, row.person, shard, shard in self._led(), still)
 
     def seen(self, order: bytes) -> bool:
         return tasks.seen(self._conn, order)

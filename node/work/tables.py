@@ -67,6 +67,12 @@ class FoldedTables:
         """Unfinished datasets whose log this site led in an earlier generation: nobody does now."""
         return openwork.still_datasets(self._conn, self._site, self._generation)
 
+    def still_shards(self) -> Sequence[ShardID]:
+        """Shards that this site led in an earlier generation, and that nobody leads now."""
+        return [
+            shard.id for shard in openwork.still_shards(self._conn, self._site, self._generation)
+        ]
+
     def number(self, dataset_id: bytes) -> int | None:
         return openwork.number(self._conn, dataset_id)
 

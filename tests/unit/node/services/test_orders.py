@@ -1,5 +1,7 @@
 """What people send signed: submissions, orders, enrolments; and what is refused at the door."""
 
+from dataclasses import replace
+
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -10,7 +12,7 @@ from node.model.commands import command_document, read_command
 from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
 from node.model.person import PersonOrder, write_person
 from node.model.problems import Invalid, Problem
-from node.services.commands import Commands, Target
+from node.services.commands import APPLIED_S, Commands, Target
 from node.services.people import People, Person
 from node.services.refusal import Refusal
 from node.services.submit import Known, Shape, Submissions
@@ -336,8 +338,25 @@ class Orders:
     def __init__(self, journal):
         self.ports = OrderPorts()
         names = {who.key.raw: who.person.name for who in (ANA, BEN)}
-        self.service = Commands(journal, names.get, self.ports)
-        journal.on_write = lambda record: self.ports.orders.add(digest(Purpose.COMMAND, record.doc))
+        self.now_s = 0.0
+        self.service = Commands(journal, names.get, self.ports, self.change, lambda: self.now_s)
+        journal.on_write = self.fold
+        self.waits = 0
+        self.taken_after = 0  # waits until the leader of another site has taken an order
+        self.written = set()
+
+    def fold(self, record):
+        id_ = digest(Purpose.COMMAND, record.doc)
+        self.written.add(id_)
+        if self.ports.target_of.led:
+            self.ports.orders.add(id_)
+
+    async def change(self, dataset, timeout_s):
+        assert dataset == self.ports.target_of.no
+        self.waits += 1
+        self.now_s += timeout_s
+        if self.waits == self.taken_after:
+            self.ports.orders |= self.written
 
     def send(self, who=BEN, asking=None, dataset=b"d" * 32, verb="pause", nonce=bytes(16)):
         document = command_document(dataset, verb, {}, [], nonce)
@@ -355,6 +374,27 @@ def test_a_users_order_is_written_and_answered_with_counts(orders, journal):
     (record,) = journal.records
     assert isinstance(record, Command)
     assert record.key == BEN.key.raw
+
+
+def test_an_order_for_a_leader_elsewhere_waits_until_that_has_taken_it(orders, journal):
+    orders.ports.target_of = replace(OrderPorts.target_of, led=False)
+    orders.taken_after = 3
+    assert run(orders.send())["applied"] is True
+    assert orders.waits == 3
+    assert len(journal.records) == 1
+
+
+def test_an_order_for_a_leader_that_is_away_is_kept_and_said_not_to_be_applied(orders, journal):
+    orders.ports.target_of = replace(OrderPorts.target_of, led=False)
+    assert run(orders.send())["applied"] is False
+    assert orders.now_s == APPLIED_S
+    assert len(journal.records) == 1
+
+
+def test_a_dataset_that_nobody_leads_takes_no_orders(orders, journal):
+    orders.ports.target_of = replace(OrderPorts.target_of, led=False, still=True)
+    assert "floe mesh recover" in refused("conflict", orders.send()).right
+    assert journal.records == []
 
 
 def test_another_users_dataset_is_not_to_be_ordered_about(orders, journal):
