@@ -206,6 +206,9 @@ def _needed(policies: Iterable[PolicyAct]) -> int:
     return max((policy.admissions for policy in policies), default=ADMISSIONS_MIN)
 
 
+_Demand = tuple[int, frozenset[SiteID]]  # so many admissions, but of these sites
+
+
 class _Growth:
     """The mesh grown from one site, and by no order but that of trust.
 
@@ -233,12 +236,9 @@ class _Growth:
             if _within(act, cuts.get(act.author)):
                 self._said.setdefault(act.author, []).append(act)
         near = self._reachable()
-        self._known = {
-            site: policy
-            for site, policy in policies.items()
-            if site in near and site not in cuts and policy.admissions > ADMISSIONS_MIN
-        }
-        self._objector: dict[SiteID, PolicyAct] = {}  # the last one found, for each site
+        self._known = _demands(p for p in policies.values() if p.author in near - cuts.keys())
+        self._bound: set[_Demand] = set()  # of the policies in force
+        self._objector: dict[SiteID, _Demand] = {}  # the last one found, for each site
         self._by: dict[SiteID, set[SiteID]] = {own: {own}}
         self._distance: dict[SiteID, int] = {own: 0}
         self._grow(policies)
@@ -274,6 +274,7 @@ class _Growth:
         self.reached.add(site)
         if site in policies and (site == self._own or site not in self._cuts):
             self.policies[site] = policies[site]
+            self._bound |= _demands([policies[site]])
         for act in self._said.get(site, ()):
             self._by.setdefault(act.site, set()).add(site)
             self._distance.setdefault(act.site, self._distance[site] + 1)
@@ -281,11 +282,11 @@ class _Growth:
 
     def _next(self) -> list[SiteID]:
         """The sites that come in next."""
-        bound = self.policies.values()
         ready = sorted(
             site
             for site in self._by
-            if site not in self.reached and not any(self._objects(p, site) for p in bound)
+            if site not in self.reached
+            and not any(self._objects(demand, site) for demand in self._bound)
         )
         free = [site for site in ready if not self._disputed(site)]
         return free or sorted(ready, key=lambda s: (-len(self._by[s]), self._distance[s]))[:1]
@@ -295,14 +296,20 @@ class _Growth:
         last = self._objector.get(site)
         if last is not None and self._objects(last, site):
             return True
-        for policy in self._known.values():
-            if self._objects(policy, site):
-                self._objector[site] = policy
+        for demand in self._known:
+            if self._objects(demand, site):
+                self._objector[site] = demand
                 return True
         return False
 
-    def _objects(self, policy: PolicyAct, site: SiteID) -> bool:
-        return len(self._by[site]) < policy.admissions and site not in policy.members
+    def _objects(self, demand: _Demand, site: SiteID) -> bool:
+        admissions, members = demand
+        return len(self._by[site]) < admissions and site not in members
+
+
+def _demands(policies: Iterable[PolicyAct]) -> set[_Demand]:
+    """What policies ask for, each demand once: most sites of a mesh ask for the same."""
+    return {(p.admissions, p.members) for p in policies if p.admissions > ADMISSIONS_MIN}
 
 
 def _within(act: Act, cut: Mapping[int, int] | None) -> bool:
