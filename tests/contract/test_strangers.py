@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from federation import limits
 from federation.errors import LocalError, RemoteRefused, Unreachable, WrongSite
 from federation.ids import SiteID
 from federation.ports import Strangers
+from tests.fakes.loop import Loop
+from tests.fakes.meshed import MeshedSite, Registry
 from tests.fakes.strangers import Exchange, FakeStrangers
 
 A, B, C = (SiteID(letter * 32) for letter in (b"a", b"b", b"c"))
@@ -20,33 +22,47 @@ A, B, C = (SiteID(letter * 32) for letter in (b"a", b"b", b"c"))
 
 @dataclass
 class Ends:
-    """Two sites; `settle` lets everything happen that is under way."""
+    """Two sites that are no members of each other; `until` lets things happen until it is so."""
 
     one: Strangers
     one_site: SiteID
     other: Strangers
     other_site: SiteID
     address: str  # of the other
-    settle: Callable[[], None]
+    until: Callable[[Callable[[], Any]], None]
+    close: Callable[[], None] = lambda: None
 
 
 def fakes() -> Ends:
     exchange = Exchange()
     one, other = FakeStrangers(exchange, A, ["a:1"]), FakeStrangers(exchange, B, ["b:1"])
-    return Ends(one, A, other, B, "b:1", lambda: None)
+    return Ends(one, A, other, B, "b:1", lambda true: None)
 
 
-@pytest.fixture(params=[fakes], ids=["fake"])
-def ends(request: pytest.FixtureRequest) -> Ends:
+def links() -> Ends:
+    loop = Loop()
+    one, other = (MeshedSite(loop, Registry(), number).join() for number in (1, 2))
+
+    def close() -> None:
+        for site in (one, other):
+            loop.result(site.mesh.stop())
+        loop.close()
+
+    return Ends(one.mesh, one.id, other.mesh, other.id, other.address, loop.until, close)
+
+
+@pytest.fixture(params=[fakes, links])
+def ends(request: pytest.FixtureRequest) -> Iterator[Ends]:
     made: Ends = request.param()
-    return made
+    yield made
+    made.close()
 
 
 def result(ends: Ends, waiting: Deferred[bytes]) -> Any:
     """What a Deferred came to: bytes, or an exception."""
     found: list[Any] = []
     waiting.addCallbacks(found.append, lambda failure: found.append(failure.value))
-    ends.settle()
+    ends.until(lambda: found)
     assert found, "nothing came of it"
     return found[0]
 
