@@ -84,11 +84,11 @@ class Door:
 
         return joining.answer.addBoth(ended)
 
-    def give_up(self, site: SiteID, words: str) -> None:
+    def give_up(self, site: SiteID, why: Unreachable) -> None:
         """There is no connection to a site that was to be asked."""
         joining = self._joining.pop(site, None)
         if joining is not None:
-            joining.answer.errback(Unreachable(words))
+            joining.answer.errback(why)
 
     def _session(self, peer: SiteID, *, dialled: bool) -> Session:
         now_s = self._reactor.seconds()
@@ -114,7 +114,7 @@ class Door:
             self._open.discard(event.session)
             self._asked.discard(event.session)
             if event.session.dialled:
-                self.give_up(event.session.peer, event.words or "the connection ended")
+                self.give_up(event.session.peer, Unreachable(event.words or "the connection ended"))
 
     def _ask(self, session: Session) -> None:
         joining = self._joining.get(session.peer)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from keys.identity import show
+
 
 class LocalError(Exception):
     """This site tried to write or send what the protocol does not allow: a bug of ours."""
@@ -23,12 +25,12 @@ class Unreachable(Exception):
     """No link leads to a site now, or its answer did not come in time. Asking again may help."""
 
 
-class WrongSite(Exception):
+class WrongSite(Unreachable):
     """Where a site was dialled, another one answers; `found` is its key."""
 
     def __init__(self, found: bytes) -> None:
         self.found = found
-        super().__init__(f"another site answers there: {found.hex()[:8]}")
+        super().__init__(f"another site answers there: {show(found)}")
 
 
 class RemoteRefused(Exception):

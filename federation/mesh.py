@@ -19,11 +19,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from federation import limits
 from federation.bulk import CALL_BACK, BulkLinks
 from federation.door import Door, Stranger, nobody
 from federation.driver import Driver
 from federation.entry import Entry
-from federation.errors import RemoteRefused, Unreachable
+from federation.errors import LocalError, RemoteRefused, Unreachable, WrongSite
 from federation.events import (
     Answered,
     Asked,
@@ -236,7 +237,10 @@ class Mesh:
         self._stranger = handler
 
     def join(self, site: SiteID, addresses: Sequence[str], body: bytes) -> Deferred[bytes]:
-        """Ask a site, known by its key, to let this one in. Fails as `request` does."""
+        """Ask a site, known by its key, to let this one in.
+
+        Fails as `request` does, and with WrongSite where another site has its address.
+        """
         return Deferred.fromCoroutine(self._ask_in(site, addresses, body))
 
     # For people
@@ -454,16 +458,19 @@ class Mesh:
         return await self._stranger(site, body)
 
     async def _ask_in(self, site: SiteID, addresses: Sequence[str], body: bytes) -> bytes:
+        if len(body) > limits.JOIN_BYTES_MAX:
+            raise LocalError(f"a request to join has at most {limits.JOIN_BYTES_MAX} bytes")
         answer = self._door.join(site, body)
-        said = "it has no address"
+        why = Unreachable("it has no address")
         for address in addresses:
             try:
                 await self._sockets.dial(site, address, RECORDS)
                 break
             except Unreachable as error:
-                said = str(error)
+                # Another site at one address says more than silence at the next.
+                why = why if isinstance(why, WrongSite) else error
         else:
-            self._door.give_up(site, said)
+            self._door.give_up(site, why)
         return await answer
 
     def _drivers(self) -> tuple[Driver, ...]:

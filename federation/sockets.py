@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from federation import limits
 from federation.driver import Driver
-from federation.errors import Unreachable
+from federation.errors import Unreachable, WrongSite
 from federation.ids import SiteID
 from federation.link import Link, LinkFactory, Owner
 from federation.secure import Contexts
@@ -52,7 +52,7 @@ class Sockets:
         return int(where.port)
 
     def dial(self, site: SiteID, address: str, protocol: bytes) -> Deferred[None]:
-        """Connect to a site: fires when it proved its key. Fails with Unreachable."""
+        """Connect to a site: fires when it proved its key. Fails with Unreachable, WrongSite."""
         host, _, port = address.rpartition(":")
         link = Link(self._reactor, self._contexts.dial(protocol), self, address, wanted=site)
         done = self._dials[link] = Deferred()
@@ -86,7 +86,10 @@ class Sockets:
         found = self._owner.identified(link)
         dial = self._dials.pop(link, None)
         if dial is not None:
-            if found is None:
+            peer = link.channel.peer
+            if found is None and peer not in (None, link.wanted):
+                dial.errback(WrongSite(peer))
+            elif found is None:
                 dial.errback(Unreachable(link.error or "that link is not wanted"))
             else:
                 dial.callback(None)
