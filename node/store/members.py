@@ -18,6 +18,8 @@ from federation.membership import Admission, AnyAct, PolicyAct, Revocation
 from federation.records import MemberAdd, MemberRemove
 from node.fold.shape import select
 
+_ADMIN = "EXISTS (SELECT 1 FROM json_each({}.roles) WHERE value = 'admin')"
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -50,11 +52,15 @@ def _act(row: Sequence[Any]) -> AnyAct:
 
 
 def enrolments(conn: apsw.Connection) -> dict[SiteID, list[Enrolment]]:
-    """Documents about people who are, were or may become admins, by site."""
+    """Documents that count, about people who ever were admins of their site, by site.
+
+    A mesh has many people and few admins: who signs for others is one of them, and so is the first.
+    """
     sql = (
         "SELECT s.key, e.generation, e.seq, e.idx, e.id, e.key, e.signer, e.adds,"
-        " EXISTS (SELECT 1 FROM json_each(e.roles) WHERE value = 'admin')"
-        " FROM enrolment e JOIN site s ON s.no = e.site"
+        f" {_ADMIN.format('e')} FROM enrolment e JOIN site s ON s.no = e.site WHERE e.why = ''"
+        " AND (e.site, e.key) IN"
+        f" (SELECT a.site, a.key FROM enrolment a WHERE {_ADMIN.format('a')})"
     )
     found: dict[SiteID, list[Enrolment]] = {}
     for site, generation, seq, idx, id_, key, signer, adds, admin in select(conn, sql):
