@@ -16,6 +16,12 @@ class MemoryFeeds:
     def __init__(self) -> None:
         self._feeds: dict[FeedID, list[Entry]] = {}
 
+    def copy(self) -> MemoryFeeds:
+        """The same as it is now."""
+        other = MemoryFeeds()
+        other._feeds = {feed: list(entries) for feed, entries in self._feeds.items()}
+        return other
+
     def tips(self) -> list[FeedTip]:
         return [self.tip(feed) for feed in self._feeds]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
+from tests.simulation.replay import TRIES, command_of, replay
 from tests.simulation.schedule import (
     DAY_S,
     FAULTS,
@@ -16,14 +16,11 @@ from tests.simulation.schedule import (
     STEPS,
     Schedule,
     draw,
-    shown,
-    shrink,
 )
 from tests.simulation.world import Broken, World, quiet
 
 # Of several sites only when asked for: what others keep of a site is not asked of them yet.
 ALONE = ("copy", "restore", "recover")
-TRIES = 80  # runs to spend on shrinking a schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +35,16 @@ class Run:
 
     @property
     def schedule(self) -> Schedule:
-        every = list(FAULTS) if self.sites == 1 else [*FAULTS, *NETWORK_FAULTS]
-        usual = [kind for kind in every if self.sites == 1 or kind not in ALONE]
+        every = {**FAULTS, **NETWORK_FAULTS}
+        alone = self.sites == 1
+        usual = list(FAULTS) if alone else [kind for kind in every if kind not in ALONE]
         kinds = {"all": usual, "none": []}.get(self.faults, self.faults.split(","))
-        return draw(self.seed, self.steps, kinds, self.days * DAY_S or None)
+        weights = {kind: every[kind] for kind in every if kind in kinds}
+        return draw(self.seed, self.steps, weights, self.days * DAY_S or None)
 
     @property
     def command(self) -> str:
-        """The command line that does it again."""
-        command = "python -m tests.simulation"
-        for each in fields(self):
-            value = getattr(self, each.name)
-            if value != each.default:
-                command += f" --{each.name} {value}"
-        return command
+        return command_of("tests.simulation", self)
 
     def fails(self, schedule: Schedule | None = None, *, trace: bool = False) -> str:
         """The error of the run, or "" when everything held. schedule: events, if not its own."""
@@ -66,15 +59,6 @@ class Run:
                 if trace:
                     print("\n".join(world.trace))
         return ""
-
-
-def report(run: Run, error: str, tries: int) -> None:
-    """Say what failed, how to see it again, and which events it needs."""
-    print(f"\nseed {run.seed} fails: {run.command}\n{error}\n", flush=True)
-    needed = shrink(run.schedule, lambda part: bool(run.fails(part)), tries)
-    print(f"the {len(needed)} of {len(run.schedule)} events that it needs:\n{shown(needed)}")
-    if needed != run.schedule:
-        print(f"\nwith these alone:\n{run.fails(needed)}")
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
@@ -101,18 +85,13 @@ def main(arguments: list[str]) -> int:
     """0 if everything held, 1 if a seed fails."""
     options = options_of(arguments)
     quiet()
-    until, seed = time.monotonic() + options.minutes * 60, options.seed
-    while True:
-        run = Run(seed, options.steps, options.sites, options.days, options.faults)
-        begun = time.monotonic()
-        error = run.fails(trace=options.trace)
-        if error:
-            report(run, error, options.tries)
-            return 1
-        print(f"seed {seed} holds ({time.monotonic() - begun:.1f} s)", flush=True)
-        seed += 1
-        if time.monotonic() > until:
-            return 0
+
+    def run(seed: int) -> Run:
+        return Run(seed, options.steps, options.sites, options.days, options.faults)
+
+    return replay(
+        run, options.seed, minutes=options.minutes, tries=options.tries, trace=options.trace
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.ways import Way
 
 if TYPE_CHECKING:
+    from tests.simulation.logs.world import LogWorld
     from tests.simulation.world import World
 
 LASTS_S = (5.0, 60.0, 400.0, 2500.0)
@@ -19,12 +20,12 @@ Cut = tuple[str, str]  # names of machines: from, to
 class NetworkFaults:
     """One method a kind of event; everything about one is drawn."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World | LogWorld) -> None:
         self._world = world
         self._ways = world.network.ways
 
     def happen(self, kind: str, random: Random) -> None:
-        names = [host.name for host in self._world.hosts]
+        names = list(self._world.network.machines)
         if len(names) > 1:
             random.shuffle(names)
             getattr(self, f"_on_{kind}")(names, random)

@@ -6,7 +6,7 @@ out changes no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -41,23 +41,23 @@ Schedule = tuple[Event, ...]
 def draw(
     seed: int,
     steps: int = STEPS,
-    faults: Collection[str] = tuple(FAULTS),
+    faults: Mapping[str, int] = FAULTS,
     span_s: float | None = None,
+    people: Mapping[str, int] = PEOPLE,
 ) -> Schedule:
     """The events of a seed, in order of time; the first is a submission.
 
-    faults: the kinds that may come. span_s: in which the events come.
+    faults, people: the kinds that may come, and how often. span_s: in which the events come.
     """
     random = Random(f"schedule {seed}")
-    known = {**FAULTS, **NETWORK_FAULTS}
-    weights = {**PEOPLE, **{kind: known[kind] for kind in known if kind in faults}}
+    weights = {**people, **faults}
     kinds = random.choices(list(weights), list(weights.values()), k=max(0, steps - 1))
     span_s = steps * SPACING_S if span_s is None else span_s
     events = [
         Event(round(random.uniform(2.0, span_s), 3), kind, random.getrandbits(48)) for kind in kinds
     ]
-    first = Event(1.0, "submit", random.getrandbits(48))
-    return (first, *sorted(events, key=lambda event: event.at_s))
+    first = [Event(1.0, kind, random.getrandbits(48)) for kind in people if kind == "submit"]
+    return (*first, *sorted(events, key=lambda event: event.at_s))
 
 
 def shrink(schedule: Schedule, fails: Callable[[Schedule], bool], tries: int = 80) -> Schedule:

@@ -158,9 +158,9 @@ def _read(feeds: Feeds, founding: Act, acts: Mapping[FeedID, Sequence[Act]]) -> 
     marks = [act for each in acts.values() for act in each if isinstance(act.record, Open | Force)]
     for act in sorted(marks, key=lambda act: act.record.term):  # type: ignore[union-attr]
         term = _opened(feeds, reading, act)
-        if term is None:
-            continue
-        reading.terms.append(term)
+        known = [(each.number, each.feed) for each in reading.terms]
+        if term is not None and (term.number, term.feed) not in known:
+            reading.terms.append(term)
     for term in reading.terms:
         reading.settled[term] = _settled(feeds, reading, term)
     reading.faults += [*two_leaders([reading]), *_lost(reading)]

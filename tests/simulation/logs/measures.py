@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 from federation.entry import Entry
@@ -30,6 +31,11 @@ class Convergence:
 
     def percentile_s(self, percent: float) -> float:
         return self.late_s[ceil(len(self.late_s) * percent / 100) - 1]
+
+
+def one_record(site: LogSite, what: object) -> list[Site]:
+    """Something small to write."""
+    return [Site(site.name, str(what))]
 
 
 class Stopwatch:
@@ -60,7 +66,7 @@ def convergence(
         for site in world.sites:
             for number in range(entries):
                 at_s = site.random.uniform(0, over_s)
-                world.clock.callLater(at_s, site.write, [Site(site.name, str(number))])
+                world.clock.callLater(at_s, site.write, partial(one_record, site, number))
         world.pass_s(over_s + END_S)
         assert world.equal(), "sites differ at the end"
     return Convergence(sorted(watch.late_s), redundancy(world))

@@ -16,7 +16,7 @@ def test_a_record_is_at_every_site_soon_though_links_are_long_and_lossy():
 
 def test_an_idle_mesh_sends_little_and_writes_nothing():
     with LogWorld(2, 50, dial_only=16) as world:
-        world.sites[0].write([Site("s0", "1")])
+        world.sites[0].write(lambda: [Site("s0", "1")])
         world.pass_s(120)
         before = [world.held(site) for site in world.sites]
         assert idle_bytes_per_s(world, 300) < 2000

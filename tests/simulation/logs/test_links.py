@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from federation.events import LinkDown, LinkUp, Reason
 from federation.records import Site
+from tests.simulation.logs.measures import one_record
 from tests.simulation.logs.world import LogWorld
 from tests.simulation.ways import Way
 
@@ -19,7 +22,7 @@ def names(sites):
 def write_everywhere(world, sites=None):
     for site in sites or world.sites:
         if site.up:
-            site.write([Site(site.name, str(world.clock.seconds()))])
+            site.write(partial(one_record, site, world.clock.seconds()))
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_all_sites_restarted_at_once_find_each_other_again(world):
         site.die()
     for site in world.sites:
         site.start()
-        site.write([Site(site.name, "again")])
+        site.write(partial(one_record, site, "again"))
     world.pass_s(30)
     assert world.equal()
     assert all(len(site.exchange.hub.sessions) >= 4 for site in world.sites)
@@ -128,7 +131,7 @@ def test_a_peer_that_takes_1_kib_a_second_delays_nobody_else(world):
     world.pass_s(20)
     sixty_kib = [Site("n" * 100, "v" * 60) for _ in range(350)]
     for _ in range(10):
-        world.sites[0].write(sixty_kib)
+        world.sites[0].write(lambda: sixty_kib)
         world.pass_s(2)
     assert world.equal(world.sites[:-1])
     assert not world.equal()

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Sequence
 from random import Random
 
+from federation.election import Pace
 from federation.entry import Entry
 from federation.events import Event
 from federation.ids import FeedID, SiteID
@@ -27,13 +28,17 @@ class LogWorld:
         dial_only: int = 0,
         way: Way | None = None,
         timing: Timing | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """dial_only: how many of the sites cannot be dialled."""
+        """dial_only: how many of the sites, the first ones, cannot be dialled."""
         self.seed = seed
         self.clock = VirtualClock()
         self.timing = timing or Timing()
+        self.pace = pace or Pace()
         self.network = Network(self.clock, Random(f"network {seed}"), way)
         self.broken: list[str] = []
+        self.trace: list[str] = []
+        self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever signed
         self.revoked: set[SiteID] = set()
         self.sites = [
             LogSite(self, f"s{number}", dialable=number >= dial_only) for number in range(sites)
@@ -54,6 +59,14 @@ class LogWorld:
         if self._collecting:
             gc.enable()
 
+    def revoke(self, site: LogSite) -> None:
+        """Admins revoke a site, and everybody knows at once."""
+        self.revoked.add(site.site)
+        for other in self.sites:
+            if other.up:
+                other.linking.told(other.exchange.members_changed(self.clock.seconds()))
+                other.look()
+
     # What sites ask
 
     def is_member(self, site: SiteID) -> bool:
@@ -72,12 +85,17 @@ class LogWorld:
 
     # What sites tell
 
+    def note(self, text: str) -> None:
+        self.trace.append(f"{self.clock.seconds():10.3f} {text}")
+
     def failed(self, why: str) -> None:
         """Something that must not happen has happened."""
+        self.note(f"BROKEN: {why}")
         self.broken.append(why)
 
     def authored(self, entry: Entry) -> None:
         """An entry is durable at its author."""
+        self.archive.setdefault(entry.header.feed, []).append(entry)
         for watch in self.authors:
             watch(entry)
 
@@ -98,7 +116,7 @@ class LogWorld:
         self.clock.callLater(seconds, lambda: None)
         while self.clock.seconds() < end_s and not self.broken:
             self.clock.turn()
-        assert not self.broken, "\n".join(self.broken[:3])
+        assert not self.broken, "\n".join([*self.broken[:3], *self.trace[-25:]])
 
     def held(self, site: LogSite) -> dict[FeedID, bytes]:
         """The newest entry of each feed at a site."""
