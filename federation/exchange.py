@@ -56,9 +56,10 @@ class Exchange:
         self.hello = Hello(limits.PROTOCOL_MIN, limits.PROTOCOL_MAX, boot, version)
         self.hub = Hub(SiteID(key.site), self.hello, timing)
         self.gossip = Gossip(self.hub, key, is_member)
+        self.holdings = Holdings(store)
         self.sync = Sync(
             self.hub,
-            Holdings(store),
+            self.holdings,
             lambda site: is_member(site) or revoked(site),
             self.gossip.neighbourhood.targets,
             random.random,

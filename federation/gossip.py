@@ -213,6 +213,7 @@ class Gossip:
             oldest = next(iter(topics))
             del topics[oldest]
             del self._held[key[0], key[1], oldest]
+            self._sent_s.pop((key[0], key[1], oldest), None)
 
     def _send_own(self, key: Key, now_s: float) -> None:
         self._sent_s[key] = now_s

@@ -23,9 +23,14 @@ class Holdings:
 
     def __init__(self, store: FeedStore) -> None:
         self._store = store
-        self._tips: dict[FeedID, FeedTip] = {tip.feed: tip for tip in store.tips()}
+        self._tips: dict[FeedID, FeedTip] = {}
+        self.reload()
         self._expected: dict[FeedID, FeedTip] = {}
         self._coming: dict[tuple[FeedID, int], Entry] = {}
+
+    def reload(self) -> None:
+        """Read the tips anew, before the first link: entries may have come that were not told."""
+        self._tips = {tip.feed: tip for tip in self._store.tips()}
         self._digest: bytes | None = None
 
     def tip(self, feed: FeedID) -> FeedTip:

@@ -152,6 +152,7 @@ REQUEST_S_MAX: Final = 60.0
 REQUESTS_MAX: Final = 32  # under way on one link, in each direction
 REQUESTS_BYTES_MAX: Final = 32 * 1024 * 1024  # gathered from all links at once
 REFUSAL_BYTES_MAX: Final = 512
+ENTRY_SITES_MAX: Final = 8  # asked for one entry before it counts as not to be had
 
 # Two links between two sites: dialled at once by both, or a new one while the old is dying.
 YOUNG_S: Final = 10.0  # an older link gives way to a new one, a younger one stays

@@ -23,8 +23,8 @@ class LinkFacts:
     """One link, or the attempts to make one. Bytes are before TLS.
 
     path: `host:port` of the other end; for a relayed one, the relay's key in hex.
-    kind: "records", "bulk" or "relayed". credits: bytes that may go out now, and sent: entries
-    given so far, both by lane. resends: entries that came again though they were here.
+    kind: "records", "bulk" or "relayed". credits: bytes that may go out now; these, and entries and
+    their bytes, are by lane. resends: entries that came though they were here, or too early.
     """
 
     peer: SiteID
@@ -38,6 +38,8 @@ class LinkFacts:
     sent_bytes: int = 0
     received_bytes: int = 0
     sent_entries: Sequence[int] = ()
+    sent_entry_bytes: Sequence[int] = ()
+    received_entry_bytes: Sequence[int] = ()
     received_entries: int = 0
     credits: Sequence[int] = ()
     resends: int = 0
@@ -96,6 +98,8 @@ def _of_session(
         sent_bytes=session.bytes_out,
         received_bytes=session.bytes_in,
         sent_entries=() if peer is None else tuple(peer.serving.sent),
+        sent_entry_bytes=() if peer is None else tuple(peer.serving.sent_bytes),
+        received_entry_bytes=() if peer is None else tuple(peer.got_bytes),
         received_entries=0 if peer is None else peer.taken,
         credits=() if peer is None else tuple(peer.serving.left(lane) for lane in Lane),
         resends=0 if peer is None else peer.repeated + peer.early,

@@ -19,11 +19,12 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from federation import limits
+from federation import entryrequests, limits
 from federation.bulk import CALL_BACK, BulkLinks
 from federation.door import Door, Stranger, nobody
 from federation.driver import Driver
 from federation.entry import Entry
+from federation.entryrequests import EntryRequests
 from federation.errors import LocalError, RemoteRefused, Unreachable, WrongSite
 from federation.events import (
     Answered,
@@ -45,7 +46,7 @@ from federation.events import (
 )
 from federation.exchange import Exchange
 from federation.feed import ForkProof
-from federation.ids import FeedID, SiteID
+from federation.ids import EntryRef, FeedID, SiteID
 from federation.link import Link
 from federation.linkfacts import LinkFacts, link_facts
 from federation.peering import Dial, Peering
@@ -143,11 +144,14 @@ class Mesh:
         self._stopped = False
         self._idle: Deferred[None] | None = None
         self._requesting.serve(CALL_BACK, self._called_back)
+        self._entries = EntryRequests(store, self.request, self._nearest)
+        self._requesting.serve(entryrequests.KIND, self._entries.answer)
 
     # Life
 
     def start(self) -> None:
         """Listen, and dial all members. Raises CannotListenError."""
+        self.exchange.holdings.reload()
         if self._listen is not None:
             self.listen(*self._listen)
         self._members.subscribe(self._members_changed)
@@ -192,6 +196,13 @@ class Mesh:
         """A proof that this site found or has on disk. Raises PeerError if it proves nothing."""
         self.exchange.sync.found_fork(proof, self._reactor.seconds())
         self._driver.run()
+
+    def entry(self, ref: EntryRef) -> Deferred[Entry]:
+        """One entry, from whoever has it: one that is damaged here, or of another branch.
+
+        Fails with Unreachable.
+        """
+        return Deferred.fromCoroutine(self._entries.fetch(ref))
 
     def on_fork(self, fn: OnFork) -> None:
         """Call `fn` with feed, seq and proof of each fork that is seen first."""
@@ -304,7 +315,7 @@ class Mesh:
         members = {
             site: self._members.addresses(site)
             for site in self._members.members()
-            if site != self.me and not self._members.revoked(site)
+            if not self._members.revoked(site)
         }
         self._peering.members(members, now_s)
         self._driver.run(self.exchange.members_changed(now_s))
@@ -431,6 +442,11 @@ class Mesh:
         sessions = self.exchange.hub.sessions
         between = self.exchange.gossip.neighbourhood.between(site)
         return sorted(between, key=lambda relay: sessions[relay].rtt_s or 0.0)
+
+    def _nearest(self) -> list[SiteID]:
+        """The neighbours, the nearest first."""
+        sessions = self.exchange.hub.sessions
+        return sorted(sessions, key=lambda site: sessions[site].rtt_s or 0.0)
 
     def _near(self, relay: SiteID) -> Deferred[Session]:
         session = self.exchange.hub.sessions.get(relay)

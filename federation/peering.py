@@ -41,10 +41,13 @@ class Peering:
     def __init__(self, me: SiteID, random: Callable[[], float]) -> None:
         self._me = me
         self._random = random
+        self._dialled_too = True  # whether others can dial this site
         self.attempts: dict[SiteID, Attempts] = {}
 
     def members(self, members: Mapping[SiteID, Sequence[str]], now_s: float) -> None:
-        """The members to have links with, this site not among them, and their addresses."""
+        """The members and their addresses, this site's too."""
+        self._dialled_too = bool(members.get(self._me))
+        members = {site: members[site] for site in members if site != self._me}
         for site in [site for site in self.attempts if site not in members]:
             del self.attempts[site]
         for site, addresses in members.items():
@@ -119,7 +122,9 @@ class Peering:
 
     def _turn_s(self, site: SiteID) -> float:
         """The site with the smaller key dials first, so that seldom two links meet."""
-        return 0.0 if self._me < site else limits.DIAL_TURN_S * (0.5 + self._random() / 2)
+        if self._me < site or not self._dialled_too:
+            return 0.0
+        return limits.DIAL_TURN_S * (0.5 + self._random() / 2)
 
     def _wait_s(self, rounds: int) -> float:
         longest_s = limits.REDIAL_S_MIN * 2.0 ** min(rounds, 32)

@@ -58,6 +58,7 @@ class Serving:
         self.lacks: dict[FeedID, int] = {}  # to be said: nothing of that feed above seq
         self.at: dict[FeedID, int] = {}  # own feeds: what the peer holds or is being sent
         self.sent = [0, 0]  # entries, by lane
+        self.sent_bytes = [0, 0]
         self.pushed = 0
         self.starved = 0  # pushes that had no room
 
@@ -76,6 +77,10 @@ class Serving:
         self._pushes[lane].append(frame)
         self.at[frame.feed] = frame.last
         return True
+
+    def holds(self, feed: FeedID, seq: int) -> None:
+        """The peer says that it holds an own feed through an entry; more may be on its way."""
+        self.at[feed] = max(self.at.get(feed, 0), seq)
 
     def want(self, spans: Iterable[Span]) -> None:
         """The peer asks. Raises PeerError when it asks for too many feeds at once."""
@@ -110,6 +115,7 @@ class Serving:
             push = pushes.popleft()
             self.pushed += push.count
             self.sent[lane] += push.count
+            self.sent_bytes[lane] += push.size
             return push.content
         wanted = self._wanted[lane]
         for feed in list(wanted):
@@ -130,6 +136,7 @@ class Serving:
             frame = encode(Entries(lane, sealed(entries)))
             self._left[lane] -= len(frame) - 4
             self.sent[lane] += len(entries)
+            self.sent_bytes[lane] += len(frame) - 4
             return frame
         return None
 

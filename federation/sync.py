@@ -57,6 +57,7 @@ class Peer:
     ahead: dict[FeedID, int] = field(default_factory=dict)  # it holds more: through which seq
     split: set[FeedID] = field(default_factory=set)  # it holds another branch of these
     in_flight: list[int] = field(default_factory=lambda: [0, 0])  # bytes not yet stored here
+    got_bytes: list[int] = field(default_factory=lambda: [0, 0])  # of entries so far, by lane
     wants: dict[FeedID, tuple[int, int]] = field(default_factory=dict)  # to be asked
     offers: dict[FeedID, None] = field(default_factory=dict)  # to be offered
     offered_s: float = float("-inf")
@@ -104,6 +105,7 @@ class Sync:
         self.writing: int | None = None  # the generation in which this site writes now
         self.forks: dict[FeedID, ForkProof] = {}
         self._damaged: set[tuple[FeedID, int]] = set()
+        self._comparing = False
 
     # The owner's side
 
@@ -136,9 +138,17 @@ class Sync:
         self._hub.agenda.at(now_s + self._hub.timing.ingest_retry_s, again)
 
     def members_changed(self, now_s: float) -> None:
-        """Feeds of sites that were strangers may be wanted now: compare with everybody."""
-        for peer in self._peers.values():
-            self._summarise(peer, now_s)
+        """Feeds of sites that were strangers may be wanted now: compare with everybody soon."""
+        if self._comparing:
+            return
+        self._comparing = True
+
+        def compare(now_s: float) -> None:
+            self._comparing = False
+            for peer in self._peers.values():
+                self._summarise(peer, now_s)
+
+        self._hub.agenda.at(now_s + self._hub.timing.neighbours_s, compare)
 
     def found_fork(self, proof: ForkProof, now_s: float) -> None:
         """Spread a proof that was checked: found by the store, or known from before the start."""
@@ -230,7 +240,7 @@ class Sync:
         if message.digest == self._holdings.digest():
             peer.ahead.clear()
             for feed in self._own_feeds():
-                peer.serving.at[feed] = self._holdings.tip(feed).seq
+                peer.serving.holds(feed, self._holdings.tip(feed).seq)
         elif not peer.pages:
             self._send_vector(peer, now_s, answer=1)
 
@@ -245,7 +255,7 @@ class Sync:
             return
         for feed in self._own_feeds():
             if feed not in peer.seen:
-                peer.serving.at[feed] = 0
+                peer.serving.holds(feed, 0)
         peer.seen.clear()
         if message.answer and not peer.pages:
             self._send_vector(peer, now_s, answer=0)
@@ -267,7 +277,7 @@ class Sync:
         if held is not None and held[: limits.PREFIX_BYTES] != place.prefix:
             self._ask_header(peer, feed, place.seq, now_s)
         elif feed.site == self._hub.me:
-            peer.serving.at[feed] = place.seq
+            peer.serving.holds(feed, place.seq)
 
     def _own_feeds(self) -> list[FeedID]:
         return [feed for feed in self._holdings.feeds() if feed.site == self._hub.me]
@@ -281,6 +291,7 @@ class Sync:
     def _take_entries(self, peer: Peer, message: Entries | Push, size: int, now_s: float) -> None:
         lane = message.lane
         peer.in_flight[lane] += size
+        peer.got_bytes[lane] += size
         if peer.in_flight[lane] > limits.WINDOW_BYTES[lane]:
             raise PeerError("more entries than there was room for")
         new = []

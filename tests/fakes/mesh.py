@@ -42,6 +42,7 @@ class FakeSite:
         self.store_s = 0.0  # how long the store takes
         self.refuses = False  # whether the store fails
         self.generation = 1
+        self.strangers: set[SiteID] = set()  # members that this site does not know
         self.start(boot, timing)
 
     def start(self, boot: int, timing: Timing | None = None) -> None:
@@ -49,13 +50,17 @@ class FakeSite:
         self.exchange = Exchange(
             self.key,
             self.feeds,
-            lambda site: site in self.net.members and site not in self.net.revoked,
+            self._is_member,
             lambda site: site in self.net.revoked,
             Random(f"{boot}{self.id.hex()}"),
             boot=boot,
             timing=timing,
         )
         self.exchange.sync.writing = self.generation
+
+    def _is_member(self, site: SiteID) -> bool:
+        net = self.net
+        return site in net.members - net.revoked - self.strangers
 
     def write(
         self, count: int = 1, lane: Lane = Lane.CONTROL, rows: int = 1, name: str = "s"

@@ -10,7 +10,7 @@ from federation import codec, limits
 from federation.entry import seal
 from federation.errors import RemoteRefused, Unreachable
 from federation.feed import prove_fork
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.records import Site
 from federation.tunnels import TunnelEnd
 from federation.wire import Bye, Hello, Message, More, Neighbours, Ping, Reply, Request
@@ -143,6 +143,16 @@ def test_floods_and_forks_are_told_to_whoever_listens(world: World) -> None:
     branches = [seal(one.key, feed, 1, b"", 1, [Site(name, "1")]) for name in ("a", "b")]
     one.mesh.known_fork(prove_fork(*branches))
     world.loop.until(lambda: forks == [1])
+
+
+def test_one_entry_can_be_had_by_its_name(world: World) -> None:
+    one, other = world.site(1).join(), world.site(2).join()
+    [first, second] = one.write(2)
+    world.loop.until(lambda: other.held() == one.held())
+    assert world.loop.result(one.mesh.entry(second.ref)) == second
+    nowhere = EntryRef(first.header.feed, 1, EntryID(b"x" * 32))
+    with pytest.raises(Unreachable, match="not here"):
+        world.loop.result(one.mesh.entry(nowhere))
 
 
 # Bulk

@@ -12,7 +12,7 @@ HERE = "here.example.org:7421"
 
 def peering(members: dict[SiteID, list[str]]) -> Peering:
     made = Peering(ME, lambda: 1.0)
-    made.members(members, 0.0)
+    made.members({ME: [HERE], **members}, 0.0)
     return made
 
 
@@ -21,6 +21,12 @@ def test_the_site_with_the_smaller_key_dials_at_once_and_the_other_a_little_late
     assert asks.due(0.0) == [Dial(LARGER, HERE)]
     assert asks.deadline_s == limits.DIAL_TURN_S
     assert asks.due(limits.DIAL_TURN_S) == [Dial(SMALLER, HERE)]
+
+
+def test_a_site_that_only_dials_out_waits_for_nobody() -> None:
+    asks = Peering(ME, lambda: 1.0)
+    asks.members({ME: [], SMALLER: [HERE]}, 0.0)
+    assert asks.due(0.0) == [Dial(SMALLER, HERE)]
 
 
 def test_nobody_is_dialled_twice_at_once_nor_without_an_address() -> None:
