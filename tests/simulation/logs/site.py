@@ -1,23 +1,27 @@
-"""A site reduced to its logs: feeds in memory, the real exchange, a disk that takes time."""
+"""A site reduced to its logs: feeds in memory, a disk that takes time, real links and council."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
-from federation.canvass import CANVASS, read_lead, read_question
+import apsw
+from twisted.internet.defer import Deferred
+
 from federation.entry import Entry, seal
-from federation.events import Answered, Asked, Event, FloodHeard, FloodKind, TakeIn
+from federation.events import Event, TakeIn
 from federation.exchange import Exchange
 from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
-from federation.records import Found, FoundCouncil, Record, Refused, Site
-from federation.session import Session
+from federation.records import Accept, Dataset, Record, Site
 from keys.identity import SiteKey
+from node.council.service import Council
 from tests.fakes.feeds import MemoryFeeds
 from tests.simulation.logs.dialler import Dialler
+from tests.simulation.logs.facts import LogFacts
 from tests.simulation.logs.linking import Linking
-from tests.simulation.logs.seat import LogSeat
+from tests.simulation.logs.voice import LogVoice
 from tests.simulation.network import Wire
 from tests.simulation.process import Process
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 COMMIT_S = (0.002, 0.008)
 Sealing = Callable[[], Sequence[Record]]
 """Gives the records of an entry when it is sealed; none for no entry."""
+Store = Callable[[], Sequence[Entry]]
 
 
 class LogSite:
@@ -50,6 +55,11 @@ class LogSite:
     def up(self) -> bool:
         return self.process is not None
 
+    @property
+    def control(self) -> FeedID:
+        """The control feed in which it writes."""
+        return FeedID(self.site, self.generation, Lane.CONTROL)
+
     # Life
 
     def start(self) -> None:
@@ -58,33 +68,32 @@ class LogSite:
             return
         world = self.world
         self._boot += 1
-        self._queue: list[tuple[Callable[[], Sequence[Entry]], Callable[[], None]]] = []
+        self._queue: list[tuple[Store, Deferred[None]]] = []
         self._committing = False
-        self._records: dict[EntryID, Sequence[Record | Refused]] = {}
-        self._generations: dict[SiteID, int] = {}
-        self.seats: dict[ShardID, LogSeat] = {}
-        self.asked: dict[tuple[Session, int], LogSeat] = {}
         process = self.process = Process(world.clock, world.failed)
+        random = Random(f"process {world.seed} {self.name} {self._boot}")
         self.exchange = Exchange(
-            self.key, self.feeds, world.is_member, world.is_revoked,
-            Random(f"exchange {world.seed} {self.name} {self._boot}"), boot=self._boot,
+            self.key, self.feeds, world.is_member, world.revoked, random, boot=self._boot,
             timing=world.timing,
         )  # fmt: skip
         self.exchange.sync.writing = self.generation
         self.linking = Linking(process, self.exchange, world.is_member, self._act)
+        self.voice = LogVoice(self.exchange, process.seconds, self.linking.pump)
+        self.facts = LogFacts(self.control, self.feeds)
+        self.council = Council(
+            process, self.control, self.facts, self, self.voice, world, world.pace, random
+        )
         self._dialler = Dialler(
             process, world.network, self.machine, self.linking,
-            lambda: world.addresses(self.site), self.random,
+            lambda: world.addresses(self.site), random,
         )  # fmt: skip
         world.network.power_back(self.machine)
         if self.address:
             world.network.listen(self.machine, self.address, self._accepted)
         self._dialler.start()
-        for tip in self.feeds.tips():
-            self._took(self.feeds.entries(tip.feed, 0, tip.seq))
-        if self.generation > 1 and not self.tip(FeedID(self.site, self.generation, Lane.CONTROL)):
+        self.council.start()
+        if self.generation > 1 and not self.tip(self.control):
             self.write(lambda: [Site(self.name, "0")])
-        self.look()
 
     def die(self, *, quietly: bool = False) -> None:
         """The process ends; what was not committed is gone. quietly: with its machine's power."""
@@ -121,28 +130,31 @@ class LogSite:
     def _accepted(self, wire: Wire) -> None:
         self.linking.opened(wire, dialled=False)
 
-    # What it holds
+    # Leading
 
     def tip(self, feed: FeedID) -> EntryRef | None:
         tip = self.feeds.tip(feed)
         return EntryRef(feed, tip.seq, EntryID(tip.id)) if tip.seq else None
 
-    def holds(self, ref: EntryRef) -> bool:
-        return self.feeds.entry(ref) is not None
+    def submit(self, shard: ShardID, number: int) -> None:
+        """Write a record for the log of a shard, if this site leads it when that is sealed."""
+        self.write(partial(self._log_records, shard, number))
 
-    def records(self, entry: Entry) -> Sequence[Record | Refused]:
-        """Of a control entry; decoded once."""
-        if entry.id not in self._records:
-            self._records[entry.id] = entry.records()
-        return self._records[entry.id]
-
-    def generations(self) -> dict[SiteID, int]:
-        """The newest generation in which anything of a site is here."""
-        return self._generations
+    def _log_records(self, shard: ShardID, number: int) -> list[Record]:
+        """Something that was submitted, and the newest results of everybody."""
+        if not self.facts.leads(shard):
+            return []
+        accepts = [
+            Accept(shard, tip.feed.site, tip.feed.generation, tip.seq, EntryID(tip.id))
+            for tip in self.feeds.tips()
+            if tip.feed.lane is Lane.RESULTS
+        ]
+        document = number.to_bytes(8, "big")
+        return [Dataset(shard, document, b"s", self.site), *accepts]  # type: ignore[arg-type]
 
     # The disk: one commit at a time takes what has gathered
 
-    def write(self, sealing: Sealing, lane: Lane = Lane.CONTROL) -> None:
+    def write(self, sealing: Sealing, lane: Lane = Lane.CONTROL) -> Deferred[None]:
         """Author an entry; it goes out once it is durable."""
 
         def store() -> Sequence[Entry]:
@@ -157,16 +169,15 @@ class LogSite:
             self.world.authored(entry)
             return [entry]
 
-        self.commit(store=store)
+        return self._commit(store)
 
-    def commit(
-        self,
-        after: Callable[[], None] = lambda: None,
-        store: Callable[[], Sequence[Entry]] = list,
-    ) -> None:
-        """Put something on disk, and do something when it is there."""
-        self._queue.append((store, after))
-        self._begin()
+    def compose(self, make: Sealing) -> Deferred[None]:
+        """The council's pen."""
+        return self.write(make)
+
+    def local(self, fn: Callable[[apsw.Connection], None]) -> Deferred[None]:
+        """The council's pen: a commit of something that is in no log."""
+        return self._commit(list)
 
     def _take_in(self, event: TakeIn) -> None:
         def store() -> Sequence[Entry]:
@@ -175,10 +186,16 @@ class LogSite:
                 self.world.arrived(self, entry)
             return event.entries
 
-        def stored() -> None:
+        def stored(_: None) -> None:
             self.exchange.sync.taken(event, self.world.clock.seconds())
 
-        self.commit(stored, store)
+        self._commit(store).addCallback(stored)
+
+    def _commit(self, store: Store) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._queue.append((store, done))
+        self._begin()
+        return done
 
     def _begin(self) -> None:
         if self._committing or not self._queue or self.process is None:
@@ -187,52 +204,20 @@ class LogSite:
         queue, self._queue = self._queue, []
         self.process.callLater(self.random.uniform(*COMMIT_S), self._committed, queue)
 
-    def _committed(
-        self, queue: Sequence[tuple[Callable[[], Sequence[Entry]], Callable[[], None]]]
-    ) -> None:
+    def _committed(self, queue: Sequence[tuple[Store, Deferred[None]]]) -> None:
         self._committing = False
         entries: list[Entry] = []
         for store, _ in queue:
             stored = store()
-            self._took(stored)
+            self.facts.took(stored)
             entries += stored
         self.linking.told(self.exchange.durable(entries, self.world.clock.seconds()))
-        for _, after in queue:
-            after()
-        self.look()
+        if entries:
+            self.council.arrived(entries)
+        for _, done in queue:
+            done.callback(None)
         self.linking.pump()
         self._begin()
-
-    # Shards
-
-    def _took(self, entries: Sequence[Entry]) -> None:
-        """Tell the seats of control entries; take the seat that a founding gives us."""
-        for entry in entries:
-            header = entry.header
-            known = self._generations.get(header.site, 0)
-            self._generations[header.site] = max(known, header.generation)
-            if header.lane is not Lane.CONTROL:
-                continue
-            records = self.records(entry)
-            for seat in self.seats.values():
-                seat.took(entry, records)
-            for record in records:
-                if isinstance(record, Found | FoundCouncil) and self.site in record.council:
-                    self._sit(record.shard)
-
-    def _sit(self, shard: ShardID) -> None:
-        if shard in self.seats:
-            return
-        seat = self.seats[shard] = LogSeat(self, shard)
-        for tip in self.feeds.tips():
-            if tip.feed.lane is Lane.CONTROL:
-                for entry in self.feeds.entries(tip.feed, 0, tip.seq):
-                    seat.took(entry, self.records(entry))
-
-    def look(self) -> None:
-        """Let the seats do what is to be done."""
-        for seat in self.seats.values():
-            seat.look()
 
     # What the exchange says
 
@@ -240,25 +225,6 @@ class LogSite:
         for event in events:
             if isinstance(event, TakeIn):
                 self._take_in(event)
-            elif isinstance(event, FloodHeard) and event.kind is FloodKind.LEAD:
-                lead = read_lead(event.document)
-                if lead.shard in self.seats:
-                    self.seats[lead.shard].hear(lead)
-            elif isinstance(event, Asked):
-                self._answer(event)
-            elif isinstance(event, Answered):
-                seat = self.asked.pop((event.session, event.number), None)
-                if seat is not None:
-                    seat.answered(event)
             self._dialler.heard(event)
             self.world.heard(self, event)
-
-    def _answer(self, asked: Asked) -> None:
-        now_s = self.world.clock.seconds()
-        seat = None
-        if asked.what == CANVASS:
-            seat = self.seats.get(read_question(asked.body).shard)
-        if seat is None:
-            self.exchange.calls.refuse(asked, "nothing is known of that here", now_s)
-        else:
-            self.exchange.calls.answer(asked, seat.answer(asked), now_s)
+        self.voice.hear(events)

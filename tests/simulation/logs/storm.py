@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from random import Random
 
 from federation.election import Pace
@@ -11,7 +10,6 @@ from federation.ids import EntryRef, FeedID, Lane, ShardID
 from federation.records import Dataset
 from federation.settle import settled
 from federation.shard import found
-from tests.simulation.logs.seat import LogSeat
 from tests.simulation.logs.site import LogSite
 from tests.simulation.logs.world import LogWorld
 from tests.simulation.networkfaults import NetworkFaults
@@ -92,21 +90,20 @@ class Storm:
             leader = self.leader(shard)
             if leader is not None and self.random.random() < 0.7:
                 self._number += 1
-                leader.site.write(partial(leader.log_record, self._number))
+                leader.submit(shard, self._number)
         site = self.random.choice(self.world.sites)
         if site.up:
             site.write(lambda: [results(2)], Lane.RESULTS)
         self._tell()
         self.world.clock.callLater(self.random.uniform(*PEOPLE_S), self._people)
 
-    def leader(self, shard: ShardID) -> LogSeat | None:
+    def leader(self, shard: ShardID) -> LogSite | None:
         """Some site that takes itself for the leader."""
-        leading = [
-            site.seats[shard]
-            for site in self.world.sites
-            if site.up and shard in site.seats and site.seats[shard].leads
-        ]
+        leading = self._leading(shard)
         return self.random.choice(leading) if leading else None
+
+    def _leading(self, shard: ShardID) -> list[LogSite]:
+        return [site for site in self.world.sites if site.up and site.facts.leads(shard)]
 
     def _authored(self, entry: Entry) -> None:
         if entry.header.lane is Lane.CONTROL:
@@ -117,19 +114,19 @@ class Storm:
     def _tell(self) -> None:
         """Leaders tell people what is settled."""
         for site in self.world.sites:
-            for shard, seat in site.seats.items() if site.up else ():
-                own = seat.own_log()
-                for ref in self._unsettled(seat, 0) if own else ():
+            for shard in self._shards if site.up else ():
+                own = site.facts.own_log(shard)
+                for ref in self._unsettled(site, shard, 0) if own else ():
                     if own and own[0] <= ref.seq <= own[1]:
                         self._told.setdefault(shard, {})[ref] = ref.id
                         del self._waiting[ref]
 
-    def _unsettled(self, seat: LogSeat, first: int) -> list[EntryRef]:
+    def _unsettled(self, site: LogSite, shard: ShardID, first: int) -> list[EntryRef]:
         """What a site has submitted in its own feed from an entry on, and nobody was told of."""
         return [
             ref
-            for ref, shard in self._waiting.items()
-            if shard == seat.shard and ref.feed == seat.me and ref.seq >= first
+            for ref, each in self._waiting.items()
+            if each == shard and ref.feed == site.control and ref.seq >= first
         ]
 
     # Faults
@@ -224,21 +221,17 @@ class Storm:
 
     def _goes_on(self, shard: ShardID) -> bool:
         """Whether one site leads, and all that it wrote more than a moment ago is settled."""
-        leading = [
-            site.seats[shard]
-            for site in self.world.sites
-            if shard in site.seats and site.seats[shard].leads
-        ]
+        leading = self._leading(shard)
         if len(leading) != 1 or not self.world.equal():
             return False
-        own = leading[0].own_log()
-        return own is not None and not self._unsettled(leading[0], own[0])
+        own = leading[0].facts.own_log(shard)
+        return own is not None and not self._unsettled(leading[0], shard, own[0])
 
     def _why(self, shard: ShardID, reading: Reading) -> str:
         seen = {
-            site.name: (view.shard.newest.number, view.leads, view.seat.voted)
+            site.name: (known.newest.number, site.council.standing(shard))
             for site in self.world.sites
-            if shard in site.seats and (view := site.seats[shard].view()) is not None
+            if (known := site.facts.shard(shard)) is not None
         }
         lines = [
             f"shard {shard.hex()[:8]} does not go on: {seen}, settled {self._settled(reading)}"
@@ -248,13 +241,13 @@ class Storm:
     def _compare(self, shard: ShardID, reading: Reading) -> None:
         """The sites' own reading is the second one's."""
         for site in self.world.sites:
-            ledger = site.seats[shard].ledger if shard in site.seats else None
-            if ledger is None or ledger.shard is None or not self.world.equal():
+            known = site.facts.shard(shard)
+            if known is None or not self.world.equal():
                 continue
-            terms = [(term.number, term.feed, term.place) for term in ledger.shard.terms]
+            terms = [(term.number, term.feed, term.place) for term in known.terms]
             naive = [(term.number, term.feed, term.first) for term in reading.terms]
             assert terms == naive, f"{site.name} reads other terms: {terms}, {naive}"
-            position = settled(ledger.shard, ledger.seats)
+            position = settled(known, site.facts.seats(shard))
             seen = None if position is None else (position[0].number, position[1])
             assert seen == self._settled(reading), (
                 f"{site.name} takes {seen} for settled, not {self._settled(reading)}"

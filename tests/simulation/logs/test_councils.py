@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from tests.simulation.logs.__main__ import Run
@@ -30,9 +28,6 @@ class Council(Storm):
         self.shard = self.found(self.seats[0], len(self.seats))
         self.world.pass_s(10)
 
-    def seat(self, site):
-        return site.seats[self.shard]
-
     @property
     def reading(self):
         return read_shards(self.world.archive)[self.shard]
@@ -46,9 +41,9 @@ class Council(Storm):
     def submit(self, site, wait_s=3.0):
         """The site writes a record if it takes itself for the leader; whether it is settled."""
         self.count += 1
-        site.write(partial(self.seat(site).log_record, self.count))
+        site.submit(self.shard, self.count)
         self.world.pass_s(wait_s)
-        ref = site.tip(self.seat(site).me)
+        ref = site.tip(site.control)
         return self.reading.settled[self.reading.newest] >= ref.seq
 
 
@@ -97,12 +92,12 @@ def test_a_paused_leader_that_wakes_after_a_take_over_leads_no_more(council):
     old = council.seats[0]
     assert council.submit(old)
     old.pause()
-    old.write(partial(council.seat(old).log_record, 99))  # it wakes with this in its hands
+    old.submit(council.shard, 99)  # it wakes with this in its hands
     council.world.pass_s(TAKE_OVER_S)
     assert len(council.terms) == 2
     old.resume()
     council.world.pass_s(30)
-    assert not council.seat(old).leads
+    assert not old.facts.leads(council.shard)
     log = council.reading.log(council.reading.newest)
     assert all(getattr(act.record, "doc", b"") != (99).to_bytes(8, "big") for act in log)
 
@@ -146,7 +141,7 @@ def test_the_larger_part_of_a_council_goes_on_and_the_smaller_joins_it(five):
     assert five.submit(leader)
     five.world.network.ways.mend_all()
     five.world.pass_s(LONG_S)
-    assert not five.seat(five.seats[0]).leads
+    assert not five.seats[0].facts.leads(five.shard)
 
 
 def test_five_candidates_at_once_end_with_one_leader(five):
@@ -155,8 +150,6 @@ def test_five_candidates_at_once_end_with_one_leader(five):
     five.seats[0].die(quietly=True)
     five.world.network.ways.split(*([name] for name in names))
     five.world.pass_s(LONG_S)
-    for site in five.seats[1:]:
-        five.seat(site)._delegate._memory.draw = 0.5
     five.world.network.ways.mend_all()
     five.seats[0].start()
     five.world.pass_s(LONG_S)
@@ -184,7 +177,7 @@ def test_a_term_that_nobody_learns_of_is_passed_by(council):
     assert len(opened) == 1
     (number, name) = opened[0]
     leader, other = (one, two) if name == "s1" else (two, one)
-    assert council.seat(other).view().shard.newest.number == 0
+    assert other.facts.shard(council.shard).newest.number == 0
     leader.die(quietly=True)
     council.world.network.ways.mend_all()
     old.start()
@@ -218,7 +211,7 @@ def test_a_revoked_leader_is_replaced_at_once_and_its_seat_closed(council):
     assert name != "s0"
     leader = next(site for site in council.seats if site.name == name)
     assert council.submit(leader)
-    council.world.revoked.clear()  # so that all meet again for the last checks
+    council.world.out.clear()  # so that all meet again for the last checks
 
 
 def test_terms_do_not_pile_up_while_a_site_hears_nothing_and_is_heard(five):

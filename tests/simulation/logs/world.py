@@ -39,7 +39,8 @@ class LogWorld:
         self.broken: list[str] = []
         self.trace: list[str] = []
         self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever signed
-        self.revoked: set[SiteID] = set()
+        self.out: set[SiteID] = set()  # sites that were revoked
+        self._hearing: list[Callable[[], None]] = []
         self.sites = [
             LogSite(self, f"s{number}", dialable=number >= dial_only) for number in range(sites)
         ]
@@ -61,19 +62,24 @@ class LogWorld:
 
     def revoke(self, site: LogSite) -> None:
         """Admins revoke a site, and everybody knows at once."""
-        self.revoked.add(site.site)
+        self.out.add(site.site)
         for other in self.sites:
             if other.up:
                 other.linking.told(other.exchange.members_changed(self.clock.seconds()))
-                other.look()
+        for hear in self._hearing:
+            hear()
+
+    def subscribe(self, hear: Callable[[], None]) -> None:
+        """Call after each change of members."""
+        self._hearing.append(hear)
 
     # What sites ask
 
     def is_member(self, site: SiteID) -> bool:
-        return site in self.members and site not in self.revoked
+        return site in self.members and site not in self.out
 
-    def is_revoked(self, site: SiteID) -> bool:
-        return site in self.revoked
+    def revoked(self, site: SiteID) -> bool:
+        return site in self.out
 
     def addresses(self, me: SiteID) -> Sequence[tuple[SiteID, str]]:
         """Of the others, as far as they have any."""
