@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from federation.ids import SiteID
+from federation.ids import FeedID, ShardID, SiteID
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,10 @@ class DatasetAdded:
 
 @dataclass(frozen=True, slots=True)
 class DatasetChanged:
-    """pause, resume, priority, needs, extend, retry, cancel: read the tables again."""
+    """pause, resume, priority, needs, extend, retry, cancel, anew: read the tables again.
+
+    After "anew" the dataset may be gone: a later term cut it off.
+    """
 
     dataset: int
     verb: str
@@ -88,6 +91,32 @@ class MembersChanged:
     site: SiteID
 
 
+@dataclass(frozen=True, slots=True)
+class TermOpened:
+    """A shard was founded, or a later term of it is the newest one that holds."""
+
+    shard: ShardID
+    term: int
+    leader: FeedID
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFolded:
+    """The log of a shard with several voters was folded further: an ack of it may be due."""
+
+    shard: ShardID
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSettled:
+    """The log of a shard is settled through an entry of the control feed of a term's leader."""
+
+    shard: ShardID
+    term: int
+    leader: FeedID
+    seq: int
+
+
 Change = (
     DatasetAdded
     | DatasetChanged
@@ -99,4 +128,7 @@ Change = (
     | UserChanged
     | FeedForked
     | MembersChanged
+    | TermOpened
+    | ShardFolded
+    | ShardSettled
 )

@@ -68,9 +68,10 @@ class Attempts:
                 part.jobs = part.picked
             cpu, gpu = part.total(record.cpu_ms), part.total(record.gpu_ms)
             self._conn.execute(
-                "INSERT INTO usage VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
                 " cpu_us = cpu_us + excluded.cpu_us, gpu_us = gpu_us + excluded.gpu_us",
                 (
+                    self._member.shard,
                     self._member.person,
                     self._member.group,
                     day,

@@ -27,10 +27,12 @@ class Place:
 
 def add(conn: apsw.Connection, place: Place, spec: DatasetSpec, person: bytes) -> int:
     """Make the rows of a new dataset; its number."""
+    no = _number(conn, place.shard, spec.id)
     conn.execute(
-        "INSERT INTO dataset (id, shard, pos, entry, idx, name, person, grp, priority, jobs,"
-        " cells, extend, hlc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dataset (no, id, shard, pos, entry, idx, name, person, grp, priority, jobs,"
+        " cells, extend, hlc) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
+            no,
             spec.id,
             place.shard,
             place.pos,
@@ -46,7 +48,6 @@ def add(conn: apsw.Connection, place: Place, spec: DatasetSpec, person: bytes) -
             place.hlc,
         ),
     )
-    no = conn.last_insert_rowid()
     foreign = False
     for task in spec.tasks:
         foreign |= _add_task(conn, no, place.shard, spec, task)
@@ -55,6 +56,13 @@ def add(conn: apsw.Connection, place: Place, spec: DatasetSpec, person: bytes) -
         keeping.turn_gates(conn, [no])
     _adopt_waiting(conn, no, place.shard, spec.id)
     return no
+
+
+def _number(conn: apsw.Connection, shard: int, id_: bytes) -> int:
+    """The local number of a dataset of a shard, which it keeps when that is folded anew."""
+    conn.execute("INSERT OR IGNORE INTO numbered (shard, id) VALUES (?, ?)", (shard, id_))
+    sql = "SELECT no FROM numbered WHERE shard = ? AND id = ?"
+    return int(select(conn, sql, (shard, id_))[0][0])
 
 
 def _add_task(

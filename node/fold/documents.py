@@ -35,12 +35,16 @@ class Documents:
         self._read_command = read_command
         self._check = check_signature
 
-    def dataset(self, record: Dataset) -> DatasetSpec:
-        """Check a submission whole. Raises Refusal."""
+    def unpacked(self, record: Dataset) -> bytes:
+        """The submission as it was signed. Raises Refusal."""
         try:
-            document = unpack_document(record.doc)
+            return unpack_document(record.doc)
         except Invalid as error:
             raise Refusal(f"bad document: {error}"[:WHY_CHARS_MAX]) from None
+
+    def dataset(self, record: Dataset) -> DatasetSpec:
+        """Check a submission whole. Raises Refusal."""
+        document = self.unpacked(record)
         self._check_signer(document, record.signature, record.key)
         try:
             return self._read_submission(document)
@@ -50,6 +54,10 @@ class Documents:
     def order(self, record: Command) -> Order:
         """Check an order whole. Raises Refusal."""
         self._check_signer(record.doc, record.signature, record.key)
+        return self.read_order(record)
+
+    def read_order(self, record: Command) -> Order:
+        """What an order says, whoever signed it. Raises Refusal."""
         try:
             return self._read_command(record.doc)
         except Invalid as error:

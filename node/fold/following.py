@@ -3,48 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-
-import apsw
+from typing import Final
 
 from federation.ids import Lane
-from federation.records import Accept, Command, Grant, Record, Refused, Results, decode
+from federation.records import Accept, Command, Grant, Record, Refused, Results
 from node.changes import DatasetChanged
 from node.fold import orders, owners, roots
 from node.fold.attempts import Attempts
 from node.fold.documents import Documents
-from node.fold.owning import LogRecord
 from node.fold.shape import Member, Refusal, Shard, member_by_id, read_tasks, select
-from node.fold.step import Step, member_of, site_no
+from node.fold.step import RECORD_COST, Budget, Scene, member_of, site_no
 
+InTurn = Accept | Command | Grant
+"""Records that the results cursor has a part of."""
 Decode = Callable[[bytes, bytes], Sequence[Record | Refused]]
 """(entry id, body) -> its records."""
+
+ENTRIES_AT_ONCE: Final = 16  # bodies read together: a megabyte
+_PENDING: Final = "SELECT pos, entry, idx FROM pending WHERE shard = ? ORDER BY pos LIMIT 64"
+_ENTRIES: Final = (
+    "SELECT e.seq, e.no, e.id, e.body FROM entry e JOIN feed f ON f.no = e.feed"
+    " WHERE f.site = ? AND f.generation = ? AND f.lane = ? AND e.seq > ? AND e.seq <= ?"
+    f" ORDER BY e.seq LIMIT {ENTRIES_AT_ONCE}"
+)
 
 
 class Following:
     """Waits at an accept that names results entries which are not here yet."""
 
-    def __init__(self, step: Step, documents: Documents, decoded: Decode) -> None:
-        self._step = step
-        self._conn = step.conn
+    def __init__(
+        self,
+        scene: Scene,
+        documents: Documents,
+        decoded: Decode,
+        read: Callable[[int], Sequence[Record | Refused]],
+        budget: Budget,
+    ) -> None:
+        """read: the records of a control entry, by local number."""
+        self._scene = scene
+        self._conn = scene.conn
         self._documents = documents
         self._decoded = decoded
+        self._read = read
+        self._budget = budget
 
     def advance(self, shard: Shard) -> None:
-        """Take the waiting records in order, until one waits for a results entry."""
-        sql = "SELECT pos, entry, idx FROM pending WHERE shard = ? ORDER BY pos"
-        for pos, entry, idx in select(self._conn, sql, (shard.no,)):
-            body = select(self._conn, "SELECT body FROM entry WHERE no = ?", (entry,))
-            record = decode(body[0][0])[idx]
-            assert isinstance(record, LogRecord)
-            shard.results_pos = pos - 1
-            if not self.take(shard, record, entry, idx):
-                save_results(self._conn, shard)
-                return
-            self._conn.execute("DELETE FROM pending WHERE shard = ? AND pos = ?", (shard.no, pos))
-        shard.results_pos = shard.own_pos
-        save_results(self._conn, shard)
+        """Take the waiting records in order, until one waits for a results entry, or the budget
+        is spent."""
+        while rows := select(self._conn, _PENDING, (shard.no,)):
+            for pos, entry, idx in rows:
+                self._pass(shard, pos - 1)
+                if self._budget.spent:
+                    shard.behind = True
+                    return
+                record = self._read(entry)[idx]
+                assert isinstance(record, InTurn)
+                if not self.take(shard, record, entry, idx):
+                    return
+                sql = "DELETE FROM pending WHERE shard = ? AND pos = ?"
+                self._conn.execute(sql, (shard.no, pos))
+        self._pass(shard, shard.own_pos)
 
-    def take(self, shard: Shard, record: LogRecord, entry: int, idx: int) -> bool:
+    def take(self, shard: Shard, record: InTurn, entry: int, idx: int) -> bool:
         """The results cursor's part of a record; False if it has to wait."""
         if isinstance(record, Accept):
             if not self._accept(shard, record):
@@ -53,12 +73,21 @@ class Following:
             try:
                 self._order_or_grant(shard, record)
             except Refusal as refusal:
-                self._step.refuse(entry, idx, str(refusal))
-        shard.results_pos += 1
-        save_results(self._conn, shard)
+                self._scene.refuse(entry, idx, str(refusal), shard.no)
+        self.passed(shard)
         return True
 
-    def _order_or_grant(self, shard: Shard, record: LogRecord) -> None:
+    def passed(self, shard: Shard) -> None:
+        """The results cursor is done with one more record."""
+        self._pass(shard, shard.results_pos + 1)
+        self._budget.spend(RECORD_COST)
+
+    def _pass(self, shard: Shard, pos: int) -> None:
+        """The results cursor has nothing more to do with the records up to a position."""
+        before, shard.results_pos = shard.results_pos, pos
+        roots.keep(self._conn, shard.no, roots.RESULTS, before, pos, shard.results_root)
+
+    def _order_or_grant(self, shard: Shard, record: Grant | Command) -> None:
         if isinstance(record, Grant):
             member = member_of(self._conn, shard, record.dataset)
             site = site_no(self._conn, record.to)
@@ -66,7 +95,7 @@ class Following:
             for index in record.tasks:
                 for lo, hi in zip(ranges[::2], ranges[1::2], strict=True):
                     owners.remember(self._conn, member.base + index, lo, hi, site)
-        elif isinstance(record, Command):
+        else:
             order = self._documents.order(record)
             member = member_of(self._conn, shard, order.dataset)
 
@@ -76,10 +105,10 @@ class Following:
                 shard.results_root = roots.extend(
                     shard.results_root, order.verb.encode(), member.id, names, self._counts(member)
                 )
-                self._step.changes.append(DatasetChanged(member.no, order.verb))
+                self._scene.changes.append(DatasetChanged(member.no, order.verb))
                 return True
 
-            self._step.guarded(member, act)
+            self._scene.guarded(member, act)
 
     def _counts(self, member: Member) -> list[list[int]]:
         return [
@@ -88,28 +117,40 @@ class Following:
         ]
 
     def _accept(self, shard: Shard, record: Accept) -> bool:
-        """Take a results feed through an entry; False while one of the entries is not here."""
+        """Take a results feed through an entry, entry by entry; False if it has to wait."""
         conn = self._conn
+        feed = (record.site, record.generation)
         site = site_no(conn, record.site)
         key = (shard.no, site, record.generation)
         sql = "SELECT through FROM position WHERE shard = ? AND site = ? AND generation = ?"
         through = next((row[0] for row in select(conn, sql, key)), 0)
         if record.through <= through:
             return True
-        entries = select(
-            conn,
-            "SELECT e.no, e.id, e.body FROM entry e JOIN feed f ON f.no = e.feed"
-            " WHERE f.site = ? AND f.generation = ? AND f.lane = ? AND e.seq > ? AND e.seq <= ?"
-            " ORDER BY e.seq",
-            (record.site, record.generation, int(Lane.RESULTS), through, record.through),
-        )
-        whole = len(entries) == record.through - through and all(row[2] for row in entries)
-        if not whole or entries[-1][1] != record.entry:
+        if not self._here(record):
+            shard.waits = (*feed, record.through)
             return False
-        for no, id_, body in entries:
-            self._results(shard, site, no, self._decoded(id_, body))
-        conn.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)", (*key, record.through))
+        shard.waits = None
+        while through < record.through:
+            rows = select(conn, _ENTRIES, (*feed, int(Lane.RESULTS), through, record.through))
+            for seq, no, id_, body in rows:
+                if body is None or self._budget.spent:
+                    shard.behind = body is not None
+                    return False
+                self._results(shard, site, no, self._decoded(id_, body))
+                sql = "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)"
+                conn.execute(sql, (*key, seq))
+                through = seq
         return True
+
+    def _here(self, record: Accept) -> bool:
+        """Whether the entry that an accept names is here, and so all before it in its feed."""
+        sql = (
+            "SELECT 1 FROM entry WHERE feed = (SELECT no FROM feed WHERE site = ? AND"
+            " generation = ? AND lane = ?) AND seq = ? AND id = ?"
+        )
+        lane = int(Lane.RESULTS)
+        place = (record.site, record.generation, lane, record.through, record.entry)
+        return bool(select(self._conn, sql, place))
 
     def _results(
         self, shard: Shard, site: int, entry: int, records: Iterable[Record | Refused]
@@ -119,7 +160,7 @@ class Following:
         first = 0
         for idx, record in enumerate(records):
             if isinstance(record, Refused):
-                self._step.refuse(entry, idx, record.why)
+                self._scene.refuse(entry, idx, record.why, shard.no)
             elif isinstance(record, Results):
                 self._attempts(shard, site, entry, idx, first, record)
                 first += len(record.jobs)
@@ -127,9 +168,11 @@ class Following:
     def _attempts(
         self, shard: Shard, site: int, entry: int, idx: int, first: int, record: Results
     ) -> None:
-        member = member_by_id(self._conn, record.dataset)
-        if member is None or member.shard != shard.no or member.quarantined:
+        member = member_by_id(self._conn, record.dataset, shard.no)
+        if member is None or member.quarantined:
             return  # another shard's, or parked
+
+        self._budget.spend(len(record.jobs))
 
         def act() -> bool:
             task, effect = Attempts(self._conn, member).fold(record, entry, first, site)
@@ -137,18 +180,10 @@ class Following:
             shard.results_root = roots.extend(
                 shard.results_root, b"results", member.id, record.task, effect.packed(), counts
             )
-            self._step.changes.extend(effect.told(task))
+            self._scene.changes.extend(effect.told(task))
             return True
 
         try:
-            self._step.guarded(member, act)
+            self._scene.guarded(member, act)
         except Refusal as refusal:
-            self._step.refuse(entry, idx, str(refusal))
-
-
-def save_results(conn: apsw.Connection, shard: Shard) -> None:
-    """Store where the results cursor stands."""
-    conn.execute(
-        "UPDATE shard SET results_pos = ?, results_root = ? WHERE no = ?",
-        (shard.results_pos, shard.results_root, shard.no),
-    )
+            self._scene.refuse(entry, idx, str(refusal), shard.no)

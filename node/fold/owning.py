@@ -1,60 +1,105 @@
-"""The ownership cursor: datasets, grants, releases and orders, as they come."""
+"""The ownership cursor: datasets, grants, orders and terms, as they come."""
 
 from __future__ import annotations
 
-from federation.records import Accept, Command, Dataset, Grant, Release
+from enum import Enum
+from functools import partial
+
+from federation.records import (
+    Accept,
+    Command,
+    Dataset,
+    Force,
+    Grant,
+    Open,
+    Release,
+    SeatClose,
+)
+from federation.segments import LogRecord
 from keys.signing import Purpose, digest
 from node.changes import DatasetAdded, DatasetChanged, UnitsGranted, UnitsReleased
-from node.fold import datasets, orders, owners, roots
+from node.fold import datasets, forcing, offers, orders, owners, roots
 from node.fold.documents import Documents
-from node.fold.people import is_admin
+from node.fold.people import was_admin
 from node.fold.shape import Member, Refusal, Shard, member_by_id, read_tasks, select
 from node.fold.step import Step, member_of, site_no
 
-LogRecord = Dataset | Command | Grant | Accept | Release
-"""Records that belong to a shard's log."""
+
+class Taken(Enum):
+    """What is left of a record of the log once the ownership cursor took it."""
+
+    WHOLLY = 0  # nothing
+    IN_TURN = 1  # the results cursor has a part of it
 
 
 class Owning:
-    """Needs the control feed alone, and never waits."""
+    """The records of one entry. Needs control feeds alone, and never waits."""
 
     def __init__(self, step: Step, documents: Documents) -> None:
-        self._step = step
+        self.step = step
         self._conn = step.conn
         self._documents = documents
 
-    def take(self, shard: Shard, idx: int, record: LogRecord) -> bool:
-        """Fold one record of the log; whether the results cursor has a part of it too.
+    def take(self, shard: Shard, idx: int, record: LogRecord | Release) -> Taken:
+        """Fold one record of the log. Raises Refusal; nothing changed then."""
+        match record:
+            case Accept():
+                return Taken.IN_TURN
+            case Dataset():
+                return self._dataset(shard, idx, record)
+            case Command():
+                return self._command(shard, idx, record)
+            case Grant() | Release():
+                return self._grant_or_release(shard, record)
+            case Open():
+                feed = self.step.ref.feed
+                shard.own_root = roots.extend(
+                    shard.own_root,
+                    b"open",
+                    record.term,
+                    feed.site,
+                    feed.generation,
+                    record.base,
+                    record.entry,
+                )
+            case Force():
+                forcing.force(self.step, shard, idx, record)
+            case SeatClose():
+                seat = (record.site, record.generation, record.through)
+                shard.own_root = roots.extend(shard.own_root, b"close", *seat)
+            case _:
+                pass
+        return Taken.WHOLLY
 
-        Raises Refusal.
-        """
-        if isinstance(record, Accept):
-            return True
-        if isinstance(record, Dataset):
-            return self._step.guarded(None, lambda: self._dataset(shard, idx, record))
-        if isinstance(record, Command):
-            return self._command(shard, idx, record)
-        member = member_of(self._conn, shard, record.dataset)
-        return self._step.guarded(member, lambda: self._grant_or_release(shard, member, record))
-
-    def _dataset(self, shard: Shard, idx: int, record: Dataset) -> bool:
+    def _dataset(self, shard: Shard, idx: int, record: Dataset) -> Taken:
         spec = self._documents.dataset(record)
-        if member_by_id(self._conn, spec.id) is not None:
+        offers.answer(self._conn, shard.no, spec.id)
+        if member_by_id(self._conn, spec.id, shard.no) is not None:
             raise Refusal("the dataset is in the log already")
-        place = datasets.Place(shard.no, shard.own_pos, self._step.entry, idx, self._step.hlc())
-        no = datasets.add(self._conn, place, spec, record.key)
-        shard.own_root = roots.extend(shard.own_root, b"dataset", spec.id, record.key)
-        self._step.changes.append(DatasetAdded(no))
-        return False
 
-    def _command(self, shard: Shard, idx: int, record: Command) -> bool:
+        def act() -> bool:
+            step = self.step
+            place = datasets.Place(shard.no, shard.own_pos, step.entry, idx, step.hlc())
+            no = datasets.add(self._conn, place, spec, record.key)
+            shard.own_root = roots.extend(shard.own_root, b"dataset", spec.id, record.key)
+            step.changes.append(DatasetAdded(no))
+            return True
+
+        self.step.guarded(None, act)
+        return Taken.WHOLLY
+
+    def _command(self, shard: Shard, idx: int, record: Command) -> Taken:
+        id_ = digest(Purpose.COMMAND, record.doc)
+        offers.answer(self._conn, shard.no, id_)
         order = self._documents.order(record)
         member = member_of(self._conn, shard, order.dataset)
-        leader = site_no(self._conn, self._step.ref.feed.site)
-        if record.key != member.person and not is_admin(self._conn, leader, record.key):
+        leader = site_no(self._conn, self.step.ref.feed.site)
+        if record.key != member.person and not was_admin(
+            self._conn, leader, record.key, self.step.at(idx)
+        ):
             raise Refusal("ordered by neither the dataset's user nor an admin of this site")
-        id_ = digest(Purpose.COMMAND, record.doc)
-        if select(self._conn, "SELECT 1 FROM command WHERE id = ?", (id_,)):
+        sql = "SELECT 1 FROM command WHERE id = ? AND dataset = ?"
+        if select(self._conn, sql, (id_, member.no)):
             raise Refusal("the order was taken before")
 
         def act() -> bool:
@@ -65,22 +110,27 @@ class Owning:
                     id_,
                     member.no,
                     shard.own_pos,
-                    self._step.entry,
+                    self.step.entry,
                     idx,
                     order.verb,
                     record.key,
                     b"".join(order.follows),
-                    self._step.hlc(),
+                    self.step.hlc(),
                 ),
             )
             shard.own_root = roots.extend(shard.own_root, b"command", id_)
             if order.verb not in orders.IN_TURN:
-                self._step.changes.append(DatasetChanged(member.no, order.verb))
+                self.step.changes.append(DatasetChanged(member.no, order.verb))
             return order.verb in orders.IN_TURN
 
-        return self._step.guarded(member, act)
+        return Taken(self.step.guarded(member, act))
 
-    def _grant_or_release(self, shard: Shard, member: Member, record: Grant | Release) -> bool:
+    def _grant_or_release(self, shard: Shard, record: Grant | Release) -> Taken:
+        member = member_of(self._conn, shard, record.dataset)
+        act = partial(self._give_or_take, shard, member, record)
+        return Taken(self.step.guarded(member, act))
+
+    def _give_or_take(self, shard: Shard, member: Member, record: Grant | Release) -> bool:
         tasks = read_tasks(self._conn, member.no)
         numbers = [member.base + index for index in record.tasks]
         ranges = list(record.ranges)
@@ -88,7 +138,7 @@ class Owning:
             raise Refusal("names tasks that the dataset does not have")
         if ranges[-1] > member.jobs:
             raise Refusal(f"names job {ranges[-1] - 1}; the dataset has {member.jobs}")
-        site = record.to if isinstance(record, Grant) else self._step.ref.feed.site
+        site = record.to if isinstance(record, Grant) else self.step.ref.feed.site
         no = site_no(self._conn, site)
         act = owners.give if isinstance(record, Grant) else owners.take
         for task in numbers:
@@ -99,23 +149,7 @@ class Owning:
             shard.own_root, kind, record.dataset, list(record.tasks), ranges, site
         )
         if isinstance(record, Grant):
-            self._step.changes.append(UnitsGranted(member.no, numbers, ranges, record.to))
+            self.step.changes.append(UnitsGranted(member.no, numbers, ranges, record.to))
         else:
-            self._step.changes.append(UnitsReleased(member.no, numbers, ranges, site))
+            self.step.changes.append(UnitsReleased(member.no, numbers, ranges, site))
         return isinstance(record, Grant)
-
-    def give_back(self, shard: Shard, record: Release) -> None:
-        """An owner's word to the leader: no part of the log, which names the next owner itself."""
-        member = member_by_id(self._conn, record.dataset)
-        if member is None or member.shard != shard.no:
-            return  # of a dataset that has not come yet: its owner says it again
-        site = self._step.ref.feed.site
-        no = site_no(self._conn, site)
-        tasks = read_tasks(self._conn, member.no)
-        for task in (member.base + index for index in record.tasks):
-            flat: list[int] = []
-            if task in tasks:
-                for lo, hi in zip(record.ranges[::2], record.ranges[1::2], strict=True):
-                    flat += owners.give_back(self._conn, task, lo, hi, no)
-            if flat:
-                self._step.changes.append(UnitsReleased(member.no, [task], flat, site))

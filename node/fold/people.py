@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import apsw
 
-from federation.admins import NO_ADMIN, REPEATED, Admins, Enrolment
+from federation.admins import NO_ADMIN, REPEATED, Admins, At, Enrolment
 from federation.records import UserAdd, UserRemove
 from keys.signing import Purpose, digest
 from node.changes import MembersChanged, UserChanged
@@ -84,6 +84,17 @@ def is_admin(conn: apsw.Connection, site: int, key: bytes) -> bool:
     """Whether the key is that of somebody whom the site enrolled as admin and did not remove."""
     sql = "SELECT roles FROM person WHERE site = ? AND key = ? AND active = 1"
     return any("admin" in json.loads(roles) for (roles,) in select(conn, sql, (site, key)))
+
+
+def was_admin(conn: apsw.Connection, site: int, key: bytes, at: At) -> bool:
+    """Whether the key was an admin's of the site at a place in its control feeds."""
+    sql = (
+        "SELECT adds, roles FROM enrolment WHERE site = ? AND key = ? AND why = ''"
+        " AND (generation, seq, idx) < (?, ?, ?) ORDER BY generation DESC, seq DESC, idx DESC"
+        " LIMIT 1"
+    )
+    rows = select(conn, sql, (site, key, *at))
+    return any(adds and "admin" in json.loads(roles) for adds, roles in rows)
 
 
 def _insert(

@@ -33,16 +33,22 @@ ENVIRONMENT_ERRORS: Final = (
 
 @dataclass(slots=True)
 class Shard:
-    """A row of the shard table, as a transaction sees it."""
+    """A row of the shard table, as a walk sees it and leaves it."""
 
     no: int
     id: bytes
-    founder: bytes
-    generation: int
+    voters: int
+    # The ownership cursor has passed the log records of this term in this feed through this seq.
+    at_term: int
+    at_feed: int
+    at_seq: int
     own_pos: int
     results_pos: int
     own_root: bytes
     results_root: bytes
+    anew: bool
+    behind: bool = False
+    waits: tuple[bytes, int, int] | None = None  # for a results entry: site, generation, seq
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +113,9 @@ def dataset_of(task: int) -> int:
     return task // TASKS_PER_DATASET
 
 
-def member_by_id(conn: apsw.Connection, dataset: bytes) -> Member | None:
-    for row in select(conn, _MEMBER + " WHERE id = ?", (dataset,)):
+def member_by_id(conn: apsw.Connection, dataset: bytes, shard: int) -> Member | None:
+    """A dataset of the shard of this local number, if it is in its log."""
+    for row in select(conn, _MEMBER + " WHERE id = ? AND shard = ?", (dataset, shard)):
         return _member(row)
     return None
 

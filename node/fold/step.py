@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
 
 import apsw
 from twisted.logger import Logger
 
+from federation.admins import At
 from federation.entry import Header
-from federation.ids import EntryRef
+from federation.ids import EntryRef, FeedID
 from node.changes import Change, DatasetChanged
 from node.fold.shape import ENVIRONMENT_ERRORS, Member, Refusal, Shard, member_by_id, select
 
 _log = Logger()
 
 
-class Step:
-    """One entry on its way into the tables. `changes` is what it changed so far."""
+class Scene:
+    """A transaction in which records are folded. `changes` is what they changed so far."""
 
-    def __init__(self, conn: apsw.Connection, ref: EntryRef, entry: int) -> None:
+    def __init__(self, conn: apsw.Connection, changes: list[Change]) -> None:
         self.conn = conn
-        self.ref = ref
-        self.entry = entry
-        self.changes: list[Change] = []
+        self.changes = changes
 
-    def hlc(self) -> int:
-        """The entry's clock, for display."""
-        sql = "SELECT header FROM entry WHERE no = ?"
-        return Header.unpack(select(self.conn, sql, (self.entry,))[0][0]).hlc
+    def refuse(self, entry: int, idx: int, why: str, shard: int = 0, *, keep: bool = False) -> None:
+        """Note that a record is skipped.
 
-    def refuse(self, entry: int, idx: int, why: str) -> None:
-        sql = "INSERT INTO refused VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET why = excluded.why"
-        self.conn.execute(sql, (entry, idx, why))
+        shard: local number of the one whose log it is in. keep: a reason that was noted before.
+        """
+        set_ = "NOTHING" if keep else "UPDATE SET why = excluded.why"
+        sql = f"INSERT INTO refused VALUES (?, ?, ?, ?) ON CONFLICT DO {set_}"
+        self.conn.execute(sql, (entry, idx, shard, why))
         _log.warn(
             "fold: record {idx} of entry {entry} is skipped: {why}", entry=entry, idx=idx, why=why
         )
@@ -73,6 +74,43 @@ class Step:
         )
 
 
+class Step(Scene):
+    """One entry on its way into the tables."""
+
+    def __init__(
+        self, conn: apsw.Connection, ref: EntryRef, entry: int, changes: list[Change]
+    ) -> None:
+        super().__init__(conn, changes)
+        self.ref = ref
+        self.entry = entry
+
+    def at(self, idx: int) -> At:
+        """Where among all records of its author one of this entry stands."""
+        return self.ref.feed.generation, self.ref.seq, idx
+
+    def hlc(self) -> int:
+        """The entry's clock, for display."""
+        sql = "SELECT header FROM entry WHERE no = ?"
+        return Header.unpack(select(self.conn, sql, (self.entry,))[0][0]).hlc
+
+
+RECORD_COST: Final = 10  # of a budget
+
+
+@dataclass(slots=True)
+class Budget:
+    """How much may be folded in one go: rows of results, and records at a flat rate."""
+
+    left: int
+
+    @property
+    def spent(self) -> bool:
+        return self.left <= 0
+
+    def spend(self, cost: int) -> None:
+        self.left -= cost
+
+
 def _unforeseen(error: Exception) -> str:
     _log.failure("fold: an exception that nobody foresaw; please report it")
     return f"{type(error).__name__}: {error}"[:1000]
@@ -86,20 +124,65 @@ def site_no(conn: apsw.Connection, key: bytes) -> int:
     return conn.last_insert_rowid()
 
 
-def find_shard(conn: apsw.Connection, column: str, wanted: bytes | int) -> Shard:
-    """Raises Refusal for a shard that nobody founded."""
-    sql = (
-        "SELECT no, id, founder, generation, own_pos, results_pos, own_root, results_root"
-        f" FROM shard WHERE {column} = ?"
+def feed_no(conn: apsw.Connection, feed: FeedID) -> int:
+    """Local number of a feed; -1 if nothing of it is here."""
+    sql = "SELECT no FROM feed WHERE site = ? AND generation = ? AND lane = ?"
+    rows = select(conn, sql, (feed.site, feed.generation, int(feed.lane)))
+    return int(rows[0][0]) if rows else -1
+
+
+_SHARD: Final = (
+    "SELECT no, id, voters, at_term, at_feed, at_seq, own_pos, results_pos, own_root,"
+    " results_root, anew, waits_site, waits_generation, waits_seq FROM shard"
+)
+
+
+def find_shard(conn: apsw.Connection, column: str, wanted: bytes | int) -> Shard | None:
+    """The shard whose `column` (id or no) is `wanted`; None before its founding is here."""
+    for row in select(conn, f"{_SHARD} WHERE {column} = ?", (wanted,)):
+        no, id_, voters, term, feed, seq, own, results, own_root, results_root, anew, *waits = row
+        return Shard(
+            no=no,
+            id=id_,
+            voters=voters,
+            at_term=term,
+            at_feed=feed,
+            at_seq=seq,
+            own_pos=own,
+            results_pos=results,
+            own_root=own_root,
+            results_root=results_root,
+            anew=bool(anew),
+            waits=None if waits[0] is None else (waits[0], waits[1], waits[2]),
+        )
+    return None
+
+
+def save_shard(conn: apsw.Connection, shard: Shard) -> None:
+    """Store where the cursors stand."""
+    conn.execute(
+        "UPDATE shard SET at_term = ?, at_feed = ?, at_seq = ?, own_pos = ?, results_pos = ?,"
+        " own_root = ?, results_root = ?, anew = ?, behind = ?, waits_site = ?,"
+        " waits_generation = ?, waits_seq = ? WHERE no = ?",
+        (
+            shard.at_term,
+            shard.at_feed,
+            shard.at_seq,
+            shard.own_pos,
+            shard.results_pos,
+            shard.own_root,
+            shard.results_root,
+            int(shard.anew),
+            int(shard.behind),
+            *(shard.waits or (None, None, None)),
+            shard.no,
+        ),
     )
-    for row in select(conn, sql, (wanted,)):
-        return Shard(*row)
-    raise Refusal("no such shard")
 
 
 def member_of(conn: apsw.Connection, shard: Shard, dataset: bytes) -> Member:
     """Raises Refusal for a dataset that is not in this log."""
-    member = member_by_id(conn, dataset)
-    if member is None or member.shard != shard.no:
+    member = member_by_id(conn, dataset, shard.no)
+    if member is None:
         raise Refusal("no such dataset in this log")
     return member

@@ -53,6 +53,7 @@ class Cycle:
     control_entry: Entry | None = None
     asked_leader: bool = False
     changes: list[Change] = field(default_factory=list)
+    behind: bool = False  # the fold has left something for the next cycle
     committed: bool = False  # the database has it; the high-water file may not
     attempts: int = 0
 
@@ -126,7 +127,7 @@ class Builder:
 
     def build(self, cycle: Cycle) -> None:
         """Everything of the transaction but its COMMIT."""
-        cycle.changes = []
+        cycle.changes, cycle.behind = [], False
         self._db.execute("BEGIN IMMEDIATE")
         for arrived in cycle.arrived:
             self._store(arrived.entry, cycle)
@@ -140,9 +141,19 @@ class Builder:
             entry = cycle.control_entry or self._seal(Lane.CONTROL, cycle.control)
             cycle.control_entry = entry
             self._store(entry, cycle)
+        if self._fold.behind(self._db):
+            cycle.changes += self._fold.go_on(self._db)
+            cycle.behind = self._fold.behind(self._db)
         for waiting in cycle.results:
             self._run_beside(waiting)
         cycle.local = [waiting for waiting in cycle.local if self._run_local(waiting)]
+
+    def undo(self) -> None:
+        """Roll back what was built."""
+        # SQLite may have ended the transaction by itself.
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        self._fold.forget()
 
     def _seal(self, lane: Lane, records: list[Waiting]) -> Entry:
         own = self._lanes[lane]

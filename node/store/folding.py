@@ -29,7 +29,16 @@ class Fold(Protocol):
         entry_no: int,
         records: Sequence[Record | Refused],
     ) -> list[Change]:
-        """Change the shared tables by one entry."""
+        """Change the shared tables by one entry; what takes long may be left for `go_on`."""
+
+    def behind(self, conn: apsw.Connection) -> bool:
+        """Whether something was left."""
+
+    def go_on(self, conn: apsw.Connection) -> list[Change]:
+        """Fold some of what was left."""
+
+    def forget(self) -> None:
+        """A transaction, or a part of it, was undone: trust nothing that is remembered."""
 
 
 def fold_entry(connection: apsw.Connection, fold: Fold, entry: Entry, no: int) -> list[Change]:
@@ -48,6 +57,7 @@ def fold_entry(connection: apsw.Connection, fold: Fold, entry: Entry, no: int) -
             "store: folding entry {no} failed; it is kept and quarantined on this node", no=no
         )
         connection.execute("ROLLBACK TO fold; RELEASE fold")
+        fold.forget()
         connection.execute(
             "INSERT OR REPLACE INTO quarantine (entry, why) VALUES (?, ?)",
             (no, f"{type(error).__name__}: {error}"[:1000]),

@@ -57,7 +57,7 @@ class ForcedShard(NamedTuple):
 def led_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[ShardID]:
     """Shards whose log this generation of a site writes, the newest last."""
     rows = conn.execute(
-        "SELECT id FROM shard WHERE founder = ? AND generation = ? ORDER BY no",
+        "SELECT id FROM shard WHERE leader = ? AND generation = ? ORDER BY no",
         (site, generation),
     )
     return [ShardID(id) for (id,) in rows]
@@ -68,8 +68,8 @@ def still_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[St
     rows: list[tuple[Any, ...]] = conn.execute(
         "SELECT s.no, s.id, s.term, f.generation, f.seq, f.id,"
         " (SELECT count(*) FROM dataset WHERE shard = s.no) AS datasets"
-        " FROM shard s JOIN feed f ON f.site = s.founder AND f.generation = s.generation"
-        " AND f.lane = ? WHERE s.founder = ? AND s.generation < ? AND datasets ORDER BY s.no",
+        " FROM shard s JOIN feed f ON f.site = s.leader AND f.generation = s.generation"
+        " AND f.lane = ? WHERE s.leader = ? AND s.generation < ? AND datasets ORDER BY s.no",
         (int(Lane.CONTROL), site, generation),
     ).fetchall()
     return [
@@ -88,7 +88,7 @@ def still_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[
     """Unfinished datasets of the shards that nobody leads now, oldest first."""
     rows = conn.execute(
         "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN"
-        " (SELECT no FROM shard WHERE founder = ? AND generation < ?)"
+        " (SELECT no FROM shard WHERE leader = ? AND generation < ?)"
         f" AND {_UNFINISHED} ORDER BY no",
         (site, generation),
     )
@@ -138,7 +138,7 @@ def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[i
     """Datasets of led shards with units that are neither settled nor cancelled, oldest first."""
     rows = conn.execute(
         "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN "
-        "(SELECT no FROM shard WHERE founder = ? AND generation = ?) "
+        "(SELECT no FROM shard WHERE leader = ? AND generation = ?) "
         f"AND {_UNFINISHED} ORDER BY no",
         (site, generation),
     )
@@ -149,7 +149,7 @@ def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> Dat
     """One dataset; None if there is none of that number, or its folding is quarantined."""
     row = conn.execute(
         "SELECT dataset.id, shard.id, person, grp, priority, jobs, dataset.pos, paused, "
-        "founder = ?1 AND generation = ?2, founder = ?1 AND generation < ?2 "
+        "leader = ?1 AND generation = ?2, leader = ?1 AND generation < ?2 "
         "FROM dataset JOIN shard ON shard.no = dataset.shard "
         "WHERE dataset.no = ?3 AND quarantined IS NULL",
         (site, generation, no),

@@ -23,6 +23,7 @@ class Queues:
         self._bounds = bounds
         self._local: deque[Waiting] = deque()
         self._late: list[Waiting] = []  # made when the next control entry is sealed
+        self.behind = False  # the fold has left something for the next transaction
         self._results_wanted = 0  # so many results records must not wait for others
 
     def put_local(self, waiting: Waiting, *, in_order: bool) -> None:
@@ -51,6 +52,8 @@ class Queues:
         results_s = self._results_due_s(now_s, closing)
         control = self.lanes[Lane.CONTROL].queue or self._late
         if self._local or self.arrivals or control or results_s <= 0:
+            return 0.0
+        if self.behind and not closing:
             return 0.0
         return results_s if self.lanes[Lane.RESULTS].queue else None
 

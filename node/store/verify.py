@@ -212,6 +212,8 @@ def _fold_all(
     for no, entry in _readable(connection, last):
         if entry is not None and entry.body is not None:
             fold_entry(connection, fold, entry, no)
+            while fold.behind(connection):
+                fold.go_on(connection)
         done += 1
         if done % REPORT_EVERY == 0:
             yield Progress("fold", done, total)

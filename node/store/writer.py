@@ -119,6 +119,9 @@ class Journal:
         self._subscribers: list[Subscriber] = []
         self._hearing: list[Hears] = []
         self._closing: Deferred[None] | None = None
+        self._queues.behind = fold.behind(self._db)
+        if self._queues.behind:
+            self._schedule()
 
     def _load_lane(self, generation: int, lane: Lane) -> OwnLane:
         feed = FeedID(self._site, generation, lane)
@@ -309,7 +312,7 @@ class Journal:
         now_s = self._reactor.seconds()
         self._started_s = now_s
         self._cycle = self._queues.gather(now_s, closing=self._closing is not None)
-        if self._cycle.empty:
+        if self._cycle.empty and not self._queues.behind:
             self._cycle = None
             self._finish_closing()
         else:
@@ -355,6 +358,7 @@ class Journal:
             _log.info("journal: writing again; {n} records were kept", n=len(cycle.waiting))
         self.trouble = ""
         self._cycle, self._running = None, False
+        self._queues.behind = cycle.behind
         _tell(self._hearing, cycle.entries)
         _tell(self._subscribers, cycle.changes)
         for waiting in cycle.waiting:
@@ -371,12 +375,12 @@ class Journal:
         assert cycle is not None
         self._running = False
         if not cycle.committed:
-            self._roll_back()
+            self._builder.undo()
             self._give_up_intake(cycle, error)
         self._note_trouble(error)
         if self._closing is not None:
             self._abandon(cycle)
-        elif cycle.empty:
+        elif cycle.empty and not self._queues.behind:
             self._cycle, self.trouble = None, ""
             self._schedule()
         else:
@@ -390,11 +394,6 @@ class Journal:
         self._call = None
         if not self._running and self._cycle is not None:
             self._attempt()
-
-    def _roll_back(self) -> None:
-        # SQLite may have ended the transaction by itself.
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
 
     def _give_up_intake(self, cycle: Cycle, error: BaseException) -> None:
         """Refuse new work, of this cycle and waiting; the control entry is sealed anew."""

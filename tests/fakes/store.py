@@ -29,7 +29,20 @@ HOST = "test-host"
 PLENTY = 1 << 40
 
 
-class NotingFold:
+class WholeFold:
+    """A fold that leaves nothing for later, and remembers nothing."""
+
+    def behind(self, conn: apsw.Connection) -> bool:
+        return False
+
+    def go_on(self, conn: apsw.Connection) -> list[Change]:
+        return []
+
+    def forget(self) -> None:
+        pass
+
+
+class NotingFold(WholeFold):
     """A fold that notes every entry in a table of its own, and breaks when told to."""
 
     def __init__(self) -> None:
@@ -180,7 +193,7 @@ def outcome(deferred: Deferred[None]) -> list[Any]:
     return seen
 
 
-class ListFold:
+class ListFold(WholeFold):
     """A small true fold: the sites that the log names, with a running root."""
 
     def apply(

@@ -9,18 +9,37 @@ CREATE TABLE site (
     version TEXT NOT NULL DEFAULT ''
 ) STRICT;
 
+-- Shards whose founding is here. The log of one is a path through the control feeds of its leaders.
 CREATE TABLE shard (
     no INTEGER PRIMARY KEY,
     id BLOB NOT NULL UNIQUE,
     founder BLOB NOT NULL,
-    generation INTEGER NOT NULL, -- of the founder's feed: the leader of term 0
     council BLOB NOT NULL, -- site keys end to end
+    -- The newest term that holds, and the control feed in which its leader writes.
+    term INTEGER NOT NULL,
+    leader BLOB NOT NULL,
+    generation INTEGER NOT NULL,
+    voters INTEGER NOT NULL, -- how many seats ack under it
+    stopped INTEGER NOT NULL, -- two opens hold for one term: nobody acts
+    -- The cursors. Ownership has passed the log records of this term in this control feed through
+    -- this entry.
+    at_term INTEGER NOT NULL,
+    at_feed INTEGER NOT NULL, -- local number
+    at_seq INTEGER NOT NULL,
     own_pos INTEGER NOT NULL DEFAULT 0, -- log records that the ownership cursor has passed
     results_pos INTEGER NOT NULL DEFAULT 0, -- the same of the results cursor; never ahead
     own_root BLOB NOT NULL,
     results_root BLOB NOT NULL,
-    version INTEGER NOT NULL -- of the fold that made the roots
+    version INTEGER NOT NULL, -- of the fold that made the roots
+    -- The results entry that the results cursor waits for; NULL for none.
+    waits_site BLOB,
+    waits_generation INTEGER,
+    waits_seq INTEGER,
+    behind INTEGER NOT NULL DEFAULT 0, -- more is here than the last step had time to fold
+    anew INTEGER NOT NULL DEFAULT 0 -- it stood beyond a cut: folded again, and not there yet
 ) STRICT;
+CREATE INDEX shard_waits ON shard (waits_site, waits_generation) WHERE waits_site IS NOT NULL;
+CREATE INDEX shard_behind ON shard (no) WHERE behind = 1;
 
 -- Log records that wait for the results cursor, because a results entry is not here yet.
 CREATE TABLE pending (
@@ -59,9 +78,17 @@ CREATE TABLE person (
     PRIMARY KEY (site, key)
 ) STRICT, WITHOUT ROWID;
 
+-- Local numbers of datasets, which stay when a shard is folded anew.
+CREATE TABLE numbered (
+    no INTEGER PRIMARY KEY,
+    shard INTEGER NOT NULL,
+    id BLOB NOT NULL,
+    UNIQUE (shard, id)
+) STRICT;
+
 CREATE TABLE dataset (
     no INTEGER PRIMARY KEY,
-    id BLOB NOT NULL UNIQUE,
+    id BLOB NOT NULL,
     shard INTEGER NOT NULL,
     pos INTEGER NOT NULL,
     entry INTEGER NOT NULL, -- the control entry that holds the signed document,
@@ -77,6 +104,8 @@ CREATE TABLE dataset (
     paused INTEGER NOT NULL DEFAULT 0,
     quarantined TEXT -- why this node stopped folding it; NULL: it did not
 ) STRICT;
+CREATE UNIQUE INDEX dataset_place ON dataset (id, shard);
+CREATE INDEX dataset_shard ON dataset (shard);
 CREATE INDEX dataset_name ON dataset (name);
 CREATE INDEX dataset_person ON dataset (person, no);
 
@@ -201,7 +230,7 @@ CREATE TABLE cancelled (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE command (
-    id BLOB NOT NULL PRIMARY KEY,
+    id BLOB NOT NULL,
     dataset INTEGER NOT NULL,
     pos INTEGER NOT NULL,
     entry INTEGER NOT NULL,
@@ -209,7 +238,8 @@ CREATE TABLE command (
     verb TEXT NOT NULL,
     person BLOB NOT NULL,
     follows BLOB NOT NULL, -- ids of the orders it follows, end to end
-    hlc INTEGER NOT NULL
+    hlc INTEGER NOT NULL,
+    PRIMARY KEY (id, dataset)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX command_dataset ON command (dataset, pos);
 
@@ -220,20 +250,23 @@ CREATE TABLE person_order (
     idx INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Records of the log that everyone skips alike.
+-- Records that everyone skips alike.
 CREATE TABLE refused (
     entry INTEGER NOT NULL,
     idx INTEGER NOT NULL,
+    shard INTEGER NOT NULL, -- whose log it would be part of; 0 for no log's
     why TEXT NOT NULL,
-    PRIMARY KEY (entry, idx)
+    PRIMARY KEY (entry, idx, shard)
 ) STRICT, WITHOUT ROWID;
 
--- Who used how much on which day (days since 1970), in normalised microseconds.
+-- Who used how much on which day (days since 1970), in normalised microseconds, by the log that
+-- accepted it.
 CREATE TABLE usage (
+    shard INTEGER NOT NULL,
     person BLOB NOT NULL,
     grp TEXT NOT NULL,
     day INTEGER NOT NULL,
     cpu_us INTEGER NOT NULL,
     gpu_us INTEGER NOT NULL,
-    PRIMARY KEY (person, grp, day)
+    PRIMARY KEY (shard, person, grp, day)
 ) STRICT, WITHOUT ROWID;

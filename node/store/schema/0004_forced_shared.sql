@@ -1,8 +1,5 @@
 -- Shards that an admin forced on. Derived, like all tables of 0002.
 
--- The newest opened term. `shard.generation` is that of its leader.
-ALTER TABLE shard ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
-
 CREATE TABLE forced (
     shard INTEGER NOT NULL,
     term INTEGER NOT NULL, -- that the force began
@@ -11,7 +8,8 @@ CREATE TABLE forced (
     idx INTEGER NOT NULL, -- and which of its records
     site INTEGER NOT NULL, -- who leads from there,
     generation INTEGER NOT NULL, -- and in which generation of its feeds
-    cut_generation INTEGER NOT NULL, -- of the leader before,
+    cut_site INTEGER NOT NULL, -- the leader before,
+    cut_generation INTEGER NOT NULL,
     cut_seq INTEGER NOT NULL, -- and the last entry of its control feed that counts
     cut_entry BLOB NOT NULL,
     person BLOB NOT NULL, -- the admin's key

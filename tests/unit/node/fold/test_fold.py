@@ -32,6 +32,7 @@ class Site:
         self.log = Log.new()
         self.log.found()
         self._folded = 0
+        self.fold()
 
     def fold(self):
         new = self.log.entries[self._folded :]

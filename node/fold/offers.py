@@ -1,0 +1,39 @@
+"""Submissions and orders wherever they stand: first they are records of the node that took them.
+
+A leader puts into its log what was offered to it and is not there yet; the log takes each once.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import apsw
+
+from federation.records import Command, Dataset
+from keys.signing import Purpose, digest
+from node.fold.documents import Documents
+from node.fold.shape import Refusal
+from node.fold.step import Step
+
+
+def note(step: Step, idx: int, record: Dataset | Command, documents: Documents) -> None:
+    """Keep where a document stands, if it can be read; its signature is for the log to judge."""
+    with suppress(Refusal):
+        id_, dataset = _named(record, documents)
+        step.conn.execute(
+            "INSERT OR IGNORE INTO offer VALUES (?, ?, ?, ?, ?, ?)",
+            (record.shard, id_, record.kind, dataset, step.entry, idx),
+        )
+
+
+def _named(record: Dataset | Command, documents: Documents) -> tuple[bytes, bytes]:
+    """(id of the document, id of the dataset that it is about). Raises Refusal."""
+    if isinstance(record, Dataset):
+        id_ = digest(Purpose.DATASET, documents.unpacked(record))
+        return id_, id_
+    return digest(Purpose.COMMAND, record.doc), documents.read_order(record).dataset
+
+
+def answer(conn: apsw.Connection, shard: int, id_: bytes) -> None:
+    """A log took or refused this document."""
+    conn.execute("INSERT OR IGNORE INTO answered VALUES (?, ?)", (shard, id_))
