@@ -15,6 +15,7 @@ import apsw
 
 from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.ledger import Ledger
+from federation.opening import Ballot
 from federation.records import (
     Force,
     Found,
@@ -79,6 +80,10 @@ class Acts:
             assert known.ledger.shard is not None
             known.path = segments(known.ledger.shard)
         return known.path
+
+    def votes(self, conn: apsw.Connection, shard: bytes) -> Sequence[Ballot]:
+        """The votes that count, of all terms."""
+        return self._current(conn, shard).ledger.votes_above(-1)
 
     def holds(self, conn: apsw.Connection, ref: EntryRef) -> bool:
         """Whether this very entry is here."""
