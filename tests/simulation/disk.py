@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from node.store.database import DATABASE_NAME, LOCK_NAME
 from node.store.highwater import FileIdentity
-from tests.fakes.disk import FakeDisk, FakeFiles
+from tests.fakes.disk import FakeDisk, FakeFiles, PowerLost
 
 HIGH_WATER_NAME = "floe.highwater"
 # SQLite makes the first anew; the second belongs to a process.
@@ -20,7 +21,15 @@ class SimDisk(FakeDisk):
     def __init__(self, inode: int = 1) -> None:
         super().__init__()
         self.inode = inode
+        self.went_dark: Callable[[], None] = lambda: None  # told when an operation meets the end
         self.files = _Files(self)
+
+    def _operate(self) -> None:
+        try:
+            super()._operate()
+        except PowerLost:
+            self.went_dark()
+            raise
 
     @property
     def dark(self) -> bool:

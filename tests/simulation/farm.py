@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +29,32 @@ class Farm:
         self._world = world
         self._random = Random(f"farm {world.seed}")
         self._born = 0
+        self._providing: set[Host] = set()
 
-    def start(self) -> None:
-        for host in self._world.hosts:
+    def came_up(self, host: Host) -> None:
+        """A node is up: give it pilots whenever it has units for them."""
+        assert host.node is not None
+        host.node.work.leases.on_ready = partial(self._wanted, host)
+        self._wanted(host)
+
+    def _wanted(self, host: Host) -> None:
+        if host not in self._providing:
+            self._providing.add(host)
             self._world.spawn(self._provide(host), f"provisioning at {host.name}")
 
     async def _provide(self, host: Host) -> None:
-        """As many pilots as there should be, as far as the node is up to say what they may."""
-        while True:
+        """As many pilots as there should be, as long as there are units for them."""
+        await self._world.sleep(self._random.uniform(0.5, 3.0))
+        while self._has_units(host):
             self.pilots = [pilot for pilot in self.pilots if not pilot.gone]
             have = sum(pilot.host is host for pilot in self.pilots)
             while have < PILOTS and await self._add(host):
                 have += 1
             await self._world.sleep(5.0)
+        self._providing.discard(host)
+
+    def _has_units(self, host: Host) -> bool:
+        return host.up and host.node is not None and bool(host.node.work.dispatch.ready.active)
 
     async def _add(self, host: Host) -> bool:
         self._born += 1

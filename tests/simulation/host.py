@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from federation.entry import Entry
 from federation.ids import SiteID
 from keys.identity import SiteKey
 from node.config import MESH_PORT
@@ -47,7 +48,7 @@ class Host:
         self.site = SiteID(self.key.site)
         self.machine = world.network.machine(name, self.site)
         self.node: Node | None = None
-        self.disk = SimDisk()
+        self._use(SimDisk())
         self.commit_s = COMMIT_S
         self.wall_jump_ms = 0
         self.copy: Copy | None = None
@@ -97,7 +98,7 @@ class Host:
             process, self.key, self._home, self.disk, self._random, wall_ms=self.wall_ms,
             commit_s=self._next_commit_s, dial_only=not self.dialable,
             others=[each.as_neighbour() for each in world.hosts if each is not self],
-            folder=self._folder, boot=self._starts,
+            folder=self._folder, boot=self._starts, shown=self._shown,
         )  # fmt: skip
         node.process.answer(node.boot()).addCallbacks(
             lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
@@ -112,6 +113,7 @@ class Host:
 
     def _booted(self, node: Node) -> None:
         self._note(f"the node is up in generation {node.generation}")
+        self._world.farm.came_up(self)
         for problem in self._world.witness.restarted(node):
             self._world.failed(problem)
 
@@ -132,15 +134,19 @@ class Host:
         self._stumble = (operations, mode)
         self.die("kill", 0, 1.0)
 
-    def see(self) -> None:
-        """After each step of the world: a dark disk ends the node; else look at what it shows."""
-        node = self.node
-        if node is None:
-            return
-        if self.disk.dark:
-            self.die(*self._death)
-        else:
-            self._world.witness.saw(self.site, node.newest())
+    def _use(self, disk: SimDisk) -> None:
+        """A node on this disk ends with it, once what it is doing has come to its end."""
+        self.disk = disk
+
+        def end() -> None:
+            if self.disk is disk and disk.dark:
+                self.die(*self._death)
+
+        disk.went_dark = lambda: self._world.after_this(end)
+
+    def _shown(self, entries: Sequence[Entry]) -> None:
+        """Entries are durable: from here on they may leave the node."""
+        self._world.witness.saw(self.site, [entry.ref for entry in entries])
 
     def die(self, mode: str, seed: int, again_s: float | None = None) -> None:
         """The process ends; the next one gets what is left of the disk. again_s: until then."""
@@ -230,7 +236,8 @@ class Host:
         self._bury()
         self.disk.close()
         shutil.rmtree(self._home)
-        self._home, self.disk = home, disk
+        self._home = home
+        self._use(disk)
 
     def _note(self, text: str) -> None:
         self._world.note(f"{self.name}: {text}")

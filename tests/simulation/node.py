@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID, UserKey
+from federation.entry import Entry
+from federation.ids import EntryRef, FeedID, Lane, ShardID, SiteID, UserKey
 from federation.records import Force, Found, MemberAdd, Record, Site, UserAdd
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
@@ -94,10 +95,12 @@ class Node:
         others: Sequence[Neighbour],
         folder: Path,
         boot: int,
+        shown: Callable[[Sequence[Entry]], None],
     ) -> None:
         """commit_s: how long the next commit takes. others: whom its admin takes in at first.
 
-        folder: for what the simulated disk does not hold. boot: greater at each start.
+        folder: for what the simulated disk does not hold. boot: greater at each start. shown:
+        hears of every entry that is durable.
         """
         self.process = process
         self.home = home
@@ -114,6 +117,7 @@ class Node:
         self._others = others
         self._folder = folder
         self._boot = boot
+        self._shown = shown
         self._database: Database | None = None
         self.conn: Any = None  # a reader
         self._blobs: Blobs | None = None
@@ -154,6 +158,7 @@ class Node:
             self.process, database, self._key, found.generation, self.fold(), highwater,
             commit=self._commit, wall_ms=self._wall_ms, free_bytes=self._free_bytes,
         )  # fmt: skip
+        journal.subscribe_durable(self._shown)
         self.tables = FoldedTables(self.conn, self.site, found.generation, tasks.spec)
         if not self.tables.shards():
             for record in self._first_records():
@@ -287,17 +292,6 @@ class Node:
 
     def _still(self) -> list[openwork.StillShard]:
         return openwork.still_shards(self.conn, self.site, self.generation)
-
-    def newest(self) -> list[EntryRef]:
-        """Heads of the feeds that this life writes, as far as anybody was told of them."""
-        if self.journal is None:
-            return []
-        heads = self.journal.heads
-        return [
-            EntryRef(FeedID(self.site, heads.generation, lane), head.seq, EntryID(head.id))
-            for lane, head in ((Lane.CONTROL, heads.control), (Lane.RESULTS, heads.results))
-            if head.seq
-        ]
 
     def held(self) -> dict[FeedID, bytes]:
         """The newest stored entry of every feed."""

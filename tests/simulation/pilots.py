@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IDelayedCall
 from node.work.refusals import Refusal
 from pilot.loop import Loop, Resources, Start
 from pilot.messages import OUTCOME_OF, ROW, expand_ranges, group_by_lease
+from tests.simulation.bell import Bell
 from tests.simulation.host import Host
 from tests.simulation.process import Unreachable
 
@@ -26,6 +27,7 @@ REPORT_EVERY_S = 1.0
 HEARTBEAT_S = 30.0
 ORDERS_ONLY_AFTER_S = 10.0
 BACK_OFF_S_MAX = 5.0
+IDLE_S_MAX = 120.0  # without a unit, then it leaves
 GONE_AFTER_S = 40.0  # without an answer to its last words
 MEMORY_BYTES = 64 * 10**9
 Row = tuple[int, str, list[Any]]  # lease, spec, row
@@ -115,6 +117,8 @@ class Pilot:
         self._heard_s = world.clock.seconds()
         self._announcing = DeferredLock()
         self._leaving = False
+        self._busy_s = world.clock.seconds()  # when it last had a unit
+        self._news = Bell(world.clock)  # results, units that came back, room
 
     def start(self) -> None:
         self.world.spawn(self._poll_forever(), f"polls of {self.tag}")
@@ -128,11 +132,12 @@ class Pilot:
                 runner.timer.cancel()
 
     def leave(self) -> None:
-        """The batch system ends it: it says so, and what became of its units."""
+        """It ends: it says so, and what became of its units."""
         self._leaving = self.loop.draining = True
         self._returned += self.loop.hand_back()
         for slot in range(len(self._runners)):
             self._stop_slot(slot, None, None, "evicted")
+        self._news.ring()
 
     @property
     def busy(self) -> bool:
@@ -205,7 +210,7 @@ class Pilot:
             wanted = self.loop.units_max(len(self._rows) + len(self._in_report))
             quiet = self.world.clock.seconds() - self._heard_s >= ORDERS_ONLY_AFTER_S
             if self._leaving or not (wanted or quiet):
-                await self.world.sleep(0.5)
+                await self._news.wait(ORDERS_ONLY_AFTER_S)
                 continue
             body = {
                 "free": self.loop.free(self.world.clock.seconds()), "queued": self.loop.queued(),
@@ -231,6 +236,7 @@ class Pilot:
                 self.world.spawn(self._renew(), f"{self.tag} announces itself again")
         self._obey(answer["orders"])
         self._plan()
+        self._news.ring()
 
     async def _renew(self) -> None:
         """The node forgets which tasks it described to us."""
@@ -252,14 +258,30 @@ class Pilot:
     async def _report_forever(self) -> None:
         reported_s = self.world.clock.seconds()
         while not self.gone:
+            if not self._to_report:
+                await self._news.wait(reported_s + HEARTBEAT_S - self.world.clock.seconds())
             await self.world.sleep(REPORT_EVERY_S)
-            last = self._leaving and not self.loop.busy()
-            due = self._rows or self._returned or last
-            if self.gone or not (due or self.world.clock.seconds() - reported_s >= HEARTBEAT_S):
+            late = self.world.clock.seconds() - reported_s >= HEARTBEAT_S
+            if self.gone or not (late or self._to_report):
                 continue
+            if self._idle_for_long:
+                self.leave()
+            last = self._leaving and not self.loop.busy()
             reported_s = self.world.clock.seconds()
             if await self._report(last) and last and not self._rows:
                 self.vanish()
+
+    @property
+    def _to_report(self) -> bool:
+        ended = self._leaving and not self.loop.busy()
+        return bool(self._rows or self._returned) or ended
+
+    @property
+    def _idle_for_long(self) -> bool:
+        now_s = self.world.clock.seconds()
+        if self.loop.busy() or self._to_report:
+            self._busy_s = now_s
+        return now_s - self._busy_s > IDLE_S_MAX
 
     async def _report(self, last: bool) -> bool:
         """Send what is there until the node has it; False if that never came about."""
@@ -343,6 +365,7 @@ class Pilot:
         }  # fmt: skip
         row = [values[name] for name in ROW]
         self._rows.append((lease, spec, row))
+        self._news.ring()
         self.loop.came_back(slot, [(lease, spec, row)], self._chunks_done(slot, chunk))
         self._next(slot)
         self._plan()

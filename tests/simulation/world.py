@@ -84,6 +84,7 @@ class World:
         self._faults = Faults(self)
         self._log = LogReader(self)
         self._turns = 0
+        self._after: list[Callable[[], None]] = []
 
     # Time
 
@@ -96,6 +97,10 @@ class World:
 
     def _crashed(self, failure: Failure, what: str) -> None:
         self.failed(f"{what}: {failure.getTraceback()}")
+
+    def after_this(self, act: Callable[[], None]) -> None:
+        """Do something when what happens now has come to its end."""
+        self._after.append(act)
 
     def note(self, text: str) -> None:
         self.trace.append(f"{self.clock.seconds():10.3f} {text}")
@@ -123,7 +128,6 @@ class World:
             host.start()
         for event in self.schedule:
             self.clock.callLater(event.at_s, self._happen, event)
-        self.farm.start()
         self.spawn(self._watch(), "watching")
         return self
 
@@ -170,8 +174,9 @@ class World:
             self.clock.turn()
         except Exception:
             self.failed(f"an exception reached the clock: {Failure().getTraceback()}")
-        for host in self.hosts:
-            host.see()
+        after, self._after = self._after, []
+        for act in after:
+            act()
 
     def _happen(self, event: Event) -> None:
         if self.calm:
