@@ -16,6 +16,10 @@ from twisted.logger import Logger
 
 from federation.ids import FeedID, Lane, SiteID
 from node.config import Config
+from node.council.folded import FoldedFacts
+from node.council.founding import Founding, Peers
+from node.council.service import Council
+from node.council.views import Views
 from node.home import Home, NodeAddress
 from node.http.api import Api
 from node.http.auth import Logins
@@ -72,6 +76,7 @@ class Store:
     conn: apsw.Connection  # reads in the reactor's thread: short questions only
     tables: FoldedTables
     members: Members
+    facts: FoldedFacts
 
     def read(self, fn: Callable[[apsw.Connection], Any]) -> Deferred[Any]:
         """Ask in a reading thread."""
@@ -90,6 +95,7 @@ class Parts:
     store: Store
     meshing: Meshing
     sharing: Sharing
+    council: Council
     work: Work
     lead: Lead
     provision: Provision
@@ -179,7 +185,8 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews) -> MeshApi:
     config = parts.config.mesh
     source = FactSource(
         store.read, members, parts.sharing.beacons, parts.meshing.mesh.links, own,
-        lambda: time.time_ns() // 1_000_000, config.lost_after_s, config.vote_after_s,
+        lambda: time.time_ns() // 1_000_000, parts.council.standing, config.lost_after_s,
+        config.vote_after_s,
     )  # fmt: skip
     RootServer(store.read).serve(parts.meshing.mesh)
     comparison = Comparison(
@@ -197,10 +204,20 @@ def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissi
     return Submissions(
         parts.config.name,
         store.journal,
-        lambda: store.tables.shards()[-1],
+        _founding(parts).shard,
         SubmitLookups(store.conn, blobs, facts.shapes, store.tables.shards),
         parts.meshing.stored_on(),
     )
+
+
+def _founding(parts: Parts) -> Founding:
+    """Finds the shard for each submission: with the council that the mesh allows by then."""
+    store = parts.store
+    me = FeedID(store.site, store.opened.generation, Lane.CONTROL)
+    peers = Peers(store.site, store.members, parts.reactor.seconds)
+    parts.sharing.beacons.subscribe(peers.heard)
+    views = Views(me, store.facts, store.members)
+    return Founding(me, views, store.tables.shards, peers, store.journal, secrets.token_bytes)
 
 
 def _commands(parts: Parts, people: People, sets: DatasetViews, watch: Watch) -> Commands:

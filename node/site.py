@@ -24,11 +24,14 @@ from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from federation.ids import SiteID
+from federation.election import Pace
+from federation.ids import FeedID, Lane, SiteID
 from keys.identity import KeyFileError, show
 from node import pilotzip
 from node.beacon.making import Self
 from node.config import Config, ConfigError, load
+from node.council.folded import FoldedFacts
+from node.council.service import Council
 from node.dispatch import Dispatch
 from node.edge import Parts, Store, serve
 from node.fold import Fold
@@ -115,6 +118,7 @@ class Site:
         self._undo.append(opened.database.close)
         store = await self._open_store(opened)
         meshing = self._join_mesh(store)
+        self._council = self._sit(store, meshing)
         work = await self._start_work(store, meshing)
         port = self._listen(opened)
         address = self._address(opened, _number(port))
@@ -122,6 +126,8 @@ class Site:
         self._serve(store, meshing, work, provision, address)
         meshing.start()
         self._undo.append(lambda: Deferred.fromCoroutine(meshing.stop()))
+        self._council.start()
+        self._undo.append(self._council.stop)
         self._sharing.start()
         self._undo.append(self._sharing.stop)
         provision.start(pilot_rows.live(store.conn))
@@ -139,12 +145,13 @@ class Site:
         self._undo.append(conn.close)
         blobs = Blobs(self._home.blobs, quota_bytes=self._config.store.blobs_bytes_max)
         self._undo.append(blobs.close)
+        fold = Fold(site, read_submission, read_command)
         journal = Journal(
             self._reactor,
             opened.database,
             opened.key,
             opened.generation,
-            Fold(site, read_submission, read_command),
+            fold,
             opened.highwater,
             bounds=JournalLimits(
                 gather_s=GATHER_S, free_bytes_min=self._config.store.free_bytes_min
@@ -160,7 +167,8 @@ class Site:
                 await journal.control(record)
         members = Members(conn, site)
         journal.subscribe(members.changed)
-        return Store(opened, site, journal, blobs, conn, tables, members)
+        facts = FoldedFacts(conn, site, fold)
+        return Store(opened, site, journal, blobs, conn, tables, members, facts)
 
     def _join_mesh(self, store: Store) -> Meshing:
         home = MeshHome(
@@ -176,6 +184,22 @@ class Site:
         )
         boot = time.time_ns() // 1_000_000
         return Meshing(home, self._config.mesh, boot=boot, version=our_version())
+
+    def _sit(self, store: Store, meshing: Meshing) -> Council:
+        """This site's seats in councils."""
+        me = FeedID(store.site, store.opened.generation, Lane.CONTROL)
+        council = Council(
+            self._reactor,
+            me,
+            store.facts,
+            store.journal,
+            meshing.mesh,
+            store.members,
+            Pace(self._config.mesh.vote_after_s),
+            SystemRandom(),
+        )
+        store.journal.subscribe_durable(council.arrived)
+        return council
 
     # Work for pilots
 
@@ -304,6 +328,7 @@ class Site:
             store=store,
             meshing=meshing,
             sharing=self._sharing,
+            council=self._council,
             work=work,
             lead=self._lead,
             provision=provision,

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import apsw
 
 from federation.beacon import Beacon
-from federation.ids import Lane, SiteID
+from federation.hlc import to_ms
+from federation.ids import Lane, ShardID, SiteID
 from federation.linkfacts import LinkFacts
 from federation.pulse import Health
 from node.beacon.keeper import Beacons
+from node.council.service import Standing
 from node.members import Members
 from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
 from node.services.questions import Reader
@@ -54,6 +56,7 @@ class FactSource:
         links: Callable[[], Sequence[LinkFacts]],
         own: Callable[[], Own],
         wall_ms: Callable[[], int],
+        standing: Callable[[ShardID], Standing | None],
         lost_after_s: float,
         vote_after_s: float,
     ) -> None:
@@ -63,6 +66,7 @@ class FactSource:
         self._links = links
         self._own = own
         self._wall_ms = wall_ms
+        self._standing = standing
         self._lost_after_s = lost_after_s
         self._vote_after_s = vote_after_s
 
@@ -160,11 +164,12 @@ class FactSource:
         )
 
     def _is_shown(self, row: ShardRow) -> bool:
-        """Empty shards of others tell nobody anything."""
-        return bool(row.datasets) or row.leader == self._members.own
+        """Empty shards tell nobody anything: each site founds one when it starts."""
+        return bool(row.datasets or row.position)
 
     def _shard(self, row: ShardRow) -> ShardFact:
         own = row.leader == self._members.own
+        standing = self._standing(row.id)
         health = (
             Health.ALIVE
             if own
@@ -177,13 +182,20 @@ class FactSource:
             leader_state=health,
             term=row.term,
             council=[self._name(site) for site in row.council],
-            closed=(),
+            closed=[self._name(site) for site in row.council if self._members.revoked(site)],
             datasets=row.datasets,
             open=row.open,
             position=row.position,
-            unsettled=0,
+            unsettled=row.unsettled,
+            unsettled_s=self._age_s(row.unsettled_hlc),
             waits=row.waits,
-            silent_s=None if own else self._beacons.age_s(row.leader),
+            votes=[] if standing is None else [self._name(site) for site in standing.voted],
+            vote_term=0 if standing is None else standing.vote_term,
+            silent_s=self._beacons.age_s(row.leader) if standing is None else standing.silent_s,
             vote_after_s=self._vote_after_s,
             forced=row.forced,
         )
+
+    def _age_s(self, hlc: int) -> float | None:
+        """How long ago, by the clock of whoever wrote it; None for never."""
+        return max(0.0, (self._wall_ms() - to_ms(hlc)) / 1000) if hlc else None

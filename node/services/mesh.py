@@ -126,7 +126,7 @@ def _shard(shard: ShardFact) -> dict[str, Any]:
         "datasets": shard.datasets,
         "open": shard.open,
         "position": shard.position,
-        "settled": shard.position - shard.unsettled,
+        "settled": max(0, shard.position - shard.unsettled),
         "unsettled_s": _rounded(shard.unsettled_s),
         "waits": shard.waits,
         "votes": list(shard.votes),

@@ -81,14 +81,14 @@ StoredOn = Callable[[DatasetID, ShardID, int | None], Awaitable[list[str]]]
 class Submissions:
     """Takes datasets in.
 
-    shard: the newest that this site leads. stored: None for a site that is alone.
+    shard: the newest that this site leads, or a new one. stored: None for a site that is alone.
     """
 
     def __init__(
         self,
         site_name: str,
         journal: Control,
-        shard: Callable[[], ShardID],
+        shard: Callable[[], Awaitable[ShardID]],
         ports: Ports,
         stored: StoredOn | None = None,
     ) -> None:
@@ -121,6 +121,8 @@ class Submissions:
         spec = self._checked(document, asking)
         home = self._home_of(spec)
         await self._need_blobs(spec)
+        if home is None:
+            home = await self._shard()
         # Between the check and here another copy of the request may have come: the fold takes the
         # first of two equal records, and both callers get the same answer.
         record = Dataset(home, _packed(document), signature, UserKey(signer))
@@ -150,8 +152,8 @@ class Submissions:
             )
         return spec
 
-    def _home_of(self, spec: DatasetSpec) -> ShardID:
-        """The shard for a dataset: that of those it waits for, else the newest. Raises Refusal."""
+    def _home_of(self, spec: DatasetSpec) -> ShardID | None:
+        """The shard of the datasets that one waits for; None for none. Raises Refusal."""
         homes: set[ShardID] = set()
         for task in spec.tasks:
             homes |= self._check_foreign(task)
@@ -161,7 +163,7 @@ class Submissions:
                 "the datasets that it waits for are in different logs, since one was forced on",
                 "wait for datasets of one log only",
             )
-        return homes.pop() if homes else self._shard()
+        return homes.pop() if homes else None
 
     def _check_foreign(self, task: TaskSpec) -> set[ShardID]:
         """The shards of what a task waits for. Raises Refusal."""

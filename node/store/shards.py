@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import apsw
 
 from federation.ids import ShardID, SiteID
 from keys.signing import KEY_BYTES
 from node.fold.shape import select
+from node.store.feeds import Feeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +27,8 @@ class ShardRow:
     datasets: int
     open: int  # of them, not finished
     position: int  # log records folded
+    unsettled: int  # of them, not settled yet
+    unsettled_hlc: int  # clock of the oldest of those; 0 for none
     waits: int  # of them, for results entries that are not here
     forced: bool
 
@@ -31,21 +36,56 @@ class ShardRow:
 def shards(conn: apsw.Connection) -> list[ShardRow]:
     """Every shard that holds a dataset, and those that this node founded or sits in last."""
     sql = (
-        "SELECT s.no, s.id, s.founder, s.founder, s.term, s.council,"
+        "SELECT s.id, s.founder, s.leader, s.term, s.council,"
         " (SELECT count(*) FROM dataset d WHERE d.shard = s.no),"
         " (SELECT count(*) FROM dataset d WHERE d.shard = s.no AND EXISTS (SELECT 1 FROM task t"
         " WHERE t.dataset = d.no AND t.settled + t.cancelled < t.jobs)),"
         " s.own_pos, s.own_pos - s.results_pos,"
-        " EXISTS (SELECT 1 FROM forced f WHERE f.shard = s.no) FROM shard s ORDER BY s.no"
+        " EXISTS (SELECT 1 FROM forced f WHERE f.shard = s.no),"
+        f" (SELECT json_array(coalesce(sum(l.records), 0), min(l.entry)) {_BEYOND})"
+        " FROM shard s ORDER BY s.no"
     )
-    return [
-        ShardRow(
-            ShardID(id_), SiteID(founder), SiteID(leader), term, _keys(council),
-            datasets, open_, position, waits, bool(forced),
-        )
-        for _no, id_, founder, leader, term, council, datasets, open_, position, waits, forced
-        in select(conn, sql)
-    ]  # fmt: skip
+    return [_row(conn, *row) for row in select(conn, sql)]
+
+
+# Entries of the newest leader that its council has not settled, where it has more than one seat.
+_BEYOND: Final = (
+    "FROM log_entry l JOIN feed f ON f.no = l.feed AND f.site = s.leader"
+    " AND f.generation = s.generation LEFT JOIN settlement x ON x.shard = s.no"
+    " AND x.site = s.leader AND x.generation = s.generation WHERE l.shard = s.id"
+    " AND s.voters > 1 AND l.seq > coalesce(x.seq, 0)"
+)
+
+
+def _row(
+    conn: apsw.Connection,
+    id_: bytes,
+    founder: bytes,
+    leader: bytes,
+    term: int,
+    council: bytes,
+    datasets: int,
+    open_: int,
+    position: int,
+    waits: int,
+    forced: int,
+    beyond: str,
+) -> ShardRow:
+    unsettled, oldest = json.loads(beyond)
+    return ShardRow(
+        ShardID(id_),
+        SiteID(founder),
+        SiteID(leader),
+        term,
+        _keys(council),
+        datasets,
+        open_,
+        position,
+        unsettled,
+        0 if oldest is None else Feeds(conn).by_number(oldest).header.hlc,
+        waits,
+        bool(forced),
+    )
 
 
 def granted(conn: apsw.Connection) -> Mapping[SiteID, int]:
@@ -60,8 +100,15 @@ def granted(conn: apsw.Connection) -> Mapping[SiteID, int]:
 
 def roots(conn: apsw.Connection) -> Mapping[ShardID, Mapping[int, str]]:
     """Roots of the results cursor, by shard and by the log position at which they stood."""
-    sql = "SELECT id, results_pos, results_root FROM shard WHERE results_pos > 0"
-    return {ShardID(id_): {pos: bytes(root).hex()} for id_, pos, root in select(conn, sql)}
+    sql = (
+        "SELECT s.id, r.pos, r.root FROM root_at r JOIN shard s ON s.no = r.shard"
+        " WHERE r.cursor = 1 UNION ALL SELECT id, results_pos, results_root FROM shard"
+        " WHERE results_pos > 0"
+    )
+    found: dict[ShardID, dict[int, str]] = {}
+    for id_, pos, root in select(conn, sql):
+        found.setdefault(ShardID(id_), {})[pos] = bytes(root).hex()
+    return found
 
 
 def tips(conn: apsw.Connection) -> Mapping[tuple[SiteID, int, int], int]:

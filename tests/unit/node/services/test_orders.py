@@ -202,11 +202,15 @@ def spec(*, group="", after=(), needs=None, files=()):
     )
 
 
+async def the_shard():
+    return SHARD
+
+
 class Intake:
     def __init__(self, journal):
         self.ports = SubmitPorts()
         self.ports.spec = spec()
-        self.service = Submissions("desy", journal, lambda: SHARD, self.ports)
+        self.service = Submissions("desy", journal, the_shard, self.ports)
         journal.on_write = self.fold
 
     def fold(self, record):
@@ -246,7 +250,7 @@ def test_a_submission_names_every_site_that_stored_it(journal):
         return ["desy", "madison"]
 
     intake = Intake(journal)
-    intake.service = Submissions("desy", journal, lambda: SHARD, intake.ports, stored)
+    intake.service = Submissions("desy", journal, the_shard, intake.ports, stored)
     reply = run(intake.service.submit(b"doc", BEN.sign(b"doc"), BEN.person, 2))
     assert reply["stored_on"] == ["desy", "madison"]
     assert asked == [(digest(Purpose.DATASET, b"doc"), SHARD, 2)]
