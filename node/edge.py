@@ -16,9 +16,9 @@ from twisted.logger import Logger
 
 from federation.ids import FeedID, Lane, SiteID
 from node.config import Config
-from node.council.folded import FoldedFacts
 from node.council.founding import Founding, Peers
 from node.council.service import Council
+from node.council.tables import FoldedFacts
 from node.council.views import Views
 from node.home import Home, NodeAddress
 from node.http.api import Api

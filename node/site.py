@@ -30,8 +30,8 @@ from keys.identity import KeyFileError, show
 from node import pilotzip
 from node.beacon.making import Self
 from node.config import Config, ConfigError, load
-from node.council.folded import FoldedFacts
 from node.council.service import Council
+from node.council.tables import FoldedFacts
 from node.dispatch import Dispatch
 from node.edge import Parts, Store, serve
 from node.fold import Fold
@@ -170,7 +170,7 @@ class Site:
                 await journal.control(record)
         members = Members(conn, site)
         journal.subscribe(members.changed)
-        facts = FoldedFacts(conn, site, fold)
+        facts = FoldedFacts(conn, site, fold.acts())
         return Store(opened, site, journal, blobs, conn, tables, members, facts)
 
     def _join_mesh(self, store: Store) -> Meshing:

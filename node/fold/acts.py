@@ -73,10 +73,6 @@ class Acts:
         """The shard as founded, with its terms; None before its founding is here."""
         return self._current(conn, shard).ledger.shard
 
-    def votes(self, conn: apsw.Connection, shard: bytes) -> list[Ballot]:
-        """Every vote that counts, for whichever term."""
-        return self._current(conn, shard).ledger.votes_above(-1)
-
     def path(self, conn: apsw.Connection, shard: bytes) -> Sequence[Segment]:
         """The log of a founded shard's newest term, oldest part first."""
         known = self._current(conn, shard)

@@ -122,10 +122,6 @@ class Fold:
         """A transaction was undone: what is remembered may not be so."""
         self._acts.forget()
 
-    def acts(self) -> Acts:
-        """The terms of all shards, for another connection than the one that is folded into."""
-        return Acts(self._cut_of)
-
     def state_root(self, conn: apsw.Connection) -> str:
         """One hash over the roots and positions of all shards, in hex."""
         return roots.state_root(conn)
