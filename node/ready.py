@@ -103,6 +103,20 @@ class Ready:
                 self.tasks.pop(task.no, None)
         return True
 
+    def withhold(self, dataset: int) -> None:
+        """No unit of a dataset counts as owned, done or held until it is loaded again.
+
+        What is out stays out.
+        """
+        state = self.datasets.get(dataset)
+        if state is None:
+            return
+        for task in state.tasks:
+            task.owned, task.done, task.held = JobRanges(), JobRanges(), JobRanges()
+        for task in state.tasks:
+            for each in (task, *task.children):
+                self.refresh(each, [0, state.jobs if each.dataset is None else each.dataset.jobs])
+
     def _over(self, task: TaskState) -> bool:
         assert task.dataset is not None
         ended = task.done.count + size(task.done.lacking(task.shut.flat))

@@ -53,6 +53,7 @@ class _Known:
     ledger: Ledger
     acts: int = 0
     last: bytes = b""
+    ref: EntryRef | None = None  # of an entry with acts
     path: Sequence[Segment] | None = None
 
 
@@ -108,6 +109,9 @@ class Acts:
             known = self._known[shard] = self._read(conn, shard, acts, last)
             while len(self._known) > SHARDS_CACHED:
                 self._known.popitem(last=False)
+        elif known.ledger.pending and known.ref is not None:
+            known.ledger.take(known.ref, [])  # what was missing may have come
+            known.path = None
         return known
 
     def _read(self, conn: apsw.Connection, shard: bytes, acts: int, last: bytes) -> _Known:
@@ -126,7 +130,7 @@ class Acts:
         self.horizon = horizon
         if ref is not None:
             ledger.take(ref, [])
-        return _Known(ledger, acts, last)
+        return _Known(ledger, acts, last, ref)
 
     def _cut(self, conn: apsw.Connection, record: Force, at: EntryRef) -> EntryRef | None:
         no = entry_no(conn, at, self.horizon)
@@ -160,7 +164,7 @@ class Acts:
 
     def _note(self, conn: apsw.Connection, shard: bytes, step: Step, known: _Known) -> None:
         conn.execute("INSERT INTO act VALUES (?, ?)", (shard, step.entry))
-        known.acts, known.last = known.acts + 1, step.ref.id
+        known.acts, known.last, known.ref = known.acts + 1, step.ref.id, step.ref
         conn.execute(
             "INSERT INTO judged VALUES (?1, ?2, ?3, 0) ON CONFLICT DO UPDATE"
             " SET acts = ?2, last = ?3",

@@ -84,7 +84,8 @@ def owns_any(conn: apsw.Connection, dataset: int, site: bytes) -> bool:
 def owned_datasets(conn: apsw.Connection, site: bytes) -> list[int]:
     """Datasets of any log that are not finished and of which a site owns units, oldest first."""
     rows: Iterable[tuple[int]] = conn.execute(
-        "SELECT no FROM dataset WHERE quarantined IS NULL AND EXISTS (SELECT 1 FROM task"
+        "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN (SELECT no FROM shard"
+        " WHERE anew = 0) AND EXISTS (SELECT 1 FROM task"
         " WHERE task.dataset = dataset.no AND task.settled + task.cancelled < task.jobs)"
         " AND EXISTS (SELECT 1 FROM task JOIN owner ON owner.task = task.no"
         " WHERE task.dataset = dataset.no AND owner.site = (SELECT no FROM site WHERE key = ?))"

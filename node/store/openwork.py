@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any, NamedTuple
 
 import apsw
 
 from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
+from federation.records import Results, cells, decode
 from keys.signing import KEY_BYTES
+from node.fold.shape import TASKS_PER_DATASET
+from node.ranges import ranges_of
 
 Flat = Sequence[int]
 
+# A shard that stood beyond a cut is not to be acted on before it is folded again.
+_WHOLE = "shard IN (SELECT no FROM shard WHERE anew = 0)"
 _UNFINISHED = (
     "EXISTS (SELECT 1 FROM task WHERE task.dataset = dataset.no"
     " AND task.settled + task.cancelled < task.jobs)"
@@ -57,19 +63,21 @@ class ForcedShard(NamedTuple):
 def led_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[ShardID]:
     """Shards whose log this generation of a site writes, the newest last."""
     rows = conn.execute(
-        "SELECT id FROM shard WHERE leader = ? AND generation = ? ORDER BY no",
+        "SELECT id FROM shard WHERE leader = ? AND generation = ? AND stopped = 0 AND anew = 0"
+        " ORDER BY no",
         (site, generation),
     )
     return [ShardID(id) for (id,) in rows]
 
 
 def still_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[StillShard]:
-    """Shards with datasets that an earlier generation of a site led, and that nobody leads now."""
+    """Shards with datasets that an earlier generation of a site led alone: nobody does now."""
     rows: list[tuple[Any, ...]] = conn.execute(
         "SELECT s.no, s.id, s.term, f.generation, f.seq, f.id,"
         " (SELECT count(*) FROM dataset WHERE shard = s.no) AS datasets"
         " FROM shard s JOIN feed f ON f.site = s.leader AND f.generation = s.generation"
-        " AND f.lane = ? WHERE s.leader = ? AND s.generation < ? AND datasets ORDER BY s.no",
+        " AND f.lane = ? WHERE s.leader = ? AND s.generation < ? AND s.voters = 1 AND datasets"
+        " ORDER BY s.no",
         (int(Lane.CONTROL), site, generation),
     ).fetchall()
     return [
@@ -138,7 +146,7 @@ def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[i
     """Datasets of led shards with units that are neither settled nor cancelled, oldest first."""
     rows = conn.execute(
         "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN "
-        "(SELECT no FROM shard WHERE leader = ? AND generation = ?) "
+        "(SELECT no FROM shard WHERE leader = ? AND generation = ? AND anew = 0) "
         f"AND {_UNFINISHED} ORDER BY no",
         (site, generation),
     )
@@ -146,12 +154,12 @@ def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[i
 
 
 def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> DatasetRow | None:
-    """One dataset; None if there is none of that number, or its folding is quarantined."""
+    """One dataset; None if there is none of that number, or if it is quarantined or folded anew."""
     row = conn.execute(
         "SELECT dataset.id, shard.id, person, grp, priority, jobs, dataset.pos, paused, "
         "leader = ?1 AND generation = ?2, leader = ?1 AND generation < ?2 "
         "FROM dataset JOIN shard ON shard.no = dataset.shard "
-        "WHERE dataset.no = ?3 AND quarantined IS NULL",
+        f"WHERE dataset.no = ?3 AND quarantined IS NULL AND dataset.{_WHOLE}",
         (site, generation, no),
     ).fetchone()
     if row is None:
@@ -229,6 +237,27 @@ def settled(conn: apsw.Connection, task: int) -> list[int]:
         (task,),
     )
     return _flat(rows)
+
+
+def reported(conn: apsw.Connection, no: int, site: bytes) -> dict[int, list[int]]:
+    """{task: jobs, flat} of successes of a dataset's units that a site wrote and the dataset's log
+    has not accepted yet. Decodes what lies beyond: long after a long time without the leader."""
+    rows: Iterable[tuple[bytes, bytes]] = conn.execute(
+        "SELECT d.id, e.body FROM dataset d JOIN feed f ON f.site = ?2 AND f.lane = ?3"
+        " LEFT JOIN position p ON p.shard = d.shard AND p.generation = f.generation"
+        " AND p.site = (SELECT no FROM site WHERE key = ?2)"
+        " JOIN entry e ON e.feed = f.no AND e.seq > coalesce(p.through, 0)"
+        " WHERE d.no = ?1 AND e.body IS NOT NULL",
+        (no, site, int(Lane.RESULTS)),
+    )
+    found: dict[int, set[int]] = {}
+    for id_, body in rows:
+        for record in decode(body):
+            if isinstance(record, Results) and record.dataset == id_:
+                outcomes = cells(record.outcome, len(record.jobs))
+                jobs = compress(record.jobs, (not outcome for outcome in outcomes))
+                found.setdefault(no * TASKS_PER_DATASET + record.task, set()).update(jobs)
+    return {task: ranges_of(jobs) for task, jobs in found.items()}
 
 
 def shut(conn: apsw.Connection, task: int) -> list[int]:

@@ -60,11 +60,12 @@ class Board:
         if known is not None:
             self._numbers.pop(known.spec.id, None)
 
-    def load(self, dataset: int, *, with_done: bool) -> None:
-        """Take a dataset in from the tables."""
+    def load(self, dataset: int, *, with_done: bool) -> bool:
+        """Take a dataset in from the tables; False if it is not for this site."""
         facts = self.tables.facts(dataset, with_done=with_done)
         if facts is not None:
             self.dispatch.ready.load(facts)
+        return facts is not None
 
 
 def failure_of(done: Deferred[None]) -> BaseException | None:

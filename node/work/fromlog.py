@@ -129,8 +129,12 @@ class FromLog:
         """Read a new or changed dataset; stop what its user cancelled."""
         no = change.dataset
         datasets = self.board.dispatch.ready.datasets
+        anew = isinstance(change, DatasetChanged) and change.verb == "anew"
+        if anew:
+            self.board.dispatch.ready.withhold(no)
+        if not self.board.load(no, with_done=anew or no not in datasets) and anew:
+            return  # not folded again yet, or cut off: what is out is still known
         self.board.forget(no)
-        self.board.load(no, with_done=no not in datasets)
         state = datasets.get(no)
         if state is None:
             return

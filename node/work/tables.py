@@ -115,12 +115,16 @@ class FoldedTables:
             return None
         spec = self._spec(self._conn, dataset)
         tasks, sources = [], {}
+        # What ran here counts as done before its log has accepted it.
+        reported = openwork.reported(self._conn, dataset, self._site) if with_done else {}
         for task, index, settled, overrides in openwork.tasks(self._conn, dataset):
             waits = waits_of(self._conn, dataset, task, spec.tasks[index])
             for wait in waits:
                 if with_done and wait.task > 0 and wait.task // TASKS_A_DATASET != dataset:
                     sources[wait.task] = openwork.settled(self._conn, wait.task)
             done = self._done(task, settled, row.jobs) if with_done else None
+            if done is not None and task in reported:
+                done = [*done, *reported[task]]
             tasks.append(
                 TaskFacts(
                     task=task,

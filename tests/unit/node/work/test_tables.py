@@ -2,7 +2,8 @@
 
 import pytest
 
-from federation.ids import Lane
+from federation.ids import DatasetID, Lane
+from federation.records import Grant
 from node.store import openwork, tasks
 from node.unitstate import Tries, Wait
 from node.work.tables import FoldedTables, allowed
@@ -218,3 +219,37 @@ def test_another_generation_leads_nothing_of_before() -> None:
     assert world.tables().still_datasets() == []
     assert world.tables().shards() == [world.log.shard]
     assert tasks.TASKS_PER_DATASET == 64
+
+
+def test_what_ran_here_counts_as_done_before_another_sites_log_accepts_it() -> None:
+    world = World()
+    dataset = world.submit(CHAIN)
+    owner = Log.new(b"o" * 32)
+    world.log.control(Grant(world.log.shard, DatasetID(dataset), [0, 1], [0, 6], owner.site))
+    world.tables()
+    owner.results(results(dataset, 0, [0, 1, 2]), results(dataset, 1, [0]), accept=False)
+    world.log.entries += owner.entries
+    owner.accept(by=world.log)
+    owner.results(results(dataset, 0, [3, 4], [0, PAYLOAD]), accept=False)
+    world.log.entries.append(owner.entries[-1])
+    world.tables()
+    there = FoldedTables(world.conn, owner.site, 1, lambda conn, no: read_submission(CHAIN))
+    facts = there.facts(1, with_done=True)
+    assert facts is not None
+    assert [sorted(task.done or ()) for task in facts.tasks] == [[0, 3, 3, 4], [0, 1]]
+    assert [list(task.owned) for task in facts.tasks] == [[0, 6], [0, 6]]
+    assert there.owned_datasets() == [1]
+    assert there.shards() == []
+
+
+def test_a_log_that_is_folded_anew_is_not_acted_on() -> None:
+    world = World()
+    dataset = world.submit(CHAIN)
+    world.log.grant(dataset, [0, 1], [0, 10])
+    tables = world.tables()
+    assert tables.shards() == [world.log.shard]
+    world.conn.execute("UPDATE shard SET anew = 1")
+    assert tables.shards() == []
+    assert tables.owned_datasets() == list(tables.open_datasets()) == []
+    assert tables.facts(1, with_done=True) is None
+    assert tables.ungranted(1) == []

@@ -322,6 +322,26 @@ def test_a_stop_that_shows_no_effect_is_sent_again() -> None:
     assert len(result_of(waiting)["orders"]) == 1
 
 
+def test_a_dataset_whose_log_is_folded_anew_waits_and_then_follows_the_new_log() -> None:
+    described = Described(1, 4)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(3)
+    pilot.finish(*pilot.units()[:2])
+    assert house.state(64).done.flat == [0, 2]
+    house.disk.attempts.clear()  # a cut withdrew them
+    del house.datasets[1]
+    house.work.changed([DatasetChanged(1, "anew")])
+    waiting = pilot.poll_later()
+    house.settle()
+    assert not waiting.called
+    house.datasets[1] = described
+    house.work.changed([DatasetChanged(1, "anew")])
+    house.settle()
+    (item,) = result_of(waiting)["work"]
+    assert item["jobs"] == [0, 2, 3, 4]  # the other one is out
+
+
 def test_a_paused_dataset_gives_nothing_out_until_it_is_resumed() -> None:
     described = Described(1, 8)
     house = House(described)
