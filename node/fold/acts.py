@@ -82,6 +82,10 @@ class Acts:
             known.path = segments(known.ledger.shard)
         return known.path
 
+    def votes(self, conn: apsw.Connection, shard: bytes) -> Sequence[Ballot]:
+        """The votes that count, of all terms."""
+        return self._current(conn, shard).ledger.votes_above(-1)
+
     def holds(self, conn: apsw.Connection, ref: EntryRef) -> bool:
         """Whether this very entry is here."""
         return entry_no(conn, ref, self.horizon) is not None

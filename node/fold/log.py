@@ -114,6 +114,10 @@ class Fold:
             changes += told
         return changes
 
+    def acts(self) -> Acts:
+        """The terms of shards, for the questions of a connection that reads."""
+        return Acts(self._cut_of)
+
     def forget(self) -> None:
         """A transaction was undone: what is remembered may not be so."""
         self._acts.forget()

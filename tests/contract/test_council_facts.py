@@ -14,8 +14,8 @@ from federation.records import Ack, Found
 from federation.settle import Seat, settled
 from federation.shard import found
 from keys.identity import SiteKey
-from node.council.folded import FoldedFacts
 from node.council.ports import Facts
+from node.council.tables import FoldedFacts
 from node.fold import Fold
 from node.model.commands import read_command
 from node.model.validate import read_submission
@@ -46,7 +46,7 @@ class InTables:
         fold = Fold(SiteID(READER.site), read_submission, read_command)
         self.store = Store(home, key=READER, fold=fold)
         self.conn = self.store.database.reader()
-        self.facts = FoldedFacts(self.conn, ME.site, fold)
+        self.facts = FoldedFacts(self.conn, ME.site, fold.acts())
 
     def take(self, entries: Sequence[Entry]) -> None:
         self.store.journal.ingest(entries)

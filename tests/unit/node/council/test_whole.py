@@ -19,8 +19,8 @@ from federation.records import Ack, Grant, Record
 from federation.settle import settled
 from federation.shard import found
 from keys.identity import SiteKey
-from node.council.folded import FoldedFacts
 from node.council.service import Council
+from node.council.tables import FoldedFacts
 from node.fold import Fold
 from node.model.commands import read_command
 from node.model.validate import read_submission
@@ -41,7 +41,7 @@ class Node:
         self.store = Store(home, key=key, fold=fold, clock=net.clock)
         self.conn = self.store.database.reader()
         self.me = FeedID(self.id, self.store.found.generation, Lane.CONTROL)
-        self.facts = FoldedFacts(self.conn, self.id, fold)
+        self.facts = FoldedFacts(self.conn, self.id, fold.acts())
         self.on = True
         self.boot = 1
         self.handlers: dict[str, Handler] = {}

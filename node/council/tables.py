@@ -1,0 +1,49 @@
+"""The council's facts, from the folded tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import apsw
+
+from federation.ids import ShardID, SiteID
+from federation.opening import Ballot
+from federation.settle import Seats
+from federation.shard import Shard
+from keys.signing import KEY_BYTES
+from node.fold.acts import Acts
+from node.fold.seats import seats_of
+from node.store.feeds import Feeds
+
+
+class FoldedFacts:
+    """Implements `ports.Facts` over a reading connection of the reactor's thread."""
+
+    def __init__(self, conn: apsw.Connection, site: SiteID, acts: Acts) -> None:
+        """acts: of the node's fold, for this connection alone."""
+        self.feeds = Feeds(conn)
+        self._conn = conn
+        self._site = site
+        self._acts = acts
+
+    def councils(self) -> Sequence[ShardID]:
+        sql = "SELECT id, council FROM shard WHERE length(council) > ? ORDER BY no"
+        return [
+            ShardID(id_)
+            for id_, council in self._conn.execute(sql, (KEY_BYTES,))
+            if self._site
+            in (council[at : at + KEY_BYTES] for at in range(0, len(council), KEY_BYTES))
+        ]
+
+    def shard(self, shard: ShardID) -> Shard | None:
+        return self._acts.terms(self._conn, shard)
+
+    def seats(self, shard: ShardID) -> Seats:
+        return seats_of(self._conn, shard)
+
+    def votes(self, shard: ShardID) -> Sequence[Ballot]:
+        return self._acts.votes(self._conn, shard)
+
+    def generations(self) -> Mapping[SiteID, int]:
+        sql = "SELECT site, max(generation) FROM feed GROUP BY site"
+        return {SiteID(site): generation for site, generation in self._conn.execute(sql)}
