@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from federation import limits
 from federation.ids import EntryRef, FeedID, ShardID, SiteID
 from federation.records import Accept, Grant, Record
-from node.changes import Change, DatasetAdded, DatasetChanged
+from node.changes import Change, DatasetAdded, DatasetChanged, TermOpened
 from node.leading.granting import Granting
 from node.leading.ledger import Ungranted
 
@@ -118,8 +118,10 @@ class Lead:
         return self._busy() or (self._granting is not None and self._granting.awaits)
 
     def changed(self, changes: Iterable[Change]) -> None:
-        """The journal's subscriber: new work is granted."""
+        """The journal's subscriber: new work is granted, what came before it is accepted."""
         for change in changes:
+            if isinstance(change, TermOpened) and change.shard in self._shards():
+                self.take_over(change.shard)
             if isinstance(change, DatasetAdded) or (
                 isinstance(change, DatasetChanged) and change.verb in GRANTED_AGAIN
             ):
@@ -128,10 +130,12 @@ class Lead:
 
     def take_over(self, shard: ShardID) -> None:
         """Accept what the log of a shard lacks. Call in the turn in which its force is written:
-        what ran while nobody led is then counted before anything of it starts again."""
+        what ran while nobody led is then counted before anything of it starts again. A term that
+        others voted for is taken over once it is open."""
         for ref in self._tables.unaccepted_by(shard):
             feed = ref.feed
-            self._write(Accept(shard, feed.site, feed.generation, ref.seq, ref.id))
+            if self._may_count(shard, feed.site):
+                self._write(Accept(shard, feed.site, feed.generation, ref.seq, ref.id))
 
     def _accept_late(self) -> None:
         self._timer = None

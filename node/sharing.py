@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Final
 
@@ -27,9 +27,13 @@ from node.claims.claimer import Claimer
 from node.claims.here import Here
 from node.claims.policy import Claiming
 from node.claims.releasing import Releasing
+from node.fold.documents import Documents, signer
 from node.leading.granting import Granting, Rules, Used
+from node.leading.offers import Offers
 from node.leading.questions import Questions
-from node.leading.tables import LedgerTables
+from node.leading.tables import LedgerTables, OfferTables
+from node.model.commands import read_command
+from node.model.validate import read_submission
 from node.store import openwork
 from node.store.writer import Journal
 from node.work import Work
@@ -37,6 +41,7 @@ from node.work import Work
 log = Logger()
 
 LOOK_S: Final = 2.0  # between two looks at what is low, lost, or waits
+OFFERS_S: Final = 30.0  # at offers that no entry brought just now, as after taking a shard over
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,9 @@ class Inside:
     more: Callable[[], Iterable[More]]  # whatever starts pilots
     used: Used
     wall_ms: Callable[[], int]
+    documents: Documents = field(
+        default_factory=lambda: Documents(read_submission, read_command, signer)
+    )
 
 
 class Sharing:
@@ -91,6 +99,10 @@ class Sharing:
         self.granting = Granting(
             reactor, me.site, inside.journal, inside.ledgers, inside.shards, self.sites,
             questions, inside.used, random, rules,
+        )  # fmt: skip
+        self.offers = Offers(
+            reactor, me.site, inside.journal, OfferTables(inside.conn, inside.documents),
+            inside.shards,
         )  # fmt: skip
         here = Here(
             inside.conn, me.site, inside.feeds, work.dispatch, capacity, self.beacons,
@@ -122,6 +134,7 @@ class Sharing:
         self._around.members.subscribe(self._members_changed)
         self._every(SEND_S, self.own_beacon.tick)
         self._every(LOOK_S, self.look)
+        self._every(OFFERS_S, self.offers.look)
 
     def stop(self) -> None:
         for loop in self._loops:
@@ -129,6 +142,7 @@ class Sharing:
         self._loops.clear()
         self.claimer.stop()
         self.granting.stop()
+        self.offers.stop()
 
     def changed(self, changes: Sequence[Change]) -> None:
         """The journal's subscriber; after the one of the work service, which loads datasets."""
@@ -136,8 +150,9 @@ class Sharing:
         self.claimer.changed(changes)
 
     def durable(self, entries: Sequence[Entry]) -> None:
-        """Entries, own or of others, are durable: a word of their authors."""
+        """Entries, own or of others, are durable: words of their authors, maybe offers."""
         self.sites.heard_entries(entries)
+        self.offers.durable(entries)
 
     def look(self) -> None:
         """What comes round."""

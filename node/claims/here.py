@@ -18,7 +18,7 @@ from node.claims.stock import StockTaking
 from node.dispatch import Dispatch
 from node.leading.ledger import shape_of
 from node.ranges import Flat
-from node.store import ledgers, openwork
+from node.store import ledgers
 
 LABELS_MAX: Final = 10_000  # datasets whose person is remembered
 
@@ -88,8 +88,8 @@ class Here:
     def place(self, dataset: int) -> tuple[DatasetID, ShardID, SiteID] | None:
         return ledgers.place(self._conn, dataset)
 
-    def number(self, dataset_id: bytes) -> int | None:
-        return openwork.number(self._conn, dataset_id)
+    def number(self, dataset: DatasetID, shard: ShardID) -> int | None:
+        return ledgers.number(self._conn, dataset, shard)
 
     def released(self) -> Mapping[int, Flat]:
         return ledgers.all_released(self._conn, self._site)

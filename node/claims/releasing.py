@@ -42,7 +42,8 @@ class Places(Protocol):
     def place(self, dataset: int) -> tuple[DatasetID, ShardID, SiteID] | None:
         """Id, shard and leader of a dataset; None when nobody leads it."""
 
-    def number(self, dataset_id: bytes) -> int | None: ...
+    def number(self, dataset: DatasetID, shard: ShardID) -> int | None:
+        """Local number of a dataset of a shard."""
 
     def released(self) -> Mapping[int, Flat]:
         """By task, what this site gave back and nobody was granted since."""
@@ -88,7 +89,7 @@ class Releasing:
             recall = claims.read_recall(body)
         except PeerError as error:
             raise RemoteRefused(f"not a recall: {error}") from None
-        no = self._places.number(recall.dataset)
+        no = self._places.number(recall.dataset, recall.shard)
         place = None if no is None else self._places.place(no)
         if no is None or place is None or place[1:] != (recall.shard, asking):
             raise RemoteRefused("only the leader of a dataset's shard recalls units of it")

@@ -28,6 +28,7 @@ from node.changes import (
     Change,
     DatasetAdded,
     DatasetChanged,
+    TermOpened,
     UnitsFailed,
     UnitsGranted,
     UnitsReleased,
@@ -167,8 +168,7 @@ class Granting:
         """Call every few seconds."""
         if not self.start():
             return
-        if frozenset(self._shards()) != self._led:
-            self._reload()
+        self._look_who_leads()
         if self._reactor.seconds() - self._learnt_s >= LEARN_S:
             self._learn()
         self._find_lost()
@@ -198,6 +198,8 @@ class Granting:
                 self.book.ended(task, ranges_of(jobs))
             case DatasetAdded(dataset=dataset) | DatasetChanged(dataset=dataset):
                 self._load(dataset)
+            case TermOpened():
+                self._look_who_leads()
             case _:
                 pass
 
@@ -227,9 +229,12 @@ class Granting:
         tasks = [promise.dataset * limits.TASKS_MAX + index for index in grant.tasks]
         self.book.granted(tasks, grant.ranges, grant.to)
 
-    def _reload(self) -> None:
-        """This site leads other shards than before."""
-        self._led = frozenset(self._shards())
+    def _look_who_leads(self) -> None:
+        """Read all anew if this site leads other shards than before."""
+        led = frozenset(self._shards())
+        if led == self._led:
+            return
+        self._led = led
         for dataset in list(self.book.datasets):
             self.book.drop(dataset)
         for dataset in self._tables.open_datasets():

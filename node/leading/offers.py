@@ -22,6 +22,7 @@ from federation.records import Command, Dataset, Record
 _log = Logger()
 
 AT_ONCE_MAX: Final = 200  # offers of one shard that one look takes
+SOON_S: Final = 0.1  # in which entries gather
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Offers:
             for entry in entries
         )
         if foreign and self._call is None and not self._stopped:
-            self._call = self._reactor.callLater(0, self._look_soon)
+            self._call = self._reactor.callLater(SOON_S, self._look_soon)
 
     def _look_soon(self) -> None:
         self._call = None

@@ -56,11 +56,21 @@ def all_released(conn: apsw.Connection, site: bytes) -> Mapping[int, Flat]:
 def place(conn: apsw.Connection, dataset: int) -> tuple[DatasetID, ShardID, SiteID] | None:
     """A dataset's id, its shard, and who leads that."""
     row = conn.execute(
-        "SELECT dataset.id, shard.id, shard.founder FROM dataset"
+        "SELECT dataset.id, shard.id, shard.leader FROM dataset"
         " JOIN shard ON shard.no = dataset.shard WHERE dataset.no = ?",
         (dataset,),
     ).fetchone()
     return None if row is None else (DatasetID(row[0]), ShardID(row[1]), SiteID(row[2]))
+
+
+def number(conn: apsw.Connection, dataset: bytes, shard: bytes) -> int | None:
+    """Local number of a dataset as it stands in one shard."""
+    row = conn.execute(
+        "SELECT dataset.no FROM dataset JOIN shard ON shard.no = dataset.shard"
+        " WHERE dataset.id = ? AND shard.id = ?",
+        (dataset, shard),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def account_of(conn: apsw.Connection, label: bytes) -> tuple[str, bytes] | None:

@@ -16,21 +16,22 @@ from twisted.internet.task import Clock
 
 from federation.entry import Entry
 from federation.ids import DatasetID, FeedID, Lane, ShardID, SiteID, UserKey
-from federation.records import Dataset, Found, Grant, Release, Site, decode
+from federation.records import Command, Dataset, Found, Grant, Release, Site, decode
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
 from node.beacon.making import Self
 from node.dispatch import Dispatch, Room
 from node.fold import Fold
+from node.fold.documents import Documents
 from node.lead import Lead
 from node.leading.granting import Rules
 from node.leading.tables import LedgerTables
-from node.model.commands import read_command
+from node.model.commands import command_document, read_command
 from node.model.document import load
 from node.model.share import Shares
 from node.model.validate import pack_document, read_submission
 from node.sharing import Around, Inside, Sharing
-from node.store import tasks
+from node.store import ledgers, tasks
 from node.store.database import Database
 from node.store.feeds import Feeds
 from node.store.generation import begin_generation
@@ -154,6 +155,7 @@ class MeshSite:
             self.feeds, LedgerTables(self.conn, self.id, self.generation, tasks.spec),
             self.tables.shards, self.work, lambda: [self.pilot],
             lambda: tasks.usage(self.conn, 20_000), self.wall_ms,
+            Documents(read_submission, read_command, lambda document, signature: signature),
         )  # fmt: skip
         wire = self.mesh.wires.of(self.id)
         around = Around(self, wire, wire, self._name_of)
@@ -189,17 +191,34 @@ class MeshSite:
 
     # People
 
-    def submit(self, name: str, jobs: int, person: UserKey = ANA, **more: Any) -> DatasetID:
-        """A dataset of one task, unless `task` says otherwise."""
+    def submit(
+        self,
+        name: str,
+        jobs: int,
+        person: UserKey = ANA,
+        shard: ShardID | None = None,
+        **more: Any,
+    ) -> DatasetID:
+        """A dataset of one task, unless `task` says otherwise. shard: another than this site's."""
         description = {
             "floe": 1, "name": name, "jobs": jobs,
             "task": [{"name": "main", "module": [{"run": ["true"]}], "needs": NEEDS}],
             **more,
         }  # fmt: skip
         document = load(description).build(lambda name: None, name.encode().ljust(16)).document  # type: ignore[arg-type, return-value]
-        self.journal.control(Dataset(self.shard, pack_document(document), person, person))
+        record = Dataset(shard or self.shard, pack_document(document), person, person)
+        self.journal.control(record)
         self.mesh.clock.advance(0.01)
         return DatasetID(digest(Purpose.DATASET, document))
+
+    def order(self, dataset: DatasetID, verb: str, person: UserKey = ANA, nonce: int = 1) -> bytes:
+        """An order that this node takes, whoever leads the dataset's shard; its id."""
+        text = command_document(dataset, verb, {}, [], nonce.to_bytes(16, "big"))
+        place = ledgers.place(self.conn, self.number(dataset))
+        assert place is not None
+        self.journal.control(Command(place[1], text, person, person))
+        self.mesh.clock.advance(0.01)
+        return digest(Purpose.COMMAND, text)
 
     def number(self, dataset: DatasetID) -> int:
         found = self.tables.number(dataset)

@@ -58,8 +58,8 @@ class House:
     def place(self, dataset: int) -> tuple[DatasetID, ShardID, SiteID] | None:
         return (DATASET, SHARD, LEADER) if self.led else None
 
-    def number(self, dataset_id: bytes) -> int | None:
-        return 1 if dataset_id == DATASET else None
+    def number(self, dataset: DatasetID, shard: ShardID) -> int | None:
+        return 1 if (dataset, shard) == (DATASET, SHARD) else None
 
     def released(self) -> Mapping[int, Flat]:
         return dict(self.back)

@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from federation.records import Command, Dataset
+from keys.signing import Purpose, digest
+from node.model.commands import command_document
 from node.ranges import JobRanges
-from tests.unit.node.claims.mesh import BEN, LOST_S, Mesh, MeshSite
+from node.store import tasks
+from tests.unit.node.claims.mesh import ANA, BEN, LOST_S, Mesh, MeshSite
 
 
 @pytest.fixture
@@ -188,3 +192,44 @@ def test_each_site_leads_its_own_and_runs_both(mesh: Mesh) -> None:
 
 def ran_of(site: MeshSite, dataset: str) -> int:
     return sum(1 for spec, _ in site.pilot.ran if spec.startswith(dataset))
+
+
+class TestOffers:
+    def test_an_order_taken_at_another_site_enters_the_log_of_the_leader(self, mesh: Mesh) -> None:
+        desy, gent = mesh.site("desy"), mesh.site("gent")
+        dataset = desy.submit("paused", 1000)
+        mesh.run(10)
+        order = gent.order(dataset, "pause")
+        mesh.run(5)
+        assert [digest(Purpose.COMMAND, each.doc) for each in desy.control_records(Command)] == [
+            order
+        ]
+        for site in (desy, gent):
+            assert tasks.dataset(site.conn, site.number(dataset)).paused
+        mesh.run(30)
+        assert len(desy.control_records(Command)) == 1
+
+    def test_an_order_of_somebody_who_may_not_give_it_is_refused_once(self, mesh: Mesh) -> None:
+        desy, gent = mesh.site("desy"), mesh.site("gent")
+        dataset = desy.submit("mine", 1000)
+        mesh.run(10)
+        gent.order(dataset, "pause", BEN)
+        mesh.run(60)
+        assert len(desy.control_records(Command)) == 1
+        assert not tasks.dataset(desy.conn, desy.number(dataset)).paused
+
+    def test_a_document_that_nobody_signed_never_enters_the_log(self, mesh: Mesh) -> None:
+        desy, gent = mesh.site("desy"), mesh.site("gent")
+        dataset = desy.submit("forged", 1000)
+        mesh.run(10)
+        text = command_document(dataset, "pause", {}, [], bytes(16))
+        gent.journal.control(Command(desy.shard, text, b"not ana's", ANA))
+        mesh.run(60)
+        assert desy.control_records(Command) == []
+
+    def test_a_submission_offered_to_a_shard_enters_its_log(self, mesh: Mesh) -> None:
+        desy, gent = mesh.site("desy"), mesh.site("gent")
+        dataset = gent.submit("given", 50, shard=desy.shard)
+        mesh.until(lambda: desy.tables.number(dataset) is not None, 10)
+        mesh.until(lambda: desy.settled(dataset) == 50, 500)
+        assert len(desy.control_records(Dataset)) == 1

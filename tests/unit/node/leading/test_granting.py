@@ -13,11 +13,11 @@ from twisted.internet.task import Clock
 from federation import claims, limits
 from federation.claims import Answer, Claim, Recall, Recalled, Verdict
 from federation.errors import RemoteRefused, Unreachable
-from federation.ids import ShardID, SiteID
+from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.ports import Handler
 from federation.records import Grant, Record
 from federation.shapes import Workers
-from node.changes import DatasetAdded, UnitsGranted, UnitsReleased, UnitsSettled
+from node.changes import DatasetAdded, TermOpened, UnitsGranted, UnitsReleased, UnitsSettled
 from node.leading.book import Peer
 from node.leading.granting import LEARN_S, LOST_S, Granting
 from node.leading.ledger import DatasetFacts
@@ -336,3 +336,11 @@ def test_usage_and_times_are_learnt_every_minute() -> None:
 def test_rules_are_those_of_dispatch() -> None:
     assert allowed({"only": ["a*"], "avoid": ["ab"]}, "ac")
     assert not allowed({"only": ["a*"], "avoid": ["ab"]}, "ab")
+
+
+def test_a_shard_that_is_taken_over_is_shared_out_at_once() -> None:
+    house = House()
+    house.shards, house.tables.datasets = [SHARD, ShardID(b"n" * 32)], {2: dataset(2)}
+    house.granting.changed([TermOpened(ShardID(b"n" * 32), 1, FeedID(ME, 1, Lane.CONTROL))])
+    house.claim(A, claim())
+    assert [grant.dataset[0] for grant in house.commit()] == [2]

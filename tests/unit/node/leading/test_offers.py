@@ -13,7 +13,7 @@ from federation.entry import Entry, seal
 from federation.ids import FeedID, Lane, ShardID, SiteID, UserKey
 from federation.records import Command, Dataset, Record, Site
 from keys.identity import SiteKey
-from node.leading.offers import Offer, Offers, in_order
+from node.leading.offers import SOON_S, Offer, Offers, in_order
 from tests.unit.federation.builders import results
 
 SHARD, MOVED = ShardID(b"h" * 32), ShardID(b"m" * 32)
@@ -60,14 +60,14 @@ def entry(lane: Lane = Lane.CONTROL) -> Entry:
 def test_an_entry_of_another_control_feed_makes_the_leader_look() -> None:
     house = House(order(b"pause"))
     house.offers_.durable([entry()])
-    house.clock.advance(0)
+    house.clock.advance(SOON_S)
     assert house.docs() == [b"pause"]
 
 
 def test_results_hold_no_offers() -> None:
     house = House(order(b"pause"))
     house.offers_.durable([entry(Lane.RESULTS)])
-    house.clock.advance(0)
+    house.clock.advance(SOON_S)
     assert house.written == []
 
 

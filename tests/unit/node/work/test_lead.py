@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from federation import limits
 from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.records import Accept, Grant, Record
-from node.changes import DatasetAdded, DatasetChanged
+from node.changes import DatasetAdded, DatasetChanged, TermOpened
 from node.lead import Lead
 from node.leading.ledger import Ungranted
 
@@ -151,3 +151,13 @@ def test_a_shard_accepts_only_results_of_sites_that_it_granted_units_to() -> Non
     house.tables.strangers = set()
     house.clock.advance(10)
     assert house.lead.accept([entry(2)]) == [accept(2), accept(2, other)]
+
+
+def test_a_term_that_this_site_was_voted_for_begins_with_what_its_log_lacks() -> None:
+    house = House()
+    house.tables.left = [entry(7)]
+    mine = FeedID(SITE, 1, Lane.CONTROL)
+    house.lead.changed([TermOpened(ShardID(b"o" * 32), 3, mine)])  # another leads that one
+    assert house.written == []
+    house.lead.changed([TermOpened(SHARD, 3, mine)])
+    assert house.written == [accept(7)]
