@@ -41,8 +41,6 @@ from node.http.json import dump
 from node.http.server import Factory
 from node.lead import Lead
 from node.leading.granting import Rules
-from node.leading.offered import OfferTables
-from node.leading.offers import Offers
 from node.leading.tables import LedgerTables
 from node.members import Members
 from node.meshing.service import Home as MeshHome
@@ -68,7 +66,6 @@ log = Logger()
 _libc = ctypes.CDLL(None)
 
 TICK_S = 5.0
-OFFERS_S = 20.0  # a term that was opened here may have left some behind
 SHARES_S = 60.0  # usage is read anew so often
 # So long results wait for others at most. Who reports one unit at a time waits with them: at the
 # journal's own 0.2 s, 200 such pilots together get no further than 1,900 requests a second.
@@ -235,15 +232,6 @@ class Site:
         for subscriber in (work.changed, lead.changed, sharing.changed):
             store.journal.subscribe(subscriber)
         store.journal.subscribe_durable(sharing.durable)
-        self._offers = Offers(
-            self._reactor,
-            store.site,
-            store.journal,
-            OfferTables(store.conn, read_command),
-            store.tables.shards,
-        )
-        store.journal.subscribe_durable(self._offers.durable)
-        self._undo.append(self._offers.stop)
         await lead.start()
         self._undo.append(lead.stop)
         open_here = [*store.tables.open_datasets(), *store.tables.still_datasets()]
@@ -355,7 +343,6 @@ class Site:
 
         rounds = (
             (TICK_S, work.tick),
-            (OFFERS_S, self._offers.look),
             (SHARES_S, refresh_shares),
             (SHARES_S, _give_back_memory),
         )
