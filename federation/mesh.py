@@ -289,9 +289,6 @@ class Mesh:
 
     def _session(self, link: Link, peer: SiteID) -> tuple[Session | None, Driver]:
         dialled = link.wanted is not None
-        if self._members.revoked(peer):
-            link.error = "that site was revoked"
-            return None, self._driver
         now_s = self._reactor.seconds()
         protocol = link.channel.protocol
         if dialled and protocol == RECORDS and self._door.joins(peer):

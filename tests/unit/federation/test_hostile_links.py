@@ -201,7 +201,7 @@ def test_connections_that_say_nothing_keep_nobody_out(world: World) -> None:
     silent = [connect(world.loop, site.mesh.port, None) for _ in range(limits.ARRIVALS_MAX + 10)]
     other = world.site(2).join()
     world.loop.until(lambda: other.linked() == {site.id})
-    world.loop.until(lambda: sum(peer.lost for peer in silent) >= 10)
+    world.loop.until(lambda: sum(peer.lost for peer in silent) >= 10, 5)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from federation.errors import RemoteRefused, Unreachable
 from federation.feed import prove_fork
 from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.records import Site
+from federation.secure import RELAYED, Contexts
 from federation.tunnels import TunnelEnd
 from federation.wire import Bye, Hello, Message, More, Neighbours, Ping, Reply, Request
 from tests.fakes.mesh import key_of
@@ -243,6 +244,24 @@ def test_a_relay_that_answers_for_another_site_is_found_out(world: World) -> Non
         world.loop.result(one.mesh.request(other.id, "echo", b"secret"))
     assert not echo.asked
     sessions[other.id], sessions[third.id] = sessions[third.id], sessions[other.id]
+
+
+def test_a_relay_cannot_lend_its_membership_to_a_stranger(world: World) -> None:
+    """It passes on a tunnel in which a stranger proves the stranger's key."""
+    relay, site = world.site(1).join(), world.site(2).join()
+    echo = Echo()
+    site.mesh.serve("echo", echo)
+    world.loop.until(lambda: relay.linked() and site.linked())
+    stranger = key_of(70)
+    far, tunnels = relay.mesh._far, relay.mesh.exchange.tunnels
+    peer = tunnels._peers[relay.mesh.exchange.hub.sessions[site.id]]
+    now_s = world.loop.reactor.seconds()
+    for named in (stranger.site, relay.id):
+        end = tunnels._open(peer, site.id, 0, SiteID(named), now_s)
+        far._begin(end, Contexts(stranger, lambda key: True).dial(RELAYED)).start()
+        world.loop.until(lambda end=end: end.shut)
+    assert not site.mesh._far.hub.sessions
+    assert not site.mesh._far.hub._held
 
 
 # Joining

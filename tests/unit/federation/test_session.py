@@ -209,6 +209,16 @@ def test_an_older_link_gives_way_to_a_new_one() -> None:
         assert (old.state, new.state) == (State.CLOSED, State.UP)
 
 
+def test_a_young_link_stays_with_all_that_is_under_way_on_it() -> None:
+    for dialler in (0, 1):
+        net, *sites = pair()
+        old, _ = net.link(*sites)
+        net.run(1)
+        new, _ = net.link(sites[dialler], sites[1 - dialler])
+        net.run(1)
+        assert (old.state, new.state) == (State.UP, State.CLOSED)
+
+
 def test_many_links_of_one_peer_leave_one() -> None:
     net, one, other = pair()
     for _ in range(10):

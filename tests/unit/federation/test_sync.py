@@ -120,6 +120,22 @@ def test_a_store_that_fails_for_a_while_gets_everything_in_the_end() -> None:
     assert all_equal([one, other])
 
 
+def test_an_author_does_not_push_more_than_its_peer_stores() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    net.link(one, other)
+    net.run(1)
+    other.store_s = 5.0
+    for _ in range(30):
+        one.write(100)  # 20 kB
+        net.run(0.1)
+    [peer] = one.exchange.sync.peers()
+    assert peer.serving.starved > 0
+    net.run(60)
+    assert all_equal([one, other])
+    assert not other.seen(LinkDown)
+
+
 def test_a_slow_store_holds_its_sender_back() -> None:
     net = FakeNet()
     one, other = net.site(1), net.site(2)
