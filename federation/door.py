@@ -18,8 +18,7 @@ from federation.hub import Hub
 from federation.ids import SiteID
 from federation.requesting import JOIN, Asker
 from federation.session import Session
-from federation.timing import Timing
-from federation.wire import Hello, Message
+from federation.wire import Message
 
 Stranger = Callable[[SiteID, bytes], Awaitable[bytes]]
 """Answers a request to join: (the stranger's key, its body). Raises RemoteRefused."""
@@ -43,10 +42,9 @@ class _DoorHub(Hub):
 class Door:
     """See the module. answer: the site's own answer to a request to join."""
 
-    def __init__(
-        self, reactor: IReactorTime, me: SiteID, hello: Hello, timing: Timing, answer: Stranger
-    ) -> None:
-        self.hub = _DoorHub(me, hello, timing)
+    def __init__(self, reactor: IReactorTime, members: Hub, answer: Stranger) -> None:
+        """members: the links with members, which begin with the same hello."""
+        self.hub = _DoorHub(members.me, members.hello, members.timing)
         self._calls = Calls(self.hub)
         self.hub.add(self._calls)
         self.driver = Driver(reactor, self.hub, self._happened)

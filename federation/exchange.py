@@ -21,9 +21,10 @@ from federation import limits
 from federation.calls import Calls
 from federation.entry import Entry
 from federation.events import Event, FloodKind, Reason
+from federation.forks import Forks
 from federation.gossip import Gossip
 from federation.holdings import Holdings
-from federation.hub import Hub
+from federation.hub import Hub, Plane
 from federation.ids import SiteID
 from federation.ports import FeedStore
 from federation.session import Session
@@ -57,24 +58,34 @@ class Exchange:
         self.hub = Hub(SiteID(key.site), self.hello, timing)
         self.gossip = Gossip(self.hub, key, is_member)
         self.holdings = Holdings(store)
+
+        def known(site: SiteID) -> bool:
+            return is_member(site) or revoked(site)
+
+        self.forks = Forks(self.hub, self.holdings, known)
         self.sync = Sync(
             self.hub,
             self.holdings,
-            lambda site: is_member(site) or revoked(site),
+            self.forks,
+            known,
             self.gossip.neighbourhood.targets,
             random.random,
         )
         self.calls = Calls(self.hub)
-        self._revoked = revoked
-        self.hub.add(self.gossip)
-        self.hub.add(self.sync)
         self.tunnels = Tunnels(self.hub)
-        self.hub.add(self.calls)
-        self.hub.add(self.tunnels)
+        self._revoked = revoked
+        planes: list[Plane] = [self.forks, self.gossip, self.sync, self.calls, self.tunnels]
+        for plane in planes:
+            self.hub.add(plane)
 
     def open(self, peer: SiteID, now_s: float, *, dialled: bool) -> Session:
         """A transport to a member, as proved by its key, is open. dialled: by this end."""
         return self.hub.open(peer, now_s, dialled=dialled)
+
+    def write_in(self, generation: int | None, now_s: float) -> None:
+        """From now on this site writes in this generation; earlier ones are fetched like others."""
+        self.sync.writing = generation
+        self.sync.compare_soon(now_s)
 
     def tick(self, now_s: float) -> list[Event]:
         """Do what is due."""
@@ -101,7 +112,7 @@ class Exchange:
         """Somebody was admitted or revoked: the links of the revoked end at once."""
         self.hub.close(Reason.REVOKED, now_s, self._revoked)
         self.gossip.members_changed()
-        self.sync.members_changed(now_s)
+        self.sync.compare_soon(now_s)
         return self.hub.take_events()
 
     def close(self, reason: Reason, now_s: float) -> list[Event]:

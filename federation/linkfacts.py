@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from federation.exchange import Exchange
-from federation.hub import Hub
 from federation.ids import Lane, SiteID
 from federation.link import Link
 from federation.peering import Peering
-from federation.relayed import Relayed
+from federation.roads import Roads
 from federation.session import Session
 
 if TYPE_CHECKING:
@@ -50,8 +49,7 @@ class LinkFacts:
 
 def link_facts(
     exchange: Exchange,
-    bulk: Hub,
-    relayed: Iterable[Relayed],
+    roads: Roads,
     links: Iterable[Link],
     peering: Peering,
     now_s: float,
@@ -65,9 +63,9 @@ def link_facts(
     ]
     facts += [
         _of_session(session, paths.get(session, ""), "bulk", now_s, None)
-        for session in bulk.sessions.values()
+        for session in roads.bulk.hub.sessions.values()
     ]
-    for far in relayed:
+    for far in (roads.far, roads.bulk_far):
         by_relay = far.paths()
         facts += [
             _of_session(session, by_relay[session].hex(), "relayed", now_s, None)

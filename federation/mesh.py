@@ -2,9 +2,9 @@
 
 Assembles the cores with sockets and a reactor and decides nothing itself:
 
-    Peering    whom to dial              Exchange   links for records: sync, floods, requests
-    Door       strangers                 BulkLinks  links for requests that move many bytes
-    Sockets    connections               Relayed    sessions through a relay, one for each of both
+    Sockets     connections                Exchange    links for records: sync, floods, requests
+    Dialling    whom to dial, and when     Roads       bulk links, and sessions through relays
+    Door        strangers                  Requesting  what is asked here, and answered
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail, succeed
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from federation import entryrequests, limits
-from federation.bulk import CALL_BACK, BulkLinks
+from federation.bulk import CALL_BACK
+from federation.dialling import Dialling
 from federation.door import Door, Stranger, nobody
 from federation.driver import Driver
 from federation.entry import Entry
 from federation.entryrequests import EntryRequests
-from federation.errors import LocalError, RemoteRefused, Unreachable, WrongSite
+from federation.errors import LocalError, Unreachable, WrongSite
 from federation.events import (
-    Answered,
-    Asked,
     Damaged,
     Event,
     FloodHeard,
@@ -39,20 +37,16 @@ from federation.events import (
     OwnAhead,
     Reason,
     TakeIn,
-    TunnelData,
-    TunnelOpened,
-    TunnelRoom,
-    TunnelShut,
 )
 from federation.exchange import Exchange
 from federation.feed import ForkProof
 from federation.ids import EntryRef, FeedID, SiteID
 from federation.link import Link
 from federation.linkfacts import LinkFacts, link_facts
-from federation.peering import Dial, Peering
+from federation.peering import Peering
 from federation.ports import FeedStore, Handler, Ingest, Members
-from federation.relayed import Relayed
 from federation.requesting import JOIN, Asker, Requesting
+from federation.roads import Roads
 from federation.secure import BULK, RECORDS, Contexts
 from federation.session import Session
 from federation.sockets import Sockets
@@ -102,49 +96,33 @@ class Mesh:
         self._ingest = ingest
         self._members = members
         self._listen = listen
-        self._bulk_kinds = bulk_kinds
-        timing = timing or Timing()
         contexts = Contexts(key, lambda site: not members.revoked(site))
         self.exchange = Exchange(
             key, store, members.is_member, members.revoked, random,
             boot=boot, version=version, timing=timing,
         )  # fmt: skip
-        hello = self.exchange.hello
         self._driver = Driver(reactor, self.exchange.hub, self._happened)
-        self._asker = Asker(reactor, self.exchange.calls, self._driver)
-        self._requesting = Requesting(self.me, self._way)
-        self._stranger: Stranger = nobody
-        self._door = Door(reactor, self.me, hello, timing, self._join)
-        self._bulk = BulkLinks(
-            reactor, self.me, hello, timing,
-            addresses=members.addresses,
-            dial=lambda site, address: self._sockets.dial(site, address, BULK),
-            call_back=self._call_back,
-            act=self._bulk_happened,
-        )  # fmt: skip
-        self._far = Relayed(
-            reactor, hello, self.exchange.hub, self.exchange.tunnels, contexts, timing,
-            relays=self._relays, reach=self._near, is_member=members.is_member,
-            act=lambda event: self._asked(event, self._far.asker),
-            changed=self._driver.run,
-        )  # fmt: skip
-        self._bulk_far = Relayed(
-            reactor, hello, self._bulk.hub, self._bulk.tunnels, contexts, timing,
-            relays=self._relays, reach=self._bulk.link_to, is_member=members.is_member,
-            act=lambda event: self._asked(event, self._bulk_far.asker),
-            changed=self._bulk.driver.run,
-        )  # fmt: skip
         self._sockets = Sockets(reactor, contexts, self)
-        self._peering = Peering(self.me, random.random)
-        self._dial_call: IDelayedCall | None = None
+        self._requesting = Requesting(self.me, self._way)
+        self._roads = Roads(
+            reactor, self.exchange, self._driver, contexts, members,
+            bulk_kinds=bulk_kinds, answer=self._answer, down=self._count,
+            dial=lambda site, address: self._sockets.dial(site, address, BULK),
+        )  # fmt: skip
+        self._stranger: Stranger = nobody
+        self._door = Door(reactor, self.exchange.hub, self._join)
+        self._dialling = Dialling(
+            reactor, Peering(self.me, random.random),
+            lambda site, address: self._sockets.dial(site, address, RECORDS),
+        )  # fmt: skip
+        self._entries = EntryRequests(store, self.request, self._roads.nearest)
         self._on_flood: dict[FloodKind, list[OnFlood]] = {kind: [] for kind in FloodKind}
         self._on_fork: list[OnFork] = []
         self._on_own_ahead: list[OnOwnAhead] = []
         self._on_damaged: list[OnDamaged] = []
         self._stopped = False
         self._idle: Deferred[None] | None = None
-        self._requesting.serve(CALL_BACK, self._called_back)
-        self._entries = EntryRequests(store, self.request, self._nearest)
+        self._requesting.serve(CALL_BACK, self._roads.called_back)
         self._requesting.serve(entryrequests.KIND, self._entries.answer)
 
     # Life
@@ -164,17 +142,16 @@ class Mesh:
     async def stop(self) -> None:
         """Say bye on all links and close them; takes a few seconds at most."""
         self._stopped = True
-        if self._dial_call is not None and self._dial_call.active():
-            self._dial_call.cancel()
+        self._dialling.stop()
         await self._sockets.stop()
         now_s = self._reactor.seconds()
-        for driver in self._drivers():
+        for driver in self._drivers:
             driver.hub.close(Reason.CLOSING, now_s)
             driver.run()
         if self._sockets.links:
             self._idle = Deferred()
             await self._idle
-        for driver in self._drivers():
+        for driver in self._drivers:
             driver.stop()
 
     # Records
@@ -186,7 +163,8 @@ class Mesh:
 
     @writing.setter
     def writing(self, generation: int | None) -> None:
-        self.exchange.sync.writing = generation
+        self.exchange.write_in(generation, self._reactor.seconds())
+        self._driver.run()
 
     def durable(self, entries: Sequence[Entry]) -> None:
         """Entries are on disk: own ones are pushed, others offered on."""
@@ -194,7 +172,7 @@ class Mesh:
 
     def known_fork(self, proof: ForkProof) -> None:
         """A proof that this site found or has on disk. Raises PeerError if it proves nothing."""
-        self.exchange.sync.found_fork(proof, self._reactor.seconds())
+        self.exchange.forks.spread(proof, self._reactor.seconds())
         self._driver.run()
 
     def entry(self, ref: EntryRef) -> Deferred[Entry]:
@@ -259,8 +237,8 @@ class Mesh:
     def links(self) -> list[LinkFacts]:
         """Every link, and every member with which there is none."""
         return link_facts(
-            self.exchange, self._bulk.hub, (self._far, self._bulk_far), self._sockets.links,
-            self._peering, self._reactor.seconds(),
+            self.exchange, self._roads, self._sockets.links, self._dialling.peering,
+            self._reactor.seconds(),
         )  # fmt: skip
 
     # Connections: the owner of Sockets
@@ -295,15 +273,14 @@ class Mesh:
             return self._door.dialled(peer), self._door.driver
         if self._members.is_member(peer):
             if protocol == BULK:
-                return self._bulk.hub.open(peer, now_s, dialled=dialled), self._bulk.driver
+                bulk = self._roads.bulk
+                return bulk.hub.open(peer, now_s, dialled=dialled), bulk.driver
             if protocol == RECORDS:
                 return self.exchange.open(peer, now_s, dialled=dialled), self._driver
         elif protocol == RECORDS and not dialled:
             return self._door.admit(peer), self._door.driver
         link.error = "no protocol that this site speaks"
         return None, self._driver
-
-    # Dialling
 
     def _members_changed(self) -> None:
         if self._stopped:
@@ -314,32 +291,11 @@ class Mesh:
             for site in self._members.members()
             if not self._members.revoked(site)
         }
-        self._peering.members(members, now_s)
         self._driver.run(self.exchange.members_changed(now_s))
-        for driver in self._drivers():
+        for driver in self._drivers:
             driver.hub.close(Reason.REVOKED, now_s, self._members.revoked)
             driver.run()
-        self._dial()
-
-    def _dial(self) -> None:
-        """Make the attempts that are due, and come back when the next is."""
-        if self._stopped:
-            return
-        now_s = self._reactor.seconds()
-        for dial in self._peering.due(now_s):
-            self._dial_one(dial)
-        if self._dial_call is not None and self._dial_call.active():
-            self._dial_call.cancel()
-        due_s = self._peering.deadline_s
-        if due_s != float("inf"):
-            self._dial_call = self._reactor.callLater(max(0.0, due_s - now_s), self._dial)
-
-    def _dial_one(self, dial: Dial) -> None:
-        def failed(failure: Failure) -> None:
-            self._peering.failed(dial.site, str(failure.value), self._reactor.seconds())
-            self._dial()
-
-        self._sockets.dial(dial.site, dial.address, RECORDS).addErrback(failed)
+        self._dialling.members(members)
 
     # What happens on links
 
@@ -360,26 +316,8 @@ class Mesh:
         elif isinstance(event, Damaged):
             for damaged in self._on_damaged:
                 damaged(event.feed, event.seq)
-        elif not _tunnelled(event, self._far):
-            self._asked(event, self._asker)
-
-    def _bulk_happened(self, event: Event) -> None:
-        if isinstance(event, LinkDown):
-            self._count(event)
-        elif not _tunnelled(event, self._bulk_far):
-            self._asked(event, self._bulk.asker)
-
-    def _asked(self, event: Event, asker: Asker) -> None:
-        if isinstance(event, Answered):
-            asker.answered(event)
-        elif isinstance(event, Asked):
-            site, what, body = event.session.peer, event.what, event.body
-            if what == JOIN:
-                asker.reply(event, lambda: self._join(site, body))
-            else:
-                asker.reply(event, lambda: self._requesting.answer(site, what, body))
-        elif isinstance(event, LinkDown):
-            self._count(event)
+        else:
+            self._roads.happened(event)
 
     def _take_in(self, event: TakeIn) -> None:
         now_s = self._reactor.seconds
@@ -397,73 +335,29 @@ class Mesh:
         self._ingest.ingest(event.entries).addCallbacks(stored, refused)
 
     def _link_changed(self, event: LinkUp | LinkDown) -> None:
-        site, now_s = event.session.peer, self._reactor.seconds()
+        site = event.session.peer
         if isinstance(event, LinkUp):
-            self._peering.linked(site, now_s)
-        else:
-            self._count(event)
-            if site in self.exchange.hub.sessions:
-                return  # another link has taken its place
-            if event.was_up:
-                self._peering.lost(site, now_s)
-            if event.session.dialled or event.was_up:
-                self._peering.failed(site, event.words or "the link ended", now_s)
-        self._dial()
+            self._dialling.linked(site)
+            return
+        self._count(event)
+        replaced = site in self.exchange.hub.sessions
+        if not replaced and (event.session.dialled or event.was_up):
+            self._dialling.ended(site, event.words or "the link ended", was_up=event.was_up)
 
     def _count(self, event: LinkDown) -> None:
         if event.theirs and event.reason == Reason.PROTOCOL:
             self.broken[event.session.peer] += 1
             self.last_broken[event.session.peer] = event.words
 
-    # Ways
+    # Requests
 
     async def _way(self, site: SiteID, kind: str) -> tuple[Asker, Session]:
-        if kind in self._bulk_kinds:
-            near = site in self.exchange.hub.sessions
-            if near or self._members.addresses(site):
-                try:
-                    return self._bulk.asker, await self._bulk.link_to(site)
-                except Unreachable:
-                    if near:
-                        raise
-            return self._bulk_far.asker, await self._bulk_far.link_to(site)
-        session = self.exchange.hub.sessions.get(site)
-        if session is not None:
-            return self._asker, session
-        if not self._members.is_member(site):
-            raise Unreachable("that site is no member of this mesh")
-        return self._far.asker, await self._far.link_to(site)
+        return await self._roads.way(site, kind)
 
-    def _relays(self, site: SiteID) -> list[SiteID]:
-        """The nearest neighbours that have a link with a site."""
-        sessions = self.exchange.hub.sessions
-        between = self.exchange.gossip.neighbourhood.between(site)
-        return sorted(between, key=lambda relay: sessions[relay].rtt_s or 0.0)
-
-    def _nearest(self) -> list[SiteID]:
-        """The neighbours, the nearest first."""
-        sessions = self.exchange.hub.sessions
-        return sorted(sessions, key=lambda site: sessions[site].rtt_s or 0.0)
-
-    def _near(self, relay: SiteID) -> Deferred[Session]:
-        session = self.exchange.hub.sessions.get(relay)
-        if session is None:
-            return fail(Unreachable("the link to the relay has ended"))
-        return succeed(session)
-
-    def _call_back(self, site: SiteID) -> Deferred[bytes]:
-        session = self.exchange.hub.sessions.get(site)
-        if session is None:
-            return fail(Unreachable("there is no link over which to ask it"))
-        return self._asker.ask(session, CALL_BACK, b"")
-
-    async def _called_back(self, site: SiteID, body: bytes) -> bytes:
-        """Dial a bulk link to a site that cannot dial this one."""
-        addresses = self._members.addresses(site)
-        if not addresses:
-            raise RemoteRefused("you have no address")
-        self._bulk.want(site)
-        return b""
+    async def _answer(self, site: SiteID, what: str, body: bytes) -> bytes:
+        if what == JOIN:
+            return await self._join(site, body)
+        return await self._requesting.answer(site, what, body)
 
     # Joining
 
@@ -486,23 +380,6 @@ class Mesh:
             self._door.give_up(site, why)
         return await answer
 
+    @property
     def _drivers(self) -> tuple[Driver, ...]:
-        return (
-            self._far.driver, self._bulk_far.driver, self._bulk.driver, self._door.driver,
-            self._driver,
-        )  # fmt: skip
-
-
-def _tunnelled(event: Event, far: Relayed) -> bool:
-    """Hand events of tunnels on."""
-    if isinstance(event, TunnelOpened):
-        far.opened(event)
-    elif isinstance(event, TunnelData):
-        far.came(event)
-    elif isinstance(event, TunnelRoom):
-        far.room(event)
-    elif isinstance(event, TunnelShut):
-        far.shut(event)
-    else:
-        return False
-    return True
+        return *self._roads.drivers, self._door.driver, self._driver

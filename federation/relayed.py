@@ -29,9 +29,7 @@ from federation.ids import SiteID
 from federation.requesting import Asker
 from federation.secure import RELAYED, Channel, Contexts, TLSError
 from federation.session import Session, State
-from federation.timing import Timing
 from federation.tunnels import TunnelEnd, Tunnels
-from federation.wire import Hello
 
 
 class FarLink:
@@ -98,11 +96,9 @@ class Relayed:
     def __init__(
         self,
         reactor: IReactorTime,
-        hello: Hello,
         near: Hub,
         tunnels: Tunnels,
         contexts: Contexts,
-        timing: Timing,
         *,
         relays: Callable[[SiteID], Sequence[SiteID]],
         reach: Callable[[SiteID], Deferred[Session]],
@@ -110,11 +106,12 @@ class Relayed:
         act: Callable[[Event], None],
         changed: Callable[[], None],
     ) -> None:
-        """relays: the sites that may have links with a site. reach: the link to a relay.
+        """near: of the links to relays. relays: the sites that may have links with a site, the best
+        first. reach: the link to a relay.
 
         changed: the tunnels have something to send.
         """
-        self.hub = Hub(near.me, hello, timing)
+        self.hub = Hub(near.me, near.hello, near.timing)
         self.calls = Calls(self.hub)
         self.hub.add(self.calls)
         self.driver = Driver(reactor, self.hub, self._happened)

@@ -4,7 +4,7 @@
     want      who lacks entries asks *one* peer that has them, span by span, control and results
               apart; another one if nothing comes
     push      an author sends new entries to all its links; who takes them in offers them on
-    fork      two entries for one place become a proof, spread before all else
+    fork      two entries for one place are the business of federation/forks.py
 
 Each entry is checked as it arrives: bytes, signature, place in its feed. Nothing that was said of
 a peer is remembered when its link ends.
@@ -18,11 +18,12 @@ from functools import partial
 from typing import Any, Final
 
 from federation import limits
-from federation.entry import Entry, open_entry, read_entry, verify_entry
+from federation.entry import Entry, read_entry, verify_entry
 from federation.errors import LocalError, PeerError
-from federation.events import Damaged, ForkSeen, OwnAhead, TakeIn
-from federation.feed import Fork, ForkProof, Gap, Known, check_fork, check_same, follow, prove_fork
+from federation.events import Damaged, OwnAhead, TakeIn
+from federation.feed import Fork, Gap, Known, check_same, follow
 from federation.fetching import Fetching
+from federation.forks import Forks
 from federation.holdings import Holdings
 from federation.hub import Hub
 from federation.ids import FeedID, Lane, SiteID
@@ -31,13 +32,10 @@ from federation.session import Session, Source, Urgency
 from federation.wire import (
     Credit,
     Entries,
-    ForkFound,
     IHave,
     Lack,
     Place,
     Push,
-    Show,
-    Shown,
     Summary,
     Vector,
     Want,
@@ -62,9 +60,6 @@ class Peer:
     offers: dict[FeedID, None] = field(default_factory=dict)  # to be offered
     offered_s: float = float("-inf")
     offer_waits: bool = False
-    forks: list[ForkProof] = field(default_factory=list)  # to be told
-    shows: dict[tuple[FeedID, int], Entry] = field(default_factory=dict)  # to be shown
-    asks: dict[tuple[FeedID, int], bool] = field(default_factory=dict)  # headers; True: asked
     summary: bool = False  # to be sent
     pages: list[Vector] = field(default_factory=list)  # to be sent
     compared_s: float = float("-inf")  # the latest comparison
@@ -79,14 +74,13 @@ class Peer:
 class Sync:
     """The plane of feeds. `durable`, `taken` and `refused` are the owner's to call."""
 
-    takes: Final = frozenset(
-        {Credit, ForkFound, Summary, Vector, Want, Lack, IHave, Entries, Push, Show, Shown}
-    )
+    takes: Final = frozenset({Credit, Summary, Vector, Want, Lack, IHave, Entries, Push})
 
     def __init__(
         self,
         hub: Hub,
         holdings: Holdings,
+        forks: Forks,
         known: Callable[[SiteID], bool],
         targets: Targets,
         jitter: Callable[[], float],
@@ -97,13 +91,13 @@ class Sync:
         """
         self._hub = hub
         self._holdings = holdings
+        self._forks = forks
         self._known = known
         self._targets = targets
         self._jitter = jitter
         self._peers: dict[Session, Peer] = {}
         self._fetching = Fetching(hub, holdings, self._peers)
         self.writing: int | None = None  # the generation in which this site writes now
-        self.forks: dict[FeedID, ForkProof] = {}
         self._damaged: set[tuple[FeedID, int]] = set()
         self._comparing = False
 
@@ -137,8 +131,8 @@ class Sync:
         self._fetching.pause(feeds)
         self._hub.agenda.at(now_s + self._hub.timing.ingest_retry_s, again)
 
-    def members_changed(self, now_s: float) -> None:
-        """Feeds of sites that were strangers may be wanted now: compare with everybody soon."""
+    def compare_soon(self, now_s: float) -> None:
+        """More feeds may be taken in than before, of new members or our own."""
         if self._comparing:
             return
         self._comparing = True
@@ -150,10 +144,6 @@ class Sync:
 
         self._hub.agenda.at(now_s + self._hub.timing.neighbours_s, compare)
 
-    def found_fork(self, proof: ForkProof, now_s: float) -> None:
-        """Spread a proof that was checked: found by the store, or known from before the start."""
-        self._spread(proof, now_s, None)
-
     def peers(self) -> Sequence[Peer]:
         return list(self._peers.values())
 
@@ -161,12 +151,10 @@ class Sync:
 
     def opened(self, session: Session, now_s: float) -> Sequence[tuple[Urgency, Source]]:
         peer = Peer(session, Serving(self._holdings, self._note_damage))
-        peer.forks.extend(self.forks.values())
         self._peers[session] = peer
         self._send_vector(peer, now_s, answer=0)
         self._compare_later(peer, now_s)
         return [
-            (Urgency.FIRST, partial(self._fork_frame, peer)),
             (Urgency.SMALL, partial(self._small_frame, peer)),
             (Urgency.CONTROL, lambda now_s: peer.serving.frame(Lane.CONTROL)),
             (Urgency.BULK, lambda now_s: peer.serving.frame(Lane.RESULTS)),
@@ -196,15 +184,8 @@ class Sync:
             self._take_vector(peer, message, now_s)
         elif isinstance(message, Summary):
             self._take_summary(peer, message, now_s)
-        elif isinstance(message, Lack):
-            self._take_lack(peer, message, now_s)
-        elif isinstance(message, Show):
-            self._take_show(peer, message)
-            session.wake(now_s)
-        elif isinstance(message, Shown):
-            self._take_shown(peer, message, now_s)
         else:
-            self._take_fork(peer, message, now_s)
+            self._take_lack(peer, message, now_s)
 
     # Compare
 
@@ -275,7 +256,7 @@ class Sync:
         peer.ahead.pop(feed, None)
         held = self._holdings.id_at(feed, place.seq)
         if held is not None and held[: limits.PREFIX_BYTES] != place.prefix:
-            self._ask_header(peer, feed, place.seq, now_s)
+            self._forks.suspect(peer.session, feed, place.seq, now_s)
         elif feed.site == self._hub.me:
             peer.serving.holds(feed, place.seq)
 
@@ -332,7 +313,10 @@ class Sync:
                 self._fetching.plan(feed, now_s)
             return False
         except Fork as fork:
-            self._forked(peer, fork, now_s)
+            peer.split.add(feed)
+            peer.ahead.pop(feed, None)
+            self._fetching.gave_up(peer, feed, now_s)
+            self._forks.differs(peer.session, entry, fork.at, now_s)
             return False
         if feed.site == self._hub.me and feed.generation == self.writing:
             self._hub.events.append(OwnAhead(peer.session.peer, feed, header.seq))
@@ -398,60 +382,6 @@ class Sync:
             if at < self._holdings.tip(feed).seq:
                 self._offer(peer, feed, now_s)
 
-    # Forks
-
-    def _forked(self, peer: Peer, fork: Fork, now_s: float) -> None:
-        feed, held = fork.entry.header.feed, self._holdings.at(fork.entry.header.feed, fork.at)
-        peer.split.add(feed)
-        peer.ahead.pop(feed, None)
-        self._fetching.gave_up(peer, feed, now_s)
-        if held is None:
-            raise PeerError("an entry that follows one of a feed's beginning which is not there")
-        if fork.at == fork.entry.header.seq:
-            self._spread(prove_fork(held, fork.entry), now_s, None)
-        else:
-            self._ask_header(peer, feed, fork.at, now_s)
-
-    def _ask_header(self, peer: Peer, feed: FeedID, seq: int, now_s: float) -> None:
-        if feed not in self.forks and len(peer.asks) < limits.SHOWN_MAX:
-            peer.asks.setdefault((feed, seq), False)
-            peer.session.wake(now_s)
-
-    def _take_show(self, peer: Peer, message: Show) -> None:
-        entry = None
-        if message.seq <= self._holdings.tip(message.feed).seq:
-            entry = self._holdings.at(message.feed, message.seq)
-        if entry is not None and len(peer.shows) < limits.SHOWN_MAX:
-            peer.shows[message.feed, message.seq] = entry
-
-    def _take_shown(self, peer: Peer, message: Shown, now_s: float) -> None:
-        entry = open_entry(message.header, message.signature, None)
-        place = entry.header.feed, entry.header.seq
-        if not peer.asks.pop(place, False):
-            raise PeerError("a header that was not asked for")
-        held = self._holdings.at(*place)
-        if held is not None and held.id != entry.id:
-            peer.split.add(place[0])
-            self._spread(prove_fork(held, entry), now_s, None)
-
-    def _take_fork(self, peer: Peer, message: ForkFound, now_s: float) -> None:
-        proof = ForkProof(
-            message.first, message.first_signature, message.second, message.second_signature
-        )
-        self._spread(proof, now_s, peer)
-
-    def _spread(self, proof: ForkProof, now_s: float, source: Peer | None) -> None:
-        """Tell everybody of a fork, once a feed. Raises PeerError for what proves none."""
-        feed, seq = check_fork(proof)
-        if feed in self.forks or not self._known(feed.site) or len(self.forks) >= limits.FORKS_MAX:
-            return
-        self.forks[feed] = proof
-        self._hub.events.append(ForkSeen(feed, seq, proof))
-        for peer in self._peers.values():
-            if peer is not source:
-                peer.forks.append(proof)
-                peer.session.wake(now_s)
-
     # Other messages
 
     def _take_lack(self, peer: Peer, message: Lack, now_s: float) -> None:
@@ -468,14 +398,6 @@ class Sync:
 
     # What goes out
 
-    def _fork_frame(self, peer: Peer, now_s: float) -> bytes | None:
-        if not peer.forks:
-            return None
-        proof = peer.forks.pop(0)
-        return encode(
-            ForkFound(proof.first, proof.first_signature, proof.second, proof.second_signature)
-        )
-
     def _small_frame(self, peer: Peer, now_s: float) -> bytes | None:
         if peer.pages:
             return encode(peer.pages.pop(0))
@@ -489,7 +411,7 @@ class Sync:
             return encode(Lack(feed, after))
         if peer.offers and not peer.offer_waits:
             return self._offer_frame(peer, now_s)
-        return self._header_frame(peer)
+        return None
 
     def _offer_frame(self, peer: Peer, now_s: float) -> bytes:
         feeds = list(peer.offers)[: limits.VECTOR_FEEDS_MAX]
@@ -498,13 +420,3 @@ class Sync:
         peer.offered_s = now_s
         tips = [self._holdings.tip(feed) for feed in feeds]
         return encode(IHave([Place(t.feed, t.seq, t.id[: limits.PREFIX_BYTES]) for t in tips]))
-
-    def _header_frame(self, peer: Peer) -> bytes | None:
-        if peer.shows:
-            entry = peer.shows.pop(next(iter(peer.shows)))
-            return encode(Shown(entry.header_bytes, entry.signature))
-        for place, asked in peer.asks.items():
-            if not asked:
-                peer.asks[place] = True
-                return encode(Show(*place))
-        return None

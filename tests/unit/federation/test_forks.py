@@ -158,10 +158,9 @@ def test_own_entries_that_are_not_here_are_told_and_not_taken_in() -> None:
     assert one.feeds.tip(feed).seq == 3
     # It goes on under another generation: now its own tail is fetched like any other's.
     one.generation = 2
-    one.exchange.sync.writing = 2
-    one.exchange.sync.members_changed(net.now_s)
+    one.exchange.write_in(2, net.now_s)
     net.pump(one)
-    net.run(1)
+    net.run(2)
     assert one.feeds.tip(feed).seq == 5
     one.write()
     net.run(1)

@@ -253,15 +253,15 @@ def test_a_relay_cannot_lend_its_membership_to_a_stranger(world: World) -> None:
     site.mesh.serve("echo", echo)
     world.loop.until(lambda: relay.linked() and site.linked())
     stranger = key_of(70)
-    far, tunnels = relay.mesh._far, relay.mesh.exchange.tunnels
+    far, tunnels = relay.mesh._roads.far, relay.mesh.exchange.tunnels
     peer = tunnels._peers[relay.mesh.exchange.hub.sessions[site.id]]
     now_s = world.loop.reactor.seconds()
     for named in (stranger.site, relay.id):
         end = tunnels._open(peer, site.id, 0, SiteID(named), now_s)
         far._begin(end, Contexts(stranger, lambda key: True).dial(RELAYED)).start()
         world.loop.until(lambda end=end: end.shut)
-    assert not site.mesh._far.hub.sessions
-    assert not site.mesh._far.hub._held
+    assert not site.mesh._roads.far.hub.sessions
+    assert not site.mesh._roads.far.hub._held
 
 
 # Joining
