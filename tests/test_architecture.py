@@ -47,7 +47,7 @@ PURE = [
     "node/dispatch.py", "node/ranges.py", "node/ready.py",
     "federation/shapes.py", "federation/claims.py", "federation/beacon.py",
     "federation/portions.py", "node/claims/policy.py", "node/leading/book.py",
-    "node/leading/ledger.py",
+    "node/leading/ledger.py", "node/model/siterules.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",
 ]  # fmt: skip

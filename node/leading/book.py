@@ -7,7 +7,7 @@ or together with them: all tasks of a job go to one site when it can run them al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from federation import limits
@@ -15,17 +15,15 @@ from federation.beacon import Want
 from federation.claims import Claim, label
 from federation.ids import DatasetID, ShardID, SiteID
 from federation.portions import Pace, is_dry, pace, portion, recalled
-from federation.shapes import Shape, Workers, slots
+from federation.shapes import Shape, Workers, idle_slots, slots
 from node.leading.ledger import DatasetBook, DatasetFacts, TaskBook, open_book
 from node.model.share import Account, Shares
+from node.model.siterules import allowed, preferred
 from node.ranges import Flat, JobRanges, size
 from node.unitstate import Wait
 
 RECALLS_MAX = 3  # owners that one claim bothers
 PACES_MAX = 10_000  # sites times shapes of which it is remembered how quick they are
-
-Allowed = Callable[[Mapping[str, Sequence[str]], str], bool]
-"""Whether a task's rule lets a site of this name run it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +72,10 @@ class _Lot:
 class Book:
     """Who owns what of the datasets that this site leads."""
 
-    def __init__(self, allowed: Allowed, shares: Shares | None = None) -> None:
+    def __init__(self, shares: Shares | None = None) -> None:
         self.shares = shares or Shares()
         self.datasets: dict[int, DatasetBook] = {}
         self.lost: frozenset[SiteID] = frozenset()
-        self._allowed = allowed
         self._tasks: dict[int, TaskBook] = {}
         self._done: dict[int, JobRanges] = {}  # by task; also of those that others wait for
         self._used: Mapping[tuple[bytes, str], float] = {}
@@ -175,7 +172,7 @@ class Book:
         self._note(asker.site, claim)
         gives: list[Give] = []
         left = claim.units
-        for lots in self._by_account(asker, claim.shape):
+        for lots in self._by_account(asker, claim.shape, peers):
             account = lots[0].book.account
             room = min(left, claim.units - self._held(account, claim))
             remaining = sum(size(lot.flat) for lot in lots)
@@ -199,12 +196,14 @@ class Book:
             self._per_day.clear()  # whoever claims says it again
         self._per_day[site, claim.shape] = claim.per_day
 
-    def _by_account(self, asker: Peer, shape: Shape) -> Iterator[list[_Lot]]:
+    def _by_account(self, asker: Peer, shape: Shape, peers: Sequence[Peer]) -> Iterator[list[_Lot]]:
         """What the asker could be given, by person, the neediest first."""
         found: dict[Account, list[_Lot]] = {}
         for book in self._in_order():
             for task in book.tasks:
-                if task.shape != shape or not self._allowed(task.sites, asker.name):
+                if task.shape != shape or not allowed(task.sites, asker.name):
+                    continue
+                if _leaves_to_another(task, asker, peers):
                     continue
                 if flat := self._runnable(task, task.free.flat):
                     found.setdefault(book.account, []).append(_Lot(book, task, flat))
@@ -253,7 +252,7 @@ class Book:
         return [
             self._pace(peer, task)
             for peer in peers
-            if peer.site != asker.site and self._allowed(task.sites, peer.name)
+            if peer.site != asker.site and allowed(task.sites, peer.name)
         ]
 
     def _pace(self, peer: Peer, task: TaskBook) -> Pace:
@@ -287,7 +286,7 @@ class Book:
         return [
             task.index
             for task in book.tasks
-            if self._allowed(task.sites, asker.name) and slots(asker.workers, task.shape)
+            if allowed(task.sites, asker.name) and slots(asker.workers, task.shape)
         ]
 
     # Recalls
@@ -320,7 +319,7 @@ class Book:
                 for book in self.datasets.values()
                 if not book.paused
                 for task in book.tasks
-                if task.shape == claim.shape and self._allowed(task.sites, asker.name)
+                if task.shape == claim.shape and allowed(task.sites, asker.name)
                 if (queue := self._waiting(task, owner.site))
             ]
             if not waiting:
@@ -357,3 +356,16 @@ class Book:
                     shapes[task.shape] = (before[0] + free, before[1] + task.outstanding)
             wants += [Want(label(book.id), shape, *units) for shape, units in shapes.items()]
         return wants[: limits.WANTS_MAX]
+
+
+def _leaves_to_another(task: TaskBook, asker: Peer, peers: Sequence[Peer]) -> bool:
+    """Whether a site that the task prefers has room for it now; then others wait."""
+    if not task.sites.get("prefer") or preferred(task.sites, asker.name):
+        return False
+    return any(
+        preferred(task.sites, peer.name)
+        and allowed(task.sites, peer.name)
+        and idle_slots(peer.workers, task.shape)
+        for peer in peers
+        if peer.site != asker.site
+    )

@@ -39,7 +39,6 @@ from node.leading.desk import Desk, recall_key
 from node.leading.ledger import DatasetFacts
 from node.ranges import ranges_of
 from node.store.highwater import Heads
-from node.work.tables import allowed
 
 _log = Logger()
 
@@ -127,7 +126,7 @@ class Granting:
         rules: Rules | None = None,
     ) -> None:
         """shards: those that this site leads. requests: reach this site itself, too."""
-        self.book = Book(allowed)
+        self.book = Book()
         self.active = False  # units are claimed, by this site like by the others
         self._reactor = reactor
         self._site = site

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Iterable, Sequence
 
 import apsw
 
 from federation.ids import EntryRef, ShardID, SiteID
 from node.leading.ledger import Ungranted
 from node.model.dataset import DatasetSpec, TaskSpec
+from node.model.siterules import allowed
 from node.model.validate import needs_of
 from node.ranges import JobRanges
 from node.store import ledgers, openwork
@@ -18,14 +18,6 @@ from node.work.ports import Known
 
 TASKS_A_DATASET = 64
 Spec = Callable[[apsw.Connection, int], DatasetSpec]
-
-
-def allowed(sites: Mapping[str, Sequence[str]], name: str) -> bool:
-    """Whether a task's rule lets a site run it: among `only`, if that is given, and not `avoid`."""
-    only, avoid = sites.get("only", ()), sites.get("avoid", ())
-    if only and not any(fnmatchcase(name, glob) for glob in only):
-        return False
-    return not any(fnmatchcase(name, glob) for glob in avoid)
 
 
 def waits_of(conn: apsw.Connection, dataset: int, task: int, spec: TaskSpec) -> tuple[Wait, ...]:

@@ -80,7 +80,7 @@ class ShareOut:
         self.lost_s = lost_s
         self.now_s = 0.0
         self.random = Random(seed)
-        self.book = Book(lambda rule, name: True)
+        self.book = Book()
         self.desk = Desk(self.book, Asking(self.random))
         task = TaskFacts(TASK, 0, NEEDS, {}, (), {}, (), (), None)
         self.book.load(

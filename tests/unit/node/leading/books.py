@@ -12,7 +12,6 @@ from node.leading.ledger import DatasetFacts, TaskFacts, shape_of
 from node.model.dataset import Needs
 from node.ranges import Flat
 from node.unitstate import Wait
-from node.work.tables import allowed
 
 SHARD = ShardID(b"h" * 32)
 CPU = Needs(cpu=1, memory_bytes=1 << 30)
@@ -72,7 +71,7 @@ def dataset(
 
 
 def book(*datasets: DatasetFacts) -> Book:
-    made = Book(allowed)
+    made = Book()
     for facts in datasets:
         made.load(facts)
     return made
@@ -82,8 +81,8 @@ def workers(cores: int = 10, gpus: int = 0, idle: int = 0) -> list[Workers]:
     return [Workers(cores, gpus, 10**6, 10**6, 0, 1, idle)]
 
 
-def peer(which: SiteID, name: str = "", *, cores: int = 10, gpus: int = 0) -> Peer:
-    return Peer(which, name, workers(cores, gpus))
+def peer(which: SiteID, name: str = "", *, cores: int = 10, gpus: int = 0, idle: int = 0) -> Peer:
+    return Peer(which, name, workers(cores, gpus, idle))
 
 
 def claim(

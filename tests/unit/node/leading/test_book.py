@@ -84,6 +84,15 @@ def test_a_rule_about_sites_is_kept(rule: dict[str, list[str]], name: str, gets:
     assert bool(owned.serve(peer(A, name), claim(), ALL)) is gets
 
 
+def test_a_preferred_site_with_room_goes_first_and_others_follow_once_it_is_busy() -> None:
+    rule = {"prefer": ["desy"]}
+    owned = book(dataset(1, task(1, sites=rule)))
+    gent = peer(A, "gent")
+    assert owned.serve(gent, claim(), [gent, peer(B, "desy", idle=4)]) == []
+    assert owned.serve(peer(B, "desy", idle=4), claim(), [gent]) != []
+    assert owned.serve(gent, claim(), [gent, peer(B, "desy")]) != []
+
+
 class TestDependencies:
     """Two tasks: the first on any core, the second on a GPU or not."""
 

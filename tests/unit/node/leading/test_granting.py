@@ -23,7 +23,6 @@ from node.leading.granting import LEARN_S, LOST_S, Granting
 from node.leading.ledger import DatasetFacts
 from node.ranges import JobRanges
 from node.store.highwater import Head, Heads
-from node.work.tables import allowed
 from tests.unit.node.leading.books import SHARD, A, B, claim, dataset, peer, task
 from tests.unit.node.work.house import result_of
 
@@ -331,11 +330,6 @@ def test_usage_and_times_are_learnt_every_minute() -> None:
     assert house.granting.book.datasets[1].tasks[0].unit_s == 7.0
     house.claim(A, claim(300))
     assert house.commit()[0].dataset[0] == 2
-
-
-def test_rules_are_those_of_dispatch() -> None:
-    assert allowed({"only": ["a*"], "avoid": ["ab"]}, "ac")
-    assert not allowed({"only": ["a*"], "avoid": ["ab"]}, "ab")
 
 
 def test_a_shard_that_is_taken_over_is_shared_out_at_once() -> None:

@@ -4,9 +4,10 @@ import pytest
 
 from federation.ids import DatasetID, Lane
 from federation.records import Grant
+from node.model.siterules import allowed
 from node.store import openwork, tasks
 from node.unitstate import Tries, Wait
-from node.work.tables import FoldedTables, allowed
+from node.work.tables import FoldedTables
 from tests.unit.node.fold.world import (
     INFRASTRUCTURE,
     PAYLOAD,
