@@ -104,7 +104,7 @@ class Sharing:
             reactor, me.site, inside.journal, OfferTables(inside.conn, inside.documents),
             inside.shards,
         )  # fmt: skip
-        here = Here(
+        self._here = here = Here(
             inside.conn, me.site, inside.feeds, work.dispatch, capacity, self.beacons,
             self.granting.wants,
         )  # fmt: skip
@@ -146,6 +146,7 @@ class Sharing:
 
     def changed(self, changes: Sequence[Change]) -> None:
         """The journal's subscriber; after the one of the work service, which loads datasets."""
+        self._here.changed(changes)
         self.granting.changed(changes)
         self.claimer.changed(changes)
 

@@ -20,7 +20,7 @@ from node.claims.policy import Claiming, Demand, Owner, Stock
 
 _log = Logger()
 
-SOON_S: Final = 0.1  # in which reasons to look again gather
+SOON_S: Final = 0.5  # in which reasons to look again gather
 
 Key = tuple[SiteID, Shape]
 

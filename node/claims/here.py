@@ -12,6 +12,7 @@ from federation.ids import DatasetID, EntryRef, ShardID, SiteID
 from federation.ports import FeedStore
 from federation.shapes import Shape, Workers
 from node.beacon.keeper import Beacons
+from node.changes import Change, DatasetAdded, TermOpened
 from node.claims.capacity import Capacity
 from node.claims.policy import Owner, Stock
 from node.claims.stock import StockTaking
@@ -19,6 +20,9 @@ from node.dispatch import Dispatch
 from node.leading.ledger import shape_of
 from node.ranges import Flat
 from node.store import ledgers
+
+Place = tuple[DatasetID, ShardID, SiteID]
+"""A dataset's id, its shard, and who leads that."""
 
 LABELS_MAX: Final = 10_000  # datasets whose person is remembered
 
@@ -45,6 +49,7 @@ class Here:
         self._own_wants = own_wants
         self._stock = StockTaking(dispatch.ready, self._id_and_leader)
         self._owners: dict[bytes, Owner] = {}  # by label
+        self._places: dict[int, Place] = {}  # by number of the dataset
 
     def workers(self) -> Sequence[Workers]:
         return self._capacity.workers()
@@ -85,8 +90,18 @@ class Here:
 
     # Places
 
-    def place(self, dataset: int) -> tuple[DatasetID, ShardID, SiteID] | None:
-        return ledgers.place(self._conn, dataset)
+    def place(self, dataset: int) -> Place | None:
+        place = self._places.get(dataset)
+        if place is None:
+            place = ledgers.place(self._conn, dataset)
+            if place is not None:
+                self._places[dataset] = place
+        return place
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        """The journal's subscriber, before all others here."""
+        if any(isinstance(change, TermOpened | DatasetAdded) for change in changes):
+            self._places.clear()
 
     def number(self, dataset: DatasetID, shard: ShardID) -> int | None:
         return ledgers.number(self._conn, dataset, shard)
