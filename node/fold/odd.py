@@ -21,6 +21,7 @@ BOOSTS_MAX = 3  # resources failures that are answered with more resources; late
 LOSSES_MAX = 10  # infrastructure losses on any hosts that make a unit poison,
 LOSS_HOSTS_MAX = 5  # and on different ones
 POISON = "poison"
+AWAY = "input-fetch"  # an error class: what the unit reads was not to be had; no fault of the unit
 FINAL = "exit-final"  # an error class: the user said that no retry will mend this exit status
 
 
@@ -142,7 +143,9 @@ class Odd:
             was_failed = trouble.failed
             host = record.hosts[value(record.host, row)]
             retry_max = 0 if error == FINAL else self._task.retry_max
-            outcome, poison = trouble.add(outcome, host, retry_max)
+            poison = False
+            if error != AWAY or outcome != Outcome.INFRASTRUCTURE:
+                outcome, poison = trouble.add(outcome, host, retry_max)
             error = POISON if poison else error
             self._effect.open_faults.append((job, outcome))
             if trouble.failed and not was_failed:

@@ -28,8 +28,14 @@ def second_site(entry: EntryID, author: SiteID, sites: Iterable[SiteID]) -> Site
     go to others. None when nobody but the author is there.
     Source: rendezvous hashing, Thaler and Ravishankar 1998.
     """
+    found = keepers(entry, author, sites)
+    return found[1] if len(found) > 1 else None
+
+
+def keepers(entry: EntryID, author: SiteID, sites: Iterable[SiteID]) -> list[SiteID]:
+    """Where what an entry tells of may be, the likeliest first: its author, then the others."""
     others = [site for site in sites if site != author]
-    return max(others, key=lambda site: _weight(entry, site), default=None)
+    return [author, *sorted(others, key=lambda site: _weight(entry, site), reverse=True)]
 
 
 def _weight(entry: EntryID, site: SiteID) -> bytes:

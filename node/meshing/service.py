@@ -19,10 +19,11 @@ from node.config import MeshConfig
 from node.members import Members
 from node.meshing import fileserver
 from node.meshing.copies import Copies
-from node.meshing.filenames import OfDataset
+from node.meshing.filenames import OfAttempt, OfDataset
 from node.meshing.files import RemoteFiles, Wanted
 from node.meshing.fileserver import FileServer
 from node.meshing.keeping import Keeper, Storing
+from node.meshing.second import keepers
 from node.meshing.stored import StoredOn
 from node.meshing.units import Elsewhere, UnitName, UnitServer
 from node.meshing.units import Work as LocalWork
@@ -146,13 +147,18 @@ class Meshing:
     # Files of other sites
 
     async def bring(self, wanted: Sequence[Wanted]) -> Mapping[bytes, str]:
-        """Have files here that other sites keep."""
-        site = self._home.site
-        others = [
-            Wanted(each.digest, each.name, [who for who in each.sites if who != site])
-            for each in wanted
-        ]
-        return await self.files.bring(others)
+        """Have files here that other sites keep: those that made them, or hold second copies."""
+        return await self.files.bring(
+            Wanted(each.digest, each.name, self._keepers(each)) for each in wanted
+        )
+
+    def _keepers(self, wanted: Wanted) -> list[SiteID]:
+        """The other sites that may have a file, the likeliest first."""
+        sites = list(wanted.sites)
+        if isinstance(wanted.name, OfAttempt):
+            entry = wanted.name.entry
+            sites += keepers(entry.id, entry.feed.site, self.members.members())
+        return [site for site in dict.fromkeys(sites) if site != self._home.site]
 
     async def have_files(self, known: Known) -> str:
         """Have the files here that came with a dataset; why not, or ""."""
@@ -165,7 +171,8 @@ class Meshing:
         if digests:
             sites = await self._home.read(lambda conn: openwork.council_of(conn, known.no))
             name = OfDataset(DatasetID(spec.id))
-            others = [site for site in sites if site != self._home.site]
+            sites = [*sites, *self.members.members()]
+            others = [site for site in dict.fromkeys(sites) if site != self._home.site]
             failed = await self.files.bring(Wanted(each, name, others) for each in digests)
             for why in failed.values():
                 return why

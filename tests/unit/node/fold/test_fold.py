@@ -150,6 +150,13 @@ def test_infrastructure_losses_cost_nothing_until_the_unit_is_poison(site: Site)
     assert sorted(errors) == ["pilot-lost"] * 4 + ["poison"]
 
 
+def test_inputs_that_are_out_of_reach_never_make_a_unit_poison(site: Site) -> None:
+    id_ = site.submit(retry_max=0)
+    for number in range(12):
+        site.results(results(id_, 0, [0], INFRASTRUCTURE, f"h{number}", "input-fetch"))
+    assert site.counts() == {"ready": 10}
+
+
 def test_one_host_alone_needs_ten_losses(site: Site) -> None:
     id_ = site.submit(retry_max=0)
     for _ in range(9):
