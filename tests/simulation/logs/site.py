@@ -47,6 +47,7 @@ class LogSite:
         self.feeds = MemoryFeeds()
         self.generation = 1
         self.random = Random(f"site {world.seed} {name}")
+        self.withholds: SiteID | None = None  # whose entries it drops and says it has
         self.process: Process | None = None
         self.copy = self.feeds.copy()
         self._boot = 0
@@ -189,6 +190,9 @@ class LogSite:
         def stored(_: None) -> None:
             self.exchange.sync.taken(event, self.world.clock.seconds())
 
+        if any(entry.header.site == self.withholds for entry in event.entries):
+            stored(None)
+            return
         self._commit(store).addCallback(stored)
 
     def _commit(self, store: Store) -> Deferred[None]:

@@ -155,3 +155,17 @@ def test_a_peer_that_stops_reading_loses_its_links_and_delays_nobody_else(world)
     stuck.resume()
     world.pass_s(HEAL_S)
     assert world.equal()
+
+
+def test_relays_that_withhold_a_feed_delay_it_until_somebody_else_is_asked():
+    """Two sites that only dial out reach each other through three others, two of them mean."""
+    with LogWorld(3, 5, dial_only=2) as world:
+        world.pass_s(20)
+        author, reader, *relays = world.sites
+        for mean in relays[:2]:
+            mean.withholds = author.site
+        author.write(partial(one_record, author, "for all"))
+        world.pass_s(130)  # two comparisons
+        assert world.held(reader)[author.control] == world.held(author)[author.control]
+        for mean in relays[:2]:
+            assert author.control not in world.held(mean)
