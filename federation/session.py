@@ -156,7 +156,8 @@ class Session:
             return float("inf")
         if self.state is not State.UP:
             return self.opened_s + timing.hello_s
-        wait_s = timing.ping_s if self._ping_s is None else timing.silence_s
+        pinged = self._ping_due or self._ping_s is not None  # due: the transport has no room for it
+        wait_s = timing.silence_s if pinged else timing.ping_s
         due_s = self.heard_s + wait_s
         if self._owes_since_s is not None:
             due_s = min(due_s, self._owes_since_s + timing.stall_s)

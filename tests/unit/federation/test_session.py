@@ -125,6 +125,15 @@ def test_a_link_on_which_nothing_is_heard_is_given_up_within_its_time() -> None:
     assert mine.finished
 
 
+def test_a_ping_for_which_the_transport_has_no_room_is_not_waited_for_in_a_loop() -> None:
+    net, one, other = pair()
+    mine, _ = net.link(one, other)
+    net.run(1)
+    net.now_s += limits.PING_S + 1
+    mine.tick(net.now_s)  # and nobody takes bytes
+    assert mine.deadline_s > net.now_s
+
+
 def test_a_peer_that_reads_nothing_is_given_up_and_costs_no_memory() -> None:
     net, one, other = pair()
     mine, _ = net.link(one, other)
