@@ -241,6 +241,11 @@ class Mesh:
             self._reactor.seconds(),
         )  # fmt: skip
 
+    @property
+    def turned_away(self) -> int:
+        """Connections that were dropped for others': too many had shown no key, or no member's."""
+        return self._sockets.turned_away + self._door.turned_away
+
     # Connections: the owner of Sockets
 
     def identified(self, link: Link) -> tuple[Session, Driver] | None:

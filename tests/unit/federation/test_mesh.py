@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from federation import codec, limits
-from federation.entry import seal
-from federation.errors import RemoteRefused, Unreachable
+from federation.entry import Entry, seal
+from federation.errors import BadEntry, RemoteRefused, Unreachable
 from federation.feed import prove_fork
 from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.records import Site
@@ -154,6 +154,42 @@ def test_one_entry_can_be_had_by_its_name(world: World) -> None:
     nowhere = EntryRef(first.header.feed, 1, EntryID(b"x" * 32))
     with pytest.raises(Unreachable, match="not here"):
         world.loop.result(one.mesh.entry(nowhere))
+
+
+def test_a_site_that_was_put_back_hears_that_its_own_entries_are_ahead(world: World) -> None:
+    one, other = world.site(1), world.site(2).join()
+    ahead: list[tuple[SiteID, int]] = []
+    one.mesh.on_own_ahead(lambda peer, feed, seq: ahead.append((peer, seq)))
+    feed, entries = FeedID(one.id, 1, Lane.CONTROL), []
+    for seq in (1, 2, 3):
+        prev = entries[-1].id if entries else b""
+        entries.append(seal(one.key, feed, seq, prev, seq, [Site("s", "1")]))
+    other.feeds.append(entries)
+    other.mesh.durable(entries)
+    one.feeds.append(entries[:1])  # all that the copy has
+    one.join()
+    world.loop.until(lambda: ahead)
+    assert ahead[0] == (other.id, 3)
+    assert one.feeds.tip(feed).seq == 1
+    one.mesh.writing = 2
+    world.loop.until(lambda: one.feeds.tip(feed).seq == 3)
+
+
+def test_an_entry_that_the_store_gives_back_damaged_is_told_and_not_given(world: World) -> None:
+    one, other = world.site(1), world.site(2)
+    damaged: list[int] = []
+    one.mesh.on_damaged(lambda feed, seq: damaged.append(seq))
+    one.write(3)
+
+    def broken(feed: FeedID, after: int, limit: int) -> list[Entry]:
+        raise BadEntry("a body that is not the signed one")
+
+    one.feeds.entries = broken  # type: ignore[method-assign]
+    one.join()
+    other.join()
+    world.loop.until(lambda: damaged == [1])
+    assert not other.held()
+    assert one.linked()
 
 
 # Bulk
@@ -346,5 +382,6 @@ def test_a_few_strangers_at_once_are_heard(world: World) -> None:
         world.loop.until(lambda peer=peer: peer.channel.peer)
         peers.append(peer)
     world.loop.until(lambda: sum(peer.lost for peer in peers) == 3)
+    assert site.mesh.turned_away == 3
     member = world.site(2).join()
     world.loop.until(lambda: site.linked() == {member.id})
