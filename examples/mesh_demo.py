@@ -1,6 +1,8 @@
 """`make mesh-demo`: five sites on this machine share a dataset; the one that took it is lost.
 
-Every step is a `floe` command that a user could type; each is printed before it runs.
+That one is a submit host without workers of its own: what only a lost disk held cannot be had back,
+and outputs of the last seconds may have no second copy yet. Every step is a `floe` command that a
+user could type; each is printed before it runs.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ LOST, LEFT = SITES[0], SITES[1]
 # Real meshes wait half an hour before they replace a leader that is silent, and an hour before
 # its units go to others; a demonstration has not that much time.
 HURRY = 'vote_after = "5s"\nlost_after = "10s"\n'
+NO_WORKERS = "\n[site.local]\npilots_max = 0\n"
 DONE_S_MAX = 600
 
 
@@ -32,10 +35,10 @@ def environment(site: str) -> dict[str, str]:
     return dict(os.environ, FLOE_HOME=str(BASE / site / "home"))
 
 
-def floe(site: str, *arguments: str, shown: bool = True, check: bool = True) -> int:
+def floe(site: str, *arguments: str, shown: bool = True, check: bool = True, told: str = "") -> int:
     """Run one command at a site, as a user would; exit with its status when it fails."""
     if shown:
-        print(f"\n\033[1m{site}$ floe {' '.join(arguments)}\033[0m", flush=True)
+        print(f"\n\033[1m{site}$ {told or ' '.join(['floe', *arguments])}\033[0m", flush=True)
     done = subprocess.run([FLOE, *arguments], env=environment(site), cwd=ROOT, check=False)
     if check and done.returncode:
         raise SystemExit(done.returncode)
@@ -70,10 +73,11 @@ def found(site: str) -> None:
     key = folder / "id_ed25519"
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", site, "-f", str(key)]
     subprocess.run(argv, check=True)
-    words = ["--name", site, "--key", os.path.relpath(key, ROOT), "--slots", "1"]
+    words = ["--name", site, "--key", os.path.relpath(key, ROOT)]
+    words += [] if site == LOST else ["--slots", "1"]
     floe(site, "init", *words, "--mesh-listen", "127.0.0.1", "--mesh-port", str(free_port()))
     with (folder / "home" / "config.toml").open("a", encoding="utf-8") as file:
-        file.write(HURRY)
+        file.write(HURRY + (NO_WORKERS if site == LOST else ""))
     floe(site, "up", "--detach")
 
 
@@ -85,7 +89,7 @@ def join(site: str) -> None:
         argv, env=environment(LOST), cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.strip()
     print(f"{token[:60]}…")
-    floe(site, "mesh", "join", token)
+    floe(site, "mesh", "join", token, told=f"floe mesh join {token[:40]}…")
 
 
 def lose(site: str) -> None:

@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from federation.ids import FeedID, Lane, SiteID
+from federation.shapes import MIB
 from node.config import Config
 from node.council.founding import Founding, Peers
 from node.council.service import Council
@@ -49,7 +50,7 @@ from node.services.people import People
 from node.services.recovery import Recovery, standing_still
 from node.services.sponsor import Sponsor
 from node.services.status import Identity, StatusViews
-from node.services.submit import Submissions
+from node.services.submit import Shape, Submissions
 from node.services.units import Away, UnitViews
 from node.services.views import DatasetViews
 from node.services.watch import Watch
@@ -205,9 +206,29 @@ def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissi
         parts.config.name,
         store.journal,
         _founding(parts).shard,
-        SubmitLookups(store.conn, blobs, facts.shapes, store.tables.shards),
+        SubmitLookups(
+            store.conn,
+            blobs,
+            lambda: [*facts.shapes(), *_shapes_elsewhere(parts)],
+            store.tables.shards,
+        ),
         parts.meshing.stored_on(),
     )
+
+
+def _shapes_elsewhere(parts: Parts) -> list[Shape]:
+    """The workers of the sites that were heard of lately."""
+    return [
+        Shape(
+            beacon.name,
+            workers.cpu,
+            workers.gpu,
+            workers.memory_mib * MIB,
+            workers.disk_mib * MIB,
+        )
+        for beacon in parts.sharing.beacons.fresh()
+        for workers in beacon.workers
+    ]
 
 
 def _founding(parts: Parts) -> Founding:

@@ -31,7 +31,7 @@ from node.store.feeds import Feeds
 
 _log = Logger()
 
-GATHER_S: Final = 2.0  # outputs need not be there at once; entries that come together go together
+GATHER_S: Final = 0.5  # what is lost before it was copied runs again: entries wait for few others
 AGAIN_S: Final = 60.0
 ENTRIES_AT_ONCE: Final = 16
 

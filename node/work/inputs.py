@@ -158,17 +158,19 @@ class Inputs:
             try:
                 values = names(job, rows.get(job))
                 for entry, local, path in trees:
-                    got += finder.files(
-                        entry, job, str(local.value(values)), str(path.value(values))
-                    )
-            except NotHere as error:
-                lacking[job] = error.digest
+                    try:
+                        got += finder.files(
+                            entry, job, str(local.value(values)), str(path.value(values))
+                        )
+                    except NotHere as error:
+                        lacking[job] = error.digest
             except MissingInput as error:
                 missing[job] = str(error)
             except ExpandError:
                 inputs[job] = []  # the pilot comes to the same, and reports it as a failure
             else:
-                inputs[job] = got
+                if job not in lacking:
+                    inputs[job] = got
         if self._bring is not None:
             lacking.update(finder.take_lacking(inputs))
         return _Found(Resolved(inputs, rows, missing), finder.wanted(), lacking)
@@ -266,8 +268,14 @@ class _Finder:
         if not entry["all_jobs"]:
             return self._file(entry, task, job, local, path)
         found: list[Input] = []
+        lacking: NotHere | None = None
         for each in range(count):
-            found += self._file(entry, task, each, f"{local.rstrip('/')}/{each}/{path}", path)
+            try:
+                found += self._file(entry, task, each, f"{local.rstrip('/')}/{each}/{path}", path)
+            except NotHere as error:
+                lacking = error  # go on: all that is not here is brought together
+        if lacking is not None:
+            raise lacking
         return found
 
     def _file(

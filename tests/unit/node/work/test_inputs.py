@@ -281,3 +281,18 @@ def test_a_file_that_cannot_be_brought_keeps_only_the_units_that_read_it(
     found = kitchen.ask(kitchen.known(IN, SAME), 0, 1)
     assert found.inputs == {1: [["in.txt", kept.hex(), 9, 0o644]]}
     assert found.missing == {0: "aachen: away"}
+
+
+def test_a_unit_that_reads_all_jobs_has_all_their_files_brought_together(
+    kitchen: Kitchen,
+) -> None:
+    bringer = Bringer(kitchen)
+    digests = [bringer.settle_away(job) for job in range(3)]
+    everything = After("d/make:*", 0, "make", kitchen.id, "d", True, 3)
+    bringer.away.pop(digests[2][1])
+    optional = {name: {"from": f"d/make:*/out-{job}.txt", "optional": True}
+                for job, name in enumerate(("a/", "b/", "c/"))}  # fmt: skip
+    found = kitchen.ask(kitchen.known(optional, everything, no=2), 0)
+    assert bringer.asked[0] == sorted(listing for listing, _ in digests)
+    assert bringer.asked[1] == sorted(file for _, file in digests)
+    assert found.missing == {0: "aachen: away"}
