@@ -29,6 +29,7 @@ from node.work.reports import (
     BadReport,
     Group,
     all_succeeded,
+    chosen,
     failures,
     groups_of,
     held_jobs,
@@ -95,7 +96,8 @@ class Intake:
         waiters: list[Deferred[None]] = []
         session.flight[batch] = waiters
         try:
-            sound = await without_stale(self.board, session, groups)
+            known = [self._of_known_jobs(session, group) for group in groups]
+            sound = await without_stale(self.board, session, known)
             await gatherResults(self._record(session, batch, stored, sound), consumeErrors=True)
         except BaseException as error:
             for waiter in waiters:
@@ -142,6 +144,29 @@ class Intake:
             if task is not None:
                 self._apply(session.leases.get(group.lease), task, record)
         return waiting
+
+    def _of_known_jobs(self, session: Session, group: Group) -> Group:
+        """The group without rows of jobs that the dataset does not have, if it has any of them.
+
+        A database that was put back may have lost an extension: the other rows still count.
+        """
+        no = self.board.number(group.dataset)
+        if no is None:
+            return group  # refused for that later
+        jobs = self.board.known(no).jobs
+        rows = [row for row, job in enumerate(group.jobs) if 0 <= job < jobs]
+        if not rows or len(rows) == len(group.jobs):
+            return group
+        strange = set(group.jobs) - {group.jobs[row] for row in rows}
+        try:
+            kept = chosen(group, rows)
+        except BadReport:
+            return group  # as it is, it is refused later
+        why = f"results of {len(strange)} jobs that the dataset does not have"
+        _log.error("pilot {tag}: results refused: {why}", tag=session.tag, why=why)
+        self.refused += 1
+        self._give_back(session, group.lease, strange)
+        return kept
 
     def _checked(self, session: Session, group: Group) -> list[Results]:
         no = self.board.number(group.dataset)

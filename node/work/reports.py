@@ -23,6 +23,10 @@ GROUPS_MAX = 10_000
 LEASE_END = 2**63  # what a row of the store can hold
 JOB_END = 2**32
 SUCCESS = int(Outcome.SUCCESS)
+_BY_ROW = frozenset({
+    "outcome", "offset_ms", "wall_ms", "cpu_ms", "memory_kib", "disk_kib", "gpu_ms", "exit",
+    "error", "outputs", "inputs", "log",
+})  # fmt: skip
 
 
 class BadReport(Exception):
@@ -64,6 +68,20 @@ def _group(item: Any) -> Group:
     if set(map(type, jobs)) != {int}:
         raise BadReport("jobs that are no numbers")
     return Group(lease, bytes.fromhex(dataset), int(task), jobs, item)
+
+
+def chosen(group: Group, rows: Sequence[int]) -> Group:
+    """Some rows of a group, ascending, as a group of their own. Raises BadReport."""
+    given, place = group.columns, {row: at for at, row in enumerate(rows)}
+    try:
+        columns = {
+            name: [value[row] for row in rows] if name in _BY_ROW and type(value) is list else value
+            for name, value in given.items()
+        }
+        columns["tails"] = [[place[row], text] for row, text in given["tails"] if row in place]
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise BadReport(f"{type(error).__name__}: {error}") from None
+    return Group(group.lease, group.dataset, group.task, [group.jobs[row] for row in rows], columns)
 
 
 def records_of(group: Group, host: str, factors: Sequence[int]) -> list[Results]:

@@ -98,3 +98,8 @@ def test_a_failing_seed_prints_its_command_and_the_events_that_it_needs(
     needed = out.split("events that it needs:")[1].split("with these alone")[0]
     assert needed.count("Event(") == 1
     assert "kind='power'" in needed
+
+
+def test_results_beside_those_of_jobs_that_went_with_an_extension_are_recorded() -> None:
+    """A copy was put back that did not have the extension; the pilot reported both in one."""
+    assert not Run(659755608).fails()

@@ -786,3 +786,18 @@ def test_only_units_that_fit_a_pilot_side_by_side_count_as_running():
     assert house.work.pilots()[0]["units"] == 4
     pilot.finish(*pilot.units()[:-1])
     assert house.work.running(64) == 1
+
+
+def test_rows_of_jobs_that_the_dataset_lacks_do_not_take_the_others_with_them() -> None:
+    house = House(Described(1, 2))
+    pilot = house.pilot()
+    work = pilot.poll(2)["work"]
+    (lease,) = (item["lease"] for item in work)
+    body = pilot.results((lease, 0), (lease, 1))
+    group = body["results"][0]
+    group["jobs"] = [0, 7, 1]
+    group["wall_ms"] = [5, 6, 7]
+    group["tails"] = [[1, "of a job that is no more"]]
+    group["outcome"], group["error"], group["errors"] = [0, 1, 0], [0, 1, 0], ["", "exit"]
+    pilot.report(body)
+    assert settled(house) == {0, 1}
