@@ -23,7 +23,7 @@ SHOWN_MAX = 5
 
 def read(node: Node) -> Reading:
     """The naive reading of everything that the node holds."""
-    return Reading([entry for _, entry in Feeds(node.conn).in_order()])
+    return Reading(node.entries())
 
 
 def check_log(reading: Reading, witness: Witness) -> list[str]:
@@ -73,7 +73,7 @@ def check_roots(nodes: Mapping[str, Node]) -> list[str]:
     """Nodes that hold the same entries have the same tables (I4)."""
     held = {name: node.held() for name, node in nodes.items()}
     roots = {
-        name: (node.fold().state_root(node.conn), node.fold().digest(node.conn))
+        name: (node.fold(node.site).state_root(node.conn), node.fold(node.site).digest(node.conn))
         for name, node in nodes.items()
     }
     first = next(iter(nodes))
@@ -135,13 +135,7 @@ def _held_counts(node: Node, dataset: bytes) -> list[dict[str, int]]:
 
 
 def _check_units(node: Node, reading: Reading) -> list[str]:
-    naive = {
-        (id, task, job): unit.settled
-        for id, found in reading.sets.items()
-        for task, units in enumerate(found.units)
-        for job, unit in enumerate(units)
-        if unit.settled
-    }
+    naive = {unit: entry for unit, entry in reading.settled_units().items() if entry}
     held = read_settled(node)
     return [
         f"{shown(unit)} is settled by {held.get(unit, b'').hex()[:8]}, in the log by "
@@ -194,13 +188,13 @@ def check_end(reading: Reading, witness: Witness) -> list[str]:
 
 def check_store(node: Node) -> list[str]:
     """Hashes, signatures and state root from the feeds alone, and a rebuild. The node is down."""
-    path = node.home / DATABASE_NAME
-    problems: Sequence[str] = finish(verify(path, node.fold())).problems
+    path, fold = node.home / DATABASE_NAME, node.fold(node.site)
+    problems: Sequence[str] = finish(verify(path, fold)).problems
     copy = apsw.Connection(str(path))
     try:
-        before = node.fold().state_root(copy), node.fold().digest(copy)
-        again = finish(rebuild(copy, node.fold()))
-        after = node.fold().state_root(copy), node.fold().digest(copy)
+        before = fold.state_root(copy), fold.digest(copy)
+        again = finish(rebuild(copy, fold))
+        after = fold.state_root(copy), fold.digest(copy)
     finally:
         copy.close()
     changed = [] if before == after else ["a rebuild from the feeds gives other tables"]

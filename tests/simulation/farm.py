@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from node.dispatch import Room
 from tests.simulation.host import Host
-from tests.simulation.pilots import Fates, Pilot
+from tests.simulation.pilots import MEMORY_BYTES, Fates, Pilot
 from tests.simulation.process import Unreachable
 
 if TYPE_CHECKING:
@@ -16,6 +18,16 @@ if TYPE_CHECKING:
 PILOTS = 3  # at each site
 TRIP_S = (0.0005, 0.01)
 GIVE_UP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StillRoom:
+    """What a batch system would give."""
+
+    pilots: int
+
+    def more(self) -> tuple[Room, int]:
+        return Room(2, 0, MEMORY_BYTES, MEMORY_BYTES), self.pilots
 
 
 class Farm:
@@ -34,7 +46,7 @@ class Farm:
     def came_up(self, host: Host) -> None:
         """A node is up: give it pilots whenever it has units for them."""
         assert host.node is not None
-        host.node.work.leases.on_ready = partial(self._wanted, host)
+        host.node.parts.work.leases.on_ready = partial(self._wanted, host)
         self._wanted(host)
 
     def _wanted(self, host: Host) -> None:
@@ -53,15 +65,22 @@ class Farm:
             await self._world.sleep(5.0)
         self._providing.discard(host)
 
+    def room(self, host: Host) -> StillRoom:
+        """The pilots that could be started at a site."""
+        have = sum(pilot.host is host and not pilot.gone for pilot in self.pilots)
+        return StillRoom(max(0, PILOTS - have))
+
     def _has_units(self, host: Host) -> bool:
-        return host.up and host.node is not None and bool(host.node.work.dispatch.ready.active)
+        return (
+            host.up and host.node is not None and bool(host.node.parts.work.dispatch.ready.active)
+        )
 
     async def _add(self, host: Host) -> bool:
         self._born += 1
         number, token = self._born, f"token {self._born}"
         try:
             await host.of_node(
-                lambda node: node.work.arrivals.expect(f"sim-{number}", token, 1, "local")
+                lambda node: node.parts.work.arrivals.expect(f"sim-{number}", token, 1, "local")
             )
         except Unreachable:
             return False

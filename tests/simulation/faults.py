@@ -96,10 +96,10 @@ class Faults:
 
     async def _told_end(self, pilot: Pilot) -> None:
         node = pilot.host.node
-        session = None if node is None or not node.up else node.work.session(pilot.session)
+        session = None if node is None or not node.up else node.parts.work.session(pilot.session)
         if node is not None and session is not None:
             try:
-                await node.process.answer(node.work.arrivals.end(session, "killed"))
+                await node.process.answer(node.parts.work.arrivals.end(session, "killed"))
             except Unreachable:
                 return
 

@@ -17,7 +17,7 @@ from federation.ids import SiteID
 from keys.identity import SiteKey
 from node.config import MESH_PORT
 from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files
-from tests.simulation.node import Neighbour, Node
+from tests.simulation.node import Neighbour, Node, Surroundings
 from tests.simulation.process import Unreachable
 from tests.simulation.sockets import NetworkedProcess
 from tests.simulation.witness import Kept
@@ -94,12 +94,14 @@ class Host:
         world = self._world
         world.network.power_back(self.machine)
         process = NetworkedProcess(world.clock, world.failed, world.network, self.machine)
-        node = self.node = Node(
-            process, self.key, self._home, self.disk, self._random, wall_ms=self.wall_ms,
-            commit_s=self._next_commit_s, dial_only=not self.dialable,
+        around = Surroundings(
+            process, self.key, self.name, self._home, self.disk, self._folder, self._starts,
+            self._random, world.rhythm, dial_only=not self.dialable, wall_ms=self.wall_ms,
+            commit_s=self._next_commit_s,
             others=[each.as_neighbour() for each in world.hosts if each is not self],
-            folder=self._folder, boot=self._starts, shown=self._shown,
+            more=lambda: [world.farm.room(self)], shown=self._shown,
         )  # fmt: skip
+        node = self.node = Node(around)
         node.process.answer(node.boot()).addCallbacks(
             lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
         )
@@ -114,8 +116,8 @@ class Host:
     def _booted(self, node: Node) -> None:
         self._note(f"the node is up in generation {node.generation}")
         self._world.farm.came_up(self)
-        for problem in self._world.witness.restarted(node):
-            self._world.failed(problem)
+        self._world.fail_all(self._world.witness.restarted(node))
+        self._world.look()
 
     def _not_booted(self, node: Node, failure: Failure) -> None:
         if self.node is not node or self.disk.dark:
@@ -146,7 +148,7 @@ class Host:
 
     def _shown(self, entries: Sequence[Entry]) -> None:
         """Entries are durable: from here on they may leave the node."""
-        self._world.witness.saw(self.site, [entry.ref for entry in entries])
+        self._world.witness.saw(self.site, entries)
 
     def die(self, mode: str, seed: int, again_s: float | None = None) -> None:
         """The process ends; the next one gets what is left of the disk. again_s: until then."""

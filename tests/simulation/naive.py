@@ -114,8 +114,8 @@ def jobs_of(flat: Sequence[int]) -> list[int]:
 class Reading:
     """The logs of all shards, read from their first records to their last."""
 
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        """entries: those of each feed in their order."""
+    def __init__(self, entries: Iterable[Entry], *, settled: bool = False) -> None:
+        """entries: those of each feed in their order. settled: read only what is settled."""
         self.sets: dict[bytes, Set] = {}
         self.orders: set[bytes] = set()  # taken
         self.attempts: list[tuple[str, tuple[bytes, int, int]]] = []  # recorded, accepted or not
@@ -127,7 +127,7 @@ class Reading:
                 self._note(entry)
         self.shards = read_shards(self.feeds)
         for shard in self.shards.values():
-            for act in shard.log(shard.newest):
+            for act in shard.settled_log() if settled else shard.log(shard.newest):
                 act_on = getattr(self, "_" + type(act.record).__name__.lower(), None)
                 if act_on is not None:
                     act_on(act.record)
@@ -220,6 +220,16 @@ class Reading:
                     outcome = unit.fault(outcome, error, record.hosts[hosts[row]], retry_max)
                 sums[NAMES[Outcome(outcome)]] += 1
                 sums["lost_wall_ms"] += walls[row]
+
+    def settled_units(self) -> dict[tuple[bytes, int, int], bytes]:
+        """Every unit that has a result, and the entry that holds it; b"" for a cancelled one."""
+        return {
+            (id, task, job): unit.settled
+            for id, found in self.sets.items()
+            for task, units in enumerate(found.units)
+            for job, unit in enumerate(units)
+            if unit.settled or unit.cancelled
+        }
 
     # What follows from the units
 

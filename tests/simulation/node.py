@@ -1,4 +1,4 @@
-"""One life of a node: the real parts, put together as the site does it, on a clock that is told."""
+"""One life of a node: the real parts on a disk, a clock and a network that are told what to do."""
 
 from __future__ import annotations
 
@@ -12,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 
 from federation.entry import Entry
-from federation.ids import EntryRef, FeedID, Lane, ShardID, SiteID, UserKey
-from federation.records import Force, Found, MemberAdd, Record, Site, UserAdd
+from federation.ids import FeedID, Lane, ShardID, SiteID
+from federation.records import Found, MemberAdd, Record, Site, UserAdd
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey
-from node.config import MESH_PORT, MeshConfig
-from node.dispatch import Dispatch
+from node.claims.capacity import More
 from node.fold import Fold
-from node.lead import Lead
-from node.members import Members
-from node.meshing.service import Home, Meshing
 from node.model import member
 from node.model.commands import read_command
 from node.model.force import ForceOrder, write_force
 from node.model.person import PersonOrder, write_person
-from node.model.share import Shares
 from node.model.validate import read_submission
 from node.services.recovery import next_term
 from node.store import openwork, tasks
@@ -37,26 +32,14 @@ from node.store.feeds import Feeds
 from node.store.generation import begin_generation
 from node.store.highwater import HighWater
 from node.store.writer import Journal
-from node.unitstate import TaskState
-from node.work import Work
-from node.work.ports import Known, Resolved
 from node.work.refusals import Refusal
-from node.work.tables import FoldedTables
 from tests.simulation.disk import HIGH_WATER_NAME
+from tests.simulation.parts import PLENTY, Parts, Rhythm, Store, open_blobs
+from tests.simulation.persons import ANA
 from tests.simulation.sockets import NetworkedProcess
 
 if TYPE_CHECKING:
     from tests.simulation.disk import SimDisk
-
-ANA = UserKey(SiteKey(b"ana".ljust(32, b"-")).site)  # an admin
-BEN = UserKey(SiteKey(b"ben".ljust(32, b"-")).site)
-PLENTY = 1 << 40
-TICK_S = 5.0
-
-
-def a_fold(site: SiteID) -> Fold:
-    """The real fold; a person's signature is the key: people's cryptography is not simulated."""
-    return Fold(site, read_submission, read_command, lambda document, signature: signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,192 +51,164 @@ class Neighbour:
     addresses: tuple[str, ...]
 
 
-class NoInputs:
-    """Units of the simulation read nothing."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a life of a node finds: the machine with its disk, and the world around it.
 
-    async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
-        return Resolved()
+    folder: for what the simulated disk does not hold. boot: greater at each start. commit_s: how
+    long the next commit takes. others: whom its admin takes in at first. more: pilots that could be
+    started. shown: hears of every entry that is durable.
+    """
 
-    def note(self, task: TaskState, jobs: Sequence[int], outputs: Any) -> None:
-        pass
+    process: NetworkedProcess
+    key: SiteKey
+    name: str
+    home: Path
+    disk: SimDisk
+    folder: Path
+    boot: int
+    random: Random
+    rhythm: Rhythm
+    dial_only: bool
+    wall_ms: Callable[[], int]
+    commit_s: Callable[[], float]
+    others: Sequence[Neighbour]
+    more: Callable[[], list[More]]
+    shown: Callable[[Sequence[Entry]], None]
 
 
 class Node:
     """A process on a home. `boot` must have ended before anything is asked of it."""
 
-    def __init__(
-        self,
-        process: NetworkedProcess,
-        key: SiteKey,
-        home: Path,
-        disk: SimDisk,
-        random: Random,
-        *,
-        wall_ms: Callable[[], int],
-        commit_s: Callable[[], float],
-        dial_only: bool,
-        others: Sequence[Neighbour],
-        folder: Path,
-        boot: int,
-        shown: Callable[[Sequence[Entry]], None],
-    ) -> None:
-        """commit_s: how long the next commit takes. others: whom its admin takes in at first.
-
-        folder: for what the simulated disk does not hold. boot: greater at each start. shown:
-        hears of every entry that is durable.
-        """
-        self.process = process
-        self.home = home
-        self.disk = disk
-        self.site = SiteID(key.site)
+    def __init__(self, around: Surroundings) -> None:
+        self.around = around
+        self.process = around.process
+        self.home = around.home
+        self.site = SiteID(around.key.site)
         self.up = False
-        self.full_is_known = random.random() < 0.5  # whether free space is asked for in time
+        self.generation = 0
         self.journal: Journal | None = None
-        self.dial_only = dial_only
-        self._key = key
-        self._random = random
-        self._wall_ms = wall_ms
-        self._commit_s = commit_s
-        self._others = others
-        self._folder = folder
-        self._boot = boot
-        self._shown = shown
-        self._database: Database | None = None
         self.conn: Any = None  # a reader
+        self._full_is_known = around.random.random() < 0.5  # whether free space is asked for
+        self._database: Database | None = None
         self._blobs: Blobs | None = None
 
-    def fold(self) -> Fold:
-        return a_fold(self.site)
+    @staticmethod
+    def fold(site: SiteID) -> Fold:
+        return Fold(site, read_submission, read_command)
 
     @property
     def idle(self) -> bool:
         """Up, with nothing left to write."""
         return self.up and self.journal is not None and not self.journal.backlog
 
-    def knows_order(self, id: bytes) -> bool:
-        """Whether the log holds an order that was taken."""
-        return tasks.seen(self.conn, id)
-
-    def refusals(self) -> list[str]:
-        """Why the fold skipped records, the latest last."""
-        rows = self.conn.execute("SELECT why FROM refused ORDER BY entry, idx")
-        return [why for (why,) in rows][-3:]
-
     # Life
 
     async def boot(self) -> None:
         """Open the home and bring everything back, as node/site.py does."""
+        around = self.around
         database = self._database = Database.open(
-            self.home, vfs=self.disk.vfs, in_thread=self.process.in_thread
+            self.home, vfs=around.disk.vfs, in_thread=self.process.in_thread
         )
         highwater = HighWater(
-            self.home / HIGH_WATER_NAME, database.path, files=self.disk.files, host="sim"
+            self.home / HIGH_WATER_NAME, database.path, files=around.disk.files, host="sim"
         )
         found = begin_generation(
-            database, self.site, highwater, leap=lambda: self._random.randrange(1 << 16)
+            database, self.site, highwater, leap=lambda: around.random.randrange(1 << 16)
         )
         self.generation = found.generation
         self.conn = database.reader()
+        fold = self.fold(self.site)
         journal = self.journal = Journal(
-            self.process, database, self._key, found.generation, self.fold(), highwater,
-            commit=self._commit, wall_ms=self._wall_ms, free_bytes=self._free_bytes,
+            self.process, database, around.key, found.generation, fold, highwater,
+            commit=self._commit, wall_ms=around.wall_ms, free_bytes=self._free_bytes,
         )  # fmt: skip
-        journal.subscribe_durable(self._shown)
-        self.tables = FoldedTables(self.conn, self.site, found.generation, tasks.spec)
-        if not self.tables.shards():
-            for record in self._first_records():
-                await journal.control(record)
-        self.members = Members(self.conn, self.site)
-        journal.subscribe(self.members.changed)
-        self.meshing = self._join_mesh(database, journal)
-        await self._start_work(journal)
-        self.meshing.start()
+        journal.subscribe_durable(around.shown)
+        blobs = self._blobs = open_blobs(around.folder)
+        for record in self._first_records():
+            await journal.control(record)
+        store = Store(
+            self.process, around.key, around.name, found.generation, database, journal, blobs,
+            self.conn, fold, around.random, around.wall_ms, around.rhythm,
+        )  # fmt: skip
+        self.parts = Parts(
+            store, boot=around.boot, dial_only=around.dial_only, more=around.more
+        )  # fmt: skip
+        await self.parts.start()
         self.up = True
-        self._tick()
-
-    def _join_mesh(self, database: Database, journal: Journal) -> Meshing:
-        blobs = self._blobs = Blobs(self._folder / "blobs", quota_bytes=PLENTY)
-        home = Home(
-            reactor=self.process, key=self._key, generation=self.generation, journal=journal,
-            blobs=blobs, conn=self.conn, read=database.read, in_thread=self.process.in_thread,
-            members=self.members,
-        )  # fmt: skip
-        config = MeshConfig(listen=f"0.0.0.0:{MESH_PORT}", dial_only=self.dial_only)
-        return Meshing(home, config, boot=self._boot, version="0", random=self._random)
-
-    async def _start_work(self, journal: Journal) -> None:
-        self.work = Work(
-            self.process, journal, self.tables, Dispatch(Shares()), NoInputs(),
-            site=self.site, site_name="sim", wall_ms=self._wall_ms,
-            copied=bool(self.tables.still_datasets()), have_files=self.meshing.have_files,
-        )  # fmt: skip
-        self.lead = Lead(
-            self.process, self.site, journal, self.tables, self.tables.shards, self.work.busy
-        )  # fmt: skip
-        journal.leader = self.lead.accept
-        journal.subscribe(self.work.changed)
-        journal.subscribe(self.lead.changed)
-        await self.lead.start()
-        self.work.load([*self.tables.open_datasets(), *self.tables.still_datasets()])
-        self.work.restore(self.conn)
-
-    def _tick(self) -> None:
-        self.work.tick()
-        self.process.callLater(TICK_S, self._tick)
 
     def _first_records(self) -> list[Record]:
-        nonce = self._random.randbytes(16)
-        records: list[Record] = [
-            Site("sim", "0"),
-            Found(ShardID(digest(Purpose.SHARD, self.site + nonce)), nonce, [self.site]),
-        ]
-        if not any(person.site == self.site for person in tasks.people(self.conn)):
-            order = PersonOrder(
-                "user.add", self.site, PublicKey(ANA, ""), "ana", (), ("admin",), "0" * 32
-            )
-            document = write_person(order)
-            records.append(UserAdd(ANA, "ana", [], ["admin"], document, ANA, ANA))
-        return records + [self._admit(other) for other in self._others]
+        """What a generation writes before anything else."""
+        if openwork.led_shards(self.conn, self.site, self.generation):
+            return []
+        random, name = self.around.random, self.around.name
+        nonce = random.randbytes(16)
+        shard = ShardID(digest(Purpose.SHARD, self.site + nonce))
+        records: list[Record] = [Site(name, "0"), Found(shard, nonce, [self.site])]
+        if any(person.site == self.site for person in tasks.people(self.conn)):
+            return records
+        order = PersonOrder(
+            "user.add", self.site, PublicKey(ANA.key, ""), "ana", (), ("admin",), "0" * 32
+        )
+        document = write_person(order)
+        signature = ANA.sign(document)
+        records.append(UserAdd(ANA.key, "ana", [], ["admin"], document, signature, ANA.key))
+        return records + [self._admit(other) for other in self.around.others]
 
     def _admit(self, other: Neighbour) -> Record:
         """As `floe mesh add KEY@HOST:PORT` does it."""
-        nonce = self._random.randbytes(16)
+        nonce = self.around.random.randbytes(16)
         order = member.Add(self.site, other.site, other.name, other.addresses, nonce)
+        document = member.write(order)
         return MemberAdd(
-            other.site, other.name, list(other.addresses), member.write(order), ANA, ANA, b""
-        )
+            other.site, other.name, list(other.addresses), document, ANA.sign(document), ANA.key,
+            b"",
+        )  # fmt: skip
 
     def die(self) -> None:
         """The process ends here and now; the kernel takes its connections and its lock."""
         self.up = False
         self.process.end()
-        self.disk.die_after(-1)  # what still runs in this Python reaches nothing
+        self.around.disk.die_after(-1)  # what still runs in this Python reaches nothing
         if self._blobs is not None:
             self._blobs.close()
-        with self.disk.burying():
+        with self.around.disk.burying():
             if self.conn is not None:
                 self.conn.close()
             if self._database is not None:
                 self._database.close()
 
+    async def close(self) -> None:
+        """Stop as a node does that is asked to."""
+        assert self.journal is not None
+        assert self._database is not None
+        assert self._blobs is not None
+        await self.parts.stop()
+        await self.journal.close()
+        self.up = self.process.alive = False
+        self._blobs.close()
+        self.conn.close()
+        self._database.close()
+
     def _commit(self, fn: Callable[[], Any]) -> Deferred[Any]:
-        return self.process.in_thread(fn, self._commit_s())
+        return self.process.in_thread(fn, self.around.commit_s())
 
     def _free_bytes(self) -> int:
-        return 0 if self.full_is_known and self.disk.full else PLENTY
+        return 0 if self._full_is_known and self.around.disk.full else PLENTY
 
-    # Requests
+    # Pilots
 
     async def serve(self, what: str, token: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The pilot API, as node/http/pilots.py has it. Raises Refusal."""
         body = json.loads(json.dumps(body))
+        work = self.parts.work
         if what == "announce":
-            answer = await self.work.announce(body)
+            answer = await work.announce(body)
         else:
-            session = self.work.session(token)
+            session = work.session(token)
             if session is None:
                 raise Refusal(401, "this session is not known", "announce yourself", "announce")
-            ask = self.work.poll if what == "poll" else self.work.report
+            ask = work.poll if what == "poll" else work.report
             strange = self._strange(body)
             answer = {**await ask(session, body), "strange": strange}
         found: dict[str, Any] = json.loads(json.dumps(answer))
@@ -264,54 +219,32 @@ class Node:
         found = []
         for group in body.get("results", ()):
             number = openwork.number(self.conn, bytes.fromhex(group["spec"].split("/")[0]))
-            jobs = 0 if number is None else self.tables.known(number).jobs
+            jobs = 0 if number is None else self.parts.tables.known(number).jobs
             found += [(group["spec"], job) for job in group["jobs"] if job >= jobs]
         return found
 
     def unread(self, token: str) -> None:
         """The connection broke while a poll was answered, and the node noticed."""
-        session = self.work.session(token)
+        session = self.parts.work.session(token)
         if session is not None:
-            self.work.unread(session)
+            self.parts.work.unread(session)
+
+    # People
 
     async def recover(self, nonce: bytes) -> None:
         """An admin forces on what stands still, as `floe mesh recover` does."""
-        assert self.journal is not None
         leader = FeedID(self.site, self.generation, Lane.CONTROL)
-        for shard in self._still():
+        for shard in self.parts.recovery.still():
             term = next_term(shard.term, self.generation)
             document = write_force(ForceOrder(shard.id, term, leader, shard.cut, nonce))
-            cut = shard.cut
-            record = Force(shard.id, term, cut.seq, cut.id, document, ANA, ANA)
-            done = self.journal.control(record, intake=True)
-            if not done.called:
-                self.lead.take_over(shard.id)
-            await done
-            if any(each.id == shard.id for each in self._still()):
-                raise AssertionError(f"a force was stored but not taken: {self.refusals()}")
+            await self.parts.recovery.force(document, ANA.sign(document), ANA.person)
 
-    def _still(self) -> list[openwork.StillShard]:
-        return openwork.still_shards(self.conn, self.site, self.generation)
+    # What it holds
 
     def held(self) -> dict[FeedID, bytes]:
         """The newest stored entry of every feed."""
         return {tip.feed: tip.id for tip in Feeds(self.conn).tips()}
 
-    def entries(self) -> list[tuple[EntryRef, int]]:
-        """Everything that is stored, with local numbers, in the order of arrival."""
-        assert self._database is not None
-        return [(entry.ref, no) for no, entry in Feeds(self.conn).in_order()]
-
-    async def close(self) -> None:
-        """Stop as a node does that is asked to."""
-        assert self.journal is not None
-        assert self._database is not None
-        self.lead.stop()
-        self.work.stop()
-        await self.meshing.stop()
-        await self.journal.close()
-        self.up = self.process.alive = False
-        if self._blobs is not None:
-            self._blobs.close()
-        self.conn.close()
-        self._database.close()
+    def entries(self) -> list[Entry]:
+        """Everything that is stored, in the order of arrival."""
+        return [entry for _, entry in Feeds(self.conn).in_order()]

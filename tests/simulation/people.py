@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
-from federation.ids import ShardID, UserKey
-from federation.records import Command, Dataset
 from keys.signing import Purpose, digest
 from node.model.commands import command_document
 from node.model.document import load
 from node.model.rules import Foreign
-from node.model.validate import pack_document
-from node.store import openwork
+from node.services.refusal import Refusal
 from node.store.database import DiskFull
 from node.store.writer import JournalClosed, JournalFull
 from tests.simulation.host import Host
-from tests.simulation.node import ANA, BEN, Node
+from tests.simulation.node import Node
+from tests.simulation.persons import ANA, BEN, Signer
 from tests.simulation.process import Unreachable
 
 if TYPE_CHECKING:
@@ -35,6 +33,8 @@ SHAPES: tuple[tuple[tuple[int, ...], ...], ...] = (
 )
 JOBS_MAX = 24
 FOREIGN_CHANCE = 0.35
+# Refusals that pass by themselves. A conflict: what stands still until an admin forces it on.
+AGAIN = ("disk-full", "busy", "unavailable", "conflict")
 Request = Callable[[Node], Coroutine[Deferred[Any], Any, None]]
 
 
@@ -44,7 +44,7 @@ class Submitted:
 
     id: bytes
     name: str
-    person: UserKey
+    person: Signer
     jobs: int
     tasks: tuple[str, ...]
     home: Host  # where it was submitted
@@ -88,7 +88,7 @@ class People:
         host: Host,
         description: dict[str, Any],
         random: Random,
-        person: UserKey = ANA,
+        person: Signer = ANA,
         foreign: Mapping[str, Foreign] | None = None,
     ) -> None:
         """Submit until it is acknowledged. foreign: datasets that it waits for, by name."""
@@ -100,10 +100,9 @@ class People:
             digest(Purpose.DATASET, built.document), description["name"], person,
             built.spec.jobs, tasks, host,
         )  # fmt: skip
-        waits = [other.id for other in known.values()]
         self._until_done(
             host,
-            lambda node: self._submit_once(node, made, built.document, waits),
+            lambda node: self._submit_once(node, made, built.document),
             f"submission of {made.name}",
         )
 
@@ -129,19 +128,14 @@ class People:
         description["priority"] = random.choice([10, 50, 90])
         return description, foreign
 
-    async def _submit_once(
-        self, node: Node, made: Submitted, document: bytes, waits: list[bytes]
-    ) -> None:
-        """As node/services/submit.py does it."""
-        assert node.journal is not None
-        if openwork.number(node.conn, made.id) is None:
-            record = Dataset(
-                _home_of(node, waits), pack_document(document), made.person, made.person
-            )
-            await node.journal.control(record, intake=True)
-            if openwork.number(node.conn, made.id) is None:
-                raise AssertionError(f"it was stored but not taken: {node.refusals()}")
-        self._world.witness.submitted(made)
+    async def _submit_once(self, node: Node, made: Submitted, document: bytes) -> None:
+        """As the API does it; what it answers is a promise."""
+        who = made.person
+        try:
+            answer = await node.parts.submissions.submit(document, who.sign(document), who.person)
+        except Refusal as refusal:
+            raise _meant(refusal) from None
+        self._world.witness.submitted(made, answer["stored_on"])
 
     def order(self, random: Random) -> None:
         """Somebody orders something about one of the newer datasets."""
@@ -180,7 +174,7 @@ class People:
         return random.choice(orders)
 
     def send(
-        self, made: Submitted, verb: str, args: dict[str, Any], person: UserKey, random: Random
+        self, made: Submitted, verb: str, args: dict[str, Any], person: Signer, random: Random
     ) -> Deferred[None]:
         """Send an order until it is acknowledged."""
         document = command_document(made.id, verb, args, (), random.randbytes(16))
@@ -190,26 +184,16 @@ class People:
             f"{verb} of {made.name}",
         )
 
-    async def _order_once(
-        self, node: Node, made: Submitted, document: bytes, person: UserKey
-    ) -> None:
-        """As node/services/commands.py does it."""
-        assert node.journal is not None
-        id = digest(Purpose.COMMAND, document)
+    async def _order_once(self, node: Node, made: Submitted, document: bytes, who: Signer) -> None:
+        """As the API does it: acknowledged means that it will be taken."""
         if made.id not in self._world.witness.datasets:
             raise Refused("the dataset was lost with a database")
-        number = openwork.number(node.conn, made.id)
-        row = number and openwork.dataset(node.conn, number, node.site, node.generation)
-        if not row:
-            raise AssertionError(f"{made.name} was acknowledged and is not known")
-        if not row.led:
-            raise Unreachable("it stands still until an admin forces it on")
-        if not node.knows_order(id):
-            record = Command(row.shard, document, person, person)
-            await node.journal.control(record, intake=True)
-            if not node.knows_order(id):
-                raise AssertionError(f"an order was stored but not taken: {node.refusals()}")
-        self._world.witness.ordered(id)
+        try:
+            await node.parts.commands.order(document, who.sign(document), who.person)
+        except Refusal as refusal:
+            if refusal.code != "replayed":  # else it was taken, and the answer lost
+                raise _meant(refusal) from None
+        self._world.witness.ordered(digest(Purpose.COMMAND, document))
 
     def resume_all(self) -> None:
         """Nothing stays paused."""
@@ -241,14 +225,8 @@ class People:
             self.waiting -= 1
 
 
-def _home_of(node: Node, waits: list[bytes]) -> ShardID:
-    """The shard for a dataset: that of what it waits for, else the newest. Raises Refused."""
-    for other in waits:
-        number = openwork.number(node.conn, other)
-        row = number and openwork.dataset(node.conn, number, node.site, node.generation)
-        if not row:
-            raise Refused("what it waits for was lost with a database")
-        if not row.led:
-            raise Unreachable("what it waits for stands still")
-        return row.shard
-    return node.tables.shards()[-1]
+def _meant(refusal: Refusal) -> Exception:
+    """Whether there is use in asking again."""
+    if refusal.code in AGAIN:
+        return Unreachable(refusal.message)
+    return Refused(refusal.message)

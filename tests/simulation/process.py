@@ -61,6 +61,12 @@ class Process:
         except Exception:
             self._failed(f"an exception reached the reactor: {Failure().getTraceback()}")
 
+    def sleep(self, seconds: float) -> Deferred[None]:
+        """Fires after a while, unless the process ends before."""
+        done: Deferred[None] = Deferred()
+        self.callLater(seconds, done.callback, None)
+        return done
+
     # What blocks takes time, and may never come back
 
     def in_thread(self, fn: Callable[[], Any], takes_s: float = THREAD_S) -> Deferred[Any]:

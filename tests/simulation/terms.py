@@ -107,6 +107,14 @@ class Reading:
             )
         return [act for part in reversed(found) for act in part]
 
+    def settled_log(self) -> list[Act]:
+        """The records of the log that are settled, oldest first."""
+        found = [term for term in self.alive() if self.settled[term]]
+        if not found:
+            return []
+        term = max(found, key=lambda term: term.number)
+        return self.log(term, self.settled[term])
+
     def contains(self, term: Term, other: Term, seq: int) -> bool:
         """Whether the term's log holds what the other's own part holds through a seq."""
         return any(each is other and seq <= last for each, last in term.lineage())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from federation.ids import EntryRef, SiteID
+from federation.entry import Entry
+from federation.ids import EntryRef, FeedID, SiteID
 from pilot.messages import ROW
+from tests.simulation.naive import Reading
 from tests.simulation.node import Node
 
 if TYPE_CHECKING:
@@ -45,16 +47,21 @@ class Witness:
 
     def __init__(self) -> None:
         self.datasets: dict[bytes, Submitted] = {}
+        self.stored_on: dict[bytes, list[str]] = {}
         self.orders: set[bytes] = set()
         self.attempts: dict[str, Unit] = {}  # acknowledged: id (hex) of the attempt
         self.puts_back = 0  # how often a copy took a database's place
         self._shown: dict[SiteID, Shown] = {}
+        self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever durable
+        self._settled: dict[Unit, bytes] = {}  # by councils: for ever
         self._branches: dict[Place, bytes] = {}  # entry ids, for ever
 
     # What people and pilots are told
 
-    def submitted(self, made: Submitted) -> None:
+    def submitted(self, made: Submitted, stored_on: Sequence[str]) -> None:
+        """stored_on: the names of the sites that hold it, as it was told."""
         self.datasets[made.id] = made
+        self.stored_on[made.id] = list(stored_on)
 
     def ordered(self, id: bytes) -> None:
         self.orders.add(id)
@@ -67,21 +74,32 @@ class Witness:
 
     # What everybody can see
 
-    def saw(self, site: SiteID, refs: Iterable[EntryRef]) -> None:
-        """Entries that a node speaks of: nothing leaves it before it is on disk."""
+    def saw(self, site: SiteID, entries: Iterable[Entry]) -> None:
+        """Entries that a node says are durable: from here on they may leave it."""
         stored = self.shown(site).stored
-        for ref in refs:
-            place = place_of(ref)
+        for entry in entries:
+            ref, place = entry.ref, place_of(entry.ref)
+            if entry.header.site == site:
+                self._keep(entry)
             if stored.get(place) != ref.id:
                 known = self._branches.setdefault(place, ref.id)
                 assert known == ref.id, f"FORK at {shown_place(place)}"
                 stored[place] = ref.id
 
+    def _keep(self, entry: Entry) -> None:
+        feed = self.archive.setdefault(entry.header.feed, [])
+        if entry.header.seq == len(feed) + 1:
+            feed.append(entry)
+
     def restarted(self, node: Node) -> list[str]:
         """A new process is up: what was seen before must be there; what is there is seen."""
         problems = []
         seen = self.shown(node.site)
-        held: dict[Place, bytes] = {place_of(ref): ref.id for ref, _ in node.entries()}
+        entries = node.entries()
+        held: dict[Place, bytes] = {place_of(entry.ref): entry.id for entry in entries}
+        for entry in entries:  # some were stored when the last process ended, and nobody heard
+            if entry.header.site == node.site:
+                self._keep(entry)
         for place, id in seen.stored.items():
             if held.get(place) != id:
                 problems.append(f"entry {shown_place(place)} was seen and is gone, or another one")
@@ -94,7 +112,7 @@ class Witness:
                 f"a crash moved the site from generation {seen.generation} to {node.generation}"
             )
         seen.generation, seen.was_put_back = node.generation, False
-        return problems + self.look(node)
+        return problems
 
     def shown(self, site: SiteID) -> Shown:
         return self._shown.setdefault(site, Shown())
@@ -113,6 +131,18 @@ class Witness:
         problems += [f"{shown(unit)} is no longer cancelled" for unit in sorted(gone)]
         problems += [f"{shown(unit)} is settled and cancelled" for unit in sorted(both)]
         seen.settled, seen.cancelled = settled, cancelled
+        return problems
+
+    def look_at_all(self) -> list[str]:
+        """What is settled in any log stays as it is (I3), whoever leads."""
+        entries = (entry for feed in self.archive.values() for entry in feed)
+        settled = Reading(entries, settled=True).settled_units()
+        problems = [
+            f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
+            for unit, entry in self._settled.items()
+            if settled.get(unit) != entry
+        ]
+        self._settled = settled
         return problems
 
     # Copies
@@ -159,6 +189,10 @@ def read_cancelled(node: Node) -> set[Unit]:
         " JOIN dataset d ON d.no = t.dataset"
     )
     return {(dataset, task, job) for dataset, task, lo, hi in rows for job in range(lo, hi)}
+
+
+def now(settled: Mapping[Unit, bytes], unit: Unit) -> str:
+    return settled[unit].hex()[:8] or "a cancel" if unit in settled else "nothing"
 
 
 def shown(unit: Unit) -> str:

@@ -1,0 +1,209 @@
+"""The parts of a node, put together as node/site.py and node/edge.py do it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import apsw
+from twisted.internet.defer import Deferred
+
+from federation.election import Pace
+from federation.ids import FeedID, Lane, SiteID
+from keys.identity import SiteKey
+from node.beacon.making import Self
+from node.claims.capacity import More
+from node.config import MESH_PORT, MeshConfig
+from node.council.founding import Founding, Peers
+from node.council.service import Council
+from node.council.tables import FoldedFacts
+from node.council.views import Views
+from node.dispatch import Dispatch
+from node.fold import Fold
+from node.lead import Lead
+from node.leading.granting import Rules
+from node.leading.tables import LedgerTables
+from node.members import Members
+from node.meshing.service import Home, Meshing
+from node.model.share import Shares
+from node.services.blobs import BlobService
+from node.services.commands import Commands
+from node.services.lookups import OrderLookups, SubmitLookups
+from node.services.recovery import Recovery
+from node.services.submit import Submissions
+from node.sharing import Around, Inside, Sharing
+from node.store import tasks
+from node.store.blobs import Blobs
+from node.store.database import Database
+from node.store.feeds import Feeds
+from node.store.writer import Journal
+from node.unitstate import TaskState
+from node.work import Work
+from node.work.ports import Known, Resolved
+from node.work.tables import FoldedTables
+from tests.simulation.sockets import NetworkedProcess
+
+PLENTY = 1 << 40
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rhythm:
+    """How often what comes round comes round, and how long silence is borne, in seconds."""
+
+    tick_s: float = 5.0
+    vote_after_s: int = 120
+    lost_after_s: int = 300
+    hold_s: int = 600
+
+
+class NoInputs:
+    """Units of the simulation read nothing."""
+
+    async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
+        return Resolved()
+
+    def note(self, task: TaskState, jobs: Sequence[int], outputs: Any) -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """What one life of a node has opened."""
+
+    process: NetworkedProcess
+    key: SiteKey
+    name: str
+    generation: int
+    database: Database
+    journal: Journal
+    blobs: Blobs
+    conn: apsw.Connection
+    fold: Fold
+    random: Random
+    wall_ms: Callable[[], int]
+    rhythm: Rhythm
+
+    @property
+    def site(self) -> SiteID:
+        return SiteID(self.key.site)
+
+    @property
+    def control(self) -> FeedID:
+        return FeedID(self.site, self.generation, Lane.CONTROL)
+
+
+class Parts:
+    """Mesh, council, sharing, work, and the services that people ask."""
+
+    def __init__(
+        self, store: Store, *, boot: int, dial_only: bool, more: Callable[[], list[More]]
+    ) -> None:
+        """boot: greater at each start. more: pilots that could be started."""
+        self._store = store
+        self.tables = FoldedTables(store.conn, store.site, store.generation, tasks.spec)
+        self.members = Members(store.conn, store.site)
+        self.facts = FoldedFacts(store.conn, store.site, store.fold.acts())
+        store.journal.subscribe(self.members.changed)
+        home = Home(
+            reactor=store.process, key=store.key, generation=store.generation,
+            journal=store.journal, blobs=store.blobs, conn=store.conn, read=store.database.read,
+            in_thread=store.process.in_thread, members=self.members,
+        )  # fmt: skip
+        config = MeshConfig(listen=f"0.0.0.0:{MESH_PORT}", dial_only=dial_only)
+        self.meshing = Meshing(home, config, boot=boot, version="0", random=store.random)
+        self.council = Council(
+            store.process, store.control, self.facts, store.journal, self.meshing.mesh,
+            self.members, Pace(store.rhythm.vote_after_s), store.random,
+        )  # fmt: skip
+        store.journal.subscribe_durable(self.council.arrived)
+        self.work = Work(
+            store.process, store.journal, self.tables, Dispatch(Shares()), NoInputs(),
+            site=store.site, site_name=store.name, wall_ms=store.wall_ms,
+            copied=bool(self.tables.still_datasets()), have_files=self.meshing.have_files,
+        )  # fmt: skip
+        self.sharing = self._share(more)
+        self.lead = Lead(
+            store.process, store.site, store.journal, self.tables, self.tables.shards,
+            self.work.busy, self.sharing.granting,
+        )  # fmt: skip
+        self._serve()
+
+    def _share(self, more: Callable[[], list[More]]) -> Sharing:
+        store, mesh = self._store, self.meshing.mesh
+        inside = Inside(
+            me=Self(store.site, store.name, "0", lambda: mesh.boot),
+            journal=store.journal, conn=store.conn, feeds=Feeds(store.conn),
+            ledgers=LedgerTables(store.conn, store.site, store.generation, tasks.spec),
+            shards=self.tables.shards, work=self.work, more=more,
+            used=lambda: tasks.usage(store.conn, store.wall_ms() // DAY_MS),
+            wall_ms=store.wall_ms,
+        )  # fmt: skip
+        around = Around(self.members, mesh, mesh, self.members.said_name)
+        rules = Rules(lost_s=store.rhythm.lost_after_s, asked_s=store.rhythm.hold_s)
+        return Sharing(store.process, inside, around, store.random, rules)
+
+    def _serve(self) -> None:
+        """What people ask for."""
+        store = self._store
+        peers = Peers(store.site, self.members, store.process.seconds)
+        self.sharing.beacons.subscribe(peers.heard)
+        founding = Founding(
+            store.control, Views(store.control, self.facts, self.members), self.tables.shards,
+            peers, store.journal, store.random.randbytes,
+        )  # fmt: skip
+        blobs = BlobService(store.blobs, store.process.in_thread)
+        self.submissions = Submissions(
+            store.name, store.journal, founding.shard,
+            SubmitLookups(store.conn, blobs, list, self.tables.shards),
+            self.meshing.stored_on(),
+        )  # fmt: skip
+        lookups = OrderLookups(
+            store.conn, lambda dataset: {}, self.tables.shards, self.tables.still_shards
+        )
+        self.commands = Commands(
+            store.journal, lambda key: "", lookups, self._change, store.process.seconds
+        )
+        self.recovery = Recovery(store.conn, store.control, store.journal, self.lead, ())
+
+    async def _change(self, dataset: int, timeout_s: float) -> None:
+        """For those who wait for something about a dataset: look again soon."""
+        await self._store.process.sleep(min(timeout_s, 1.0))
+
+    async def start(self) -> None:
+        """Bring back what was, and go on."""
+        journal, tables = self._store.journal, self.tables
+        journal.leader = self.lead.accept
+        for subscriber in (self.work.changed, self.lead.changed, self.sharing.changed):
+            journal.subscribe(subscriber)
+        journal.subscribe_durable(self.sharing.durable)
+        await self.lead.start()
+        open_here = [*tables.open_datasets(), *tables.still_datasets()]
+        self.work.load(dict.fromkeys([*open_here, *tables.owned_datasets()]))
+        self.work.restore(self._store.conn)
+        self.meshing.start()
+        self.council.start()
+        self.sharing.start()
+        self._tick()
+
+    def _tick(self) -> None:
+        self.work.tick()
+        self._store.process.callLater(self._store.rhythm.tick_s, self._tick)
+
+    async def stop(self) -> None:
+        self.sharing.stop()
+        self.council.stop()
+        self.lead.stop()
+        self.work.stop()
+        await self.meshing.stop()
+
+
+def open_blobs(folder: Path) -> Blobs:
+    """The blob store of a site; it outlives the node, and the simulated disk does not hold it."""
+    return Blobs(folder / "blobs", quota_bytes=PLENTY)
+
+
+Waits = Deferred[Any]
