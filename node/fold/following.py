@@ -169,8 +169,8 @@ class Following:
         self, shard: Shard, site: int, entry: int, idx: int, first: int, record: Results
     ) -> None:
         member = member_by_id(self._conn, record.dataset, shard.no)
-        if member is None or member.quarantined:
-            return  # another shard's, or parked
+        if member is None or member.quarantined or member.pos > shard.results_pos:
+            return  # another shard's, or parked, or not in the log yet where the accept stands
 
         self._budget.spend(len(record.jobs))
 

@@ -58,6 +58,7 @@ class Member:
     no: int
     id: bytes
     shard: int
+    pos: int  # in its log, of the record that brought it
     person: bytes
     group: str
     jobs: int
@@ -94,7 +95,8 @@ class TaskRow:
 
 
 _MEMBER = (
-    "SELECT no, id, shard, person, grp, jobs, cells, extend, quarantined IS NOT NULL FROM dataset"
+    "SELECT no, id, shard, pos, person, grp, jobs, cells, extend, quarantined IS NOT NULL"
+    " FROM dataset"
 )
 _TASK = (
     "SELECT no, jobs, parents, retry_max, settled, failed, blocked, cancelled, ready, early,"
@@ -121,8 +123,8 @@ def member_by_id(conn: apsw.Connection, dataset: bytes, shard: int) -> Member | 
 
 
 def _member(row: Sequence[Any]) -> Member:
-    no, id_, shard, person, group, jobs, cells, extend, quarantined = row
-    return Member(no, id_, shard, person, group, jobs, cells, bool(extend), bool(quarantined))
+    no, id_, shard, pos, person, group, jobs, cells, extend, quarantined = row
+    return Member(no, id_, shard, pos, person, group, jobs, cells, bool(extend), bool(quarantined))
 
 
 def read_tasks(conn: apsw.Connection, dataset: int) -> dict[int, TaskRow]:

@@ -97,6 +97,27 @@ def small_fold(at_once: int) -> Fold:
     return Fold(SiteID(b""), read_submission, read_command, lambda _, key: key, at_once=at_once)
 
 
+@pytest.mark.parametrize("late", [Lane.RESULTS, Lane.CONTROL])
+def test_results_that_are_accepted_before_their_dataset_is_in_the_log_count_nowhere(
+    late: Lane,
+) -> None:
+    """As when a dataset that was cut off is submitted again behind an accept."""
+    mesh = Mesh()
+    other = Mesh()
+    other.submit(0)
+    (dataset,) = other.datasets
+    mesh.run(3, dataset, 0, range(3), SUCCESS)
+    mesh.accept(0, 3, 0)
+    mesh.submit(0)
+    assert mesh.datasets == [dataset]
+    entries = sorted(mesh.entries, key=lambda entry: entry.header.lane is late)
+    node = Node()
+    for entry in entries:
+        node.take(entry)
+    assert node.conn.execute("SELECT why FROM refused").fetchall() == []
+    assert node.conn.execute("SELECT settled FROM task").fetchall() == [(0,), (0,)]
+
+
 class Node:
     """A site that keeps the feeds of all, and may be started again at any time."""
 
