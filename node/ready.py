@@ -46,7 +46,7 @@ class Ready:
             self.datasets[facts.dataset] = state
         self._deactivate(state)
         state.account, state.priority, state.age = account, facts.priority, facts.age
-        state.jobs, state.paused = facts.jobs, facts.paused
+        state.jobs, state.paused, state.withheld = facts.jobs, facts.paused, False
         for task_no, done in facts.sources.items():
             self._source(task_no, done)
         state.tasks = [self._load_task(state, task) for task in facts.tasks]
@@ -111,6 +111,7 @@ class Ready:
         state = self.datasets.get(dataset)
         if state is None:
             return
+        state.withheld = True
         for task in state.tasks:
             task.owned, task.done, task.held = JobRanges(), JobRanges(), JobRanges()
         for task in state.tasks:

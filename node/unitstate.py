@@ -142,6 +142,7 @@ class DatasetState:
     tasks: list[TaskState] = field(default_factory=list)
     ready: int = 0
     active: bool = False  # stands in its account's list
+    withheld: bool = False  # its log is read again: nothing of this is known to be so
 
     def order(self) -> tuple[int, int, int]:
         return (-self.priority, self.age, self.no)

@@ -65,10 +65,14 @@ class FromLog:
         ready = self.board.dispatch.ready
         if change.to != self.board.site:
             ready.release(change.tasks, change.ranges)
-        elif change.dataset in ready.datasets:
+        elif self._is_loaded(change.dataset):
             ready.grant(change.tasks, change.ranges)
         else:
             self.board.load(change.dataset, with_done=True)
+
+    def _is_loaded(self, dataset: int) -> bool:
+        state = self.board.dispatch.ready.datasets.get(dataset)
+        return state is not None and not state.withheld
 
     def _faulted(self, change: UnitsFaulted) -> None:
         """Units run again, those that were lost for a reason of their own after a while."""
@@ -132,7 +136,7 @@ class FromLog:
         anew = isinstance(change, DatasetChanged) and change.verb == "anew"
         if anew:
             self.board.dispatch.ready.withhold(no)
-        if not self.board.load(no, with_done=anew or no not in datasets) and anew:
+        if not self.board.load(no, with_done=not self._is_loaded(no)) and anew:
             return  # not folded again yet, or cut off: what is out is still known
         self.board.forget(no)
         state = datasets.get(no)

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
+from federation.ids import SiteID
 from federation.records import Outcome
-from node.changes import DatasetChanged
+from node.changes import DatasetChanged, UnitsGranted
 from node.store import pilots as store
 from node.work.refusals import Refusal
 from tests.unit.node.work.house import (
     FILE,
+    SITE,
     Described,
     House,
     Pending,
@@ -340,6 +342,19 @@ def test_a_dataset_whose_log_is_folded_anew_waits_and_then_follows_the_new_log()
     house.settle()
     (item,) = result_of(waiting)["work"]
     assert item["jobs"] == [0, 2, 3, 4]  # the other one is out
+
+
+def test_a_dataset_that_a_cut_took_away_comes_back_with_a_grant_as_the_new_log_has_it() -> None:
+    described = Described(1, 4)
+    house = House(described)
+    described.cancelled = {1}
+    house.work.changed([DatasetChanged(1, "cancel")])
+    described.cancelled = set()  # a cut withdraws it, and the submission too
+    del house.datasets[1]
+    house.work.changed([DatasetChanged(1, "anew")])
+    house.datasets[1] = described
+    house.work.changed([UnitsGranted(1, [T], [0, 4], SiteID(SITE))])
+    assert house.pilot().poll(4)["work"][0]["jobs"] == [0, 4]
 
 
 def test_a_paused_dataset_gives_nothing_out_until_it_is_resumed() -> None:
