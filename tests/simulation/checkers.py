@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -26,19 +26,25 @@ def read(node: Node) -> Reading:
     return Reading(node.entries())
 
 
-def check_log(reading: Reading, witness: Witness) -> list[str]:
-    """Everything acknowledged is in the log; no attempt stands in it twice."""
+def check_log(reading: Reading, witness: Witness, present: Collection[str]) -> list[str]:
+    """Everything acknowledged is in the log (I5); no attempt stands in it twice.
+
+    present: the sites that are left. Those that are lost for good took with them what nobody else
+    was said to hold.
+    """
     problems = [
-        f"submission of {made.name} was acknowledged and is lost"
-        for made in witness.datasets.values()
-        if made.id not in reading.sets
+        f"I5: submission of {made.name} was acknowledged, as stored on {stored}, and is lost"
+        for made, stored in witness.submissions()
+        if made.id not in reading.sets and set(stored) & set(present)
     ]
     problems += [
         f"order {id.hex()[:8]} was acknowledged and is lost"
-        for id in witness.orders - reading.orders
+        for id, name in witness.orders.items()
+        if id not in reading.orders and name in present
     ]
     times = Counter(id for id, _ in reading.attempts)
-    lost = [unit for id, unit in witness.attempts.items() if id not in times]
+    kept = {id: unit for id, (unit, name) in witness.attempts.items() if name in present}
+    lost = [unit for id, unit in kept.items() if id not in times]
     lost = [unit for unit in lost if _exists(reading, unit)]
     problems += [f"a result of {shown(unit)} was acknowledged and is lost" for unit in lost]
     problems += [
@@ -96,6 +102,8 @@ def check_shards(reading: Reading, nodes: Iterable[Node]) -> list[str]:
         problems += shard.faults
         for term, seq in shard.settled.items():
             seats = shard.voters(term)
+            if not all(seat.site in held for seat in seats):
+                continue  # what is lost for good is held by nobody
             if seq and len(holders(shard, term, seq, held)) < majority(seats):
                 problems.append(
                     f"I2: {seq} of term {term.number} is settled, and no majority holds it"
@@ -170,10 +178,12 @@ def moving(node: Node) -> list[tuple[Any, ...]]:
 
 
 def check_end(reading: Reading, witness: Witness) -> list[str]:
-    """Every unit whose work can be done is settled."""
+    """Every unit whose work can be done is settled (I6)."""
     problems = []
     for id in witness.datasets:
-        found = reading.sets[id]
+        found = reading.sets.get(id)
+        if found is None:
+            continue  # see check_log
         for index, counts in enumerate(reading.count(id)):
             ended = sum(counts[name] for name in ("settled", "cancelled", "failed", "blocked"))
             excused = sum(

@@ -120,6 +120,12 @@ class Farm:
     def repeat_nothing(self) -> None:
         self.repeat = 0.0
 
+    def lose(self, host: Host) -> None:
+        """Nothing is left of a site's pilots."""
+        for pilot in self.pilots:
+            if pilot.host is host:
+                pilot.vanish()
+
     def no_more_faults(self) -> None:
         """Workers and the network do what they should; units may still fail by their nature."""
         self.lose_nothing()

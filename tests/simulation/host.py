@@ -51,6 +51,7 @@ class Host:
         self._use(SimDisk())
         self.commit_s = COMMIT_S
         self.wall_jump_ms = 0
+        self.lost = False  # for good
         self.copy: Copy | None = None
         self.arriving: Callable[[str], None] = lambda what: None  # hears of requests that came
         self._world = world
@@ -83,7 +84,7 @@ class Host:
 
     def start(self) -> None:
         """A new process on what the disk holds."""
-        if self.node is not None:
+        if self.node is not None or self.lost:
             return
         self._note(f"the node starts in life {self._lives}")
         if self._stumble is not None:
@@ -168,6 +169,23 @@ class Host:
         disk.full = full
         wait_s = self._random.choice(START_AGAIN_S) if again_s is None else again_s
         self._world.clock.callLater(wait_s, self.start)
+
+    def lose(self) -> None:
+        """The machine is gone for good, with its disk; so are the pilots."""
+        self.lost = True
+        self.die("power", 0)
+        self._world.farm.lose(self)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        if self.node is not None:
+            self.node.process.pause()
+            self._world.network.pause(self.machine)
+
+    def resume(self) -> None:
+        if self.node is not None:
+            self.node.process.resume()
+            self._world.network.resume(self.machine)
 
     def take_copy(self, name: str) -> None:
         """Somebody copies the home while the node runs, all of it at one moment."""

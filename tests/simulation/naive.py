@@ -22,7 +22,8 @@ from federation.records import (
     cells,
     digest_cells,
 )
-from keys.signing import Purpose, digest
+from keys.signing import BadSignature, Purpose, digest
+from keys.sshsig import verify
 from node.model.commands import read_command
 from node.model.dataset import DatasetSpec
 from node.model.validate import read_submission, unpack_document
@@ -106,6 +107,14 @@ class Set:
                 )
 
 
+def _signed(record: Command) -> bool:
+    """Whether a person's order carries that person's signature."""
+    try:
+        return verify(record.doc, record.signature).raw == record.key
+    except BadSignature:
+        return False
+
+
 def jobs_of(flat: Sequence[int]) -> list[int]:
     """The single jobs of half-open pairs."""
     return [job for at in range(0, len(flat), 2) for job in range(flat[at], flat[at + 1])]
@@ -162,6 +171,8 @@ class Reading:
                 found.units[task][job].owners.add(record.to)
 
     def _command(self, record: Command) -> None:
+        if not _signed(record):
+            return
         order = read_command(record.doc)
         id = digest(Purpose.COMMAND, record.doc)
         found = self.sets.get(order.dataset)

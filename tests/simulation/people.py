@@ -113,7 +113,7 @@ class People:
         jobs = random.choice([1, 2, random.randint(3, JOBS_MAX)])
         foreign: dict[str, Foreign] = {}
         after = [[f"t{parent}" for parent in parents] for parents in shape]
-        known = [made for made in self._known() if made.home is host]
+        known = [made for made in self._known() if made.home is host and not host.lost]
         if known and random.random() < FOREIGN_CHANCE:
             other = random.choice(known)
             foreign[other.name] = Foreign(other.id, other.jobs, other.tasks)
@@ -174,12 +174,18 @@ class People:
         return random.choice(orders)
 
     def send(
-        self, made: Submitted, verb: str, args: dict[str, Any], person: Signer, random: Random
+        self,
+        made: Submitted,
+        verb: str,
+        args: dict[str, Any],
+        person: Signer,
+        random: Random,
+        host: Host | None = None,
     ) -> Deferred[None]:
-        """Send an order until it is acknowledged."""
+        """Send an order until it is acknowledged. host: to which site; by default, its own."""
         document = command_document(made.id, verb, args, (), random.randbytes(16))
         return self._until_done(
-            made.home,
+            made.home if host is None else host,
             lambda node: self._order_once(node, made, document, person),
             f"{verb} of {made.name}",
         )
@@ -193,12 +199,15 @@ class People:
         except Refusal as refusal:
             if refusal.code != "replayed":  # else it was taken, and the answer lost
                 raise _meant(refusal) from None
-        self._world.witness.ordered(digest(Purpose.COMMAND, document))
+        name = node.around.name
+        self._world.witness.ordered(digest(Purpose.COMMAND, document), name)
 
     def resume_all(self) -> None:
         """Nothing stays paused."""
+        present = self._world.present
         for made in list(self._world.witness.datasets.values()):
-            self.send(made, "resume", {}, made.person, Random(self._random.random()))
+            host = made.home if made.home in present else present[0]
+            self.send(made, "resume", {}, made.person, Random(self._random.random()), host)
 
     def recover(self, host: Host) -> None:
         """An admin ends what stands still; if nothing does, nothing happens."""
@@ -216,6 +225,8 @@ class People:
                 try:
                     await host.of_node(once)
                 except (Unreachable, DiskFull, JournalFull, JournalClosed):
+                    if host.lost:
+                        return
                     await self._world.sleep(self._random.uniform(1, 8))
                     continue
                 except Refused as refused:

@@ -309,7 +309,7 @@ class Pilot:
                 return False
             strange = {(spec, job) for spec, job in answer["strange"]}
             rows = [row for row in self._in_report if (row[1], row[2][0]) not in strange]
-            self.world.witness.acked(rows)
+            self.world.witness.acked(self.host.name, rows)
             self._in_report, self._returned_in_report = [], []
             self._heard_s = self.world.clock.seconds()
             self._obey(answer["orders"])

@@ -25,8 +25,8 @@ class Kept:
     """What had been promised when a copy of a site's home was made: no more comes back with it."""
 
     datasets: dict[bytes, Submitted]
-    orders: set[bytes]
-    attempts: dict[str, Unit]
+    orders: dict[bytes, str]
+    attempts: dict[str, tuple[Unit, str]]
     settled: dict[Unit, bytes]
     cancelled: set[Unit]
 
@@ -48,8 +48,8 @@ class Witness:
     def __init__(self) -> None:
         self.datasets: dict[bytes, Submitted] = {}
         self.stored_on: dict[bytes, list[str]] = {}
-        self.orders: set[bytes] = set()
-        self.attempts: dict[str, Unit] = {}  # acknowledged: id (hex) of the attempt
+        self.orders: dict[bytes, str] = {}  # acknowledged, and the site that did
+        self.attempts: dict[str, tuple[Unit, str]] = {}  # the same, by id (hex) of the attempt
         self.puts_back = 0  # how often a copy took a database's place
         self._shown: dict[SiteID, Shown] = {}
         self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever durable
@@ -63,14 +63,18 @@ class Witness:
         self.datasets[made.id] = made
         self.stored_on[made.id] = list(stored_on)
 
-    def ordered(self, id: bytes) -> None:
-        self.orders.add(id)
+    def submissions(self) -> list[tuple[Submitted, list[str]]]:
+        """Every acknowledged dataset, and the sites that hold it, as it was told."""
+        return [(made, self.stored_on[id]) for id, made in self.datasets.items()]
 
-    def acked(self, rows: Iterable[tuple[int, str, list[Any]]]) -> None:
-        """The node said that it has these results."""
+    def ordered(self, id: bytes, site: str) -> None:
+        self.orders[id] = site
+
+    def acked(self, site: str, rows: Iterable[tuple[int, str, list[Any]]]) -> None:
+        """The node of a site said that it has these results."""
         for _lease, spec, row in rows:
             dataset, task = spec.split("/")[:2]
-            self.attempts[row[_LOG]] = (bytes.fromhex(dataset), int(task), row[0])
+            self.attempts[row[_LOG]] = (bytes.fromhex(dataset), int(task), row[0]), site
 
     # What everybody can see
 
@@ -151,13 +155,13 @@ class Witness:
         """What a copy of a site's home made now must hold."""
         seen = self.shown(site)
         return Kept(
-            dict(self.datasets), set(self.orders), dict(self.attempts), dict(seen.settled),
+            dict(self.datasets), dict(self.orders), dict(self.attempts), dict(seen.settled),
             set(seen.cancelled),
         )  # fmt: skip
 
     def put_back(self, site: SiteID, kept: Kept) -> None:
         """A copy took the database's place: later promises are lost with the one that was there."""
-        self.datasets, self.orders = dict(kept.datasets), set(kept.orders)
+        self.datasets, self.orders = dict(kept.datasets), dict(kept.orders)
         self.attempts = dict(kept.attempts)
         seen = self.shown(site)
         seen.settled, seen.cancelled = dict(kept.settled), set(kept.cancelled)

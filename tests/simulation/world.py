@@ -91,6 +91,11 @@ class World:
         self._turns = 0
         self._after: list[Callable[[], None]] = []
 
+    @property
+    def present(self) -> list[Host]:
+        """The machines that are not lost for good."""
+        return [host for host in self.hosts if not host.lost]
+
     # Time
 
     def sleep(self, seconds: float) -> Deferred[None]:
@@ -215,7 +220,8 @@ class World:
         self.calm = True
         self.farm.no_more_faults()
         self.network.ways.mend_all()
-        for host in self.hosts:
+        for host in self.present:
+            host.resume()
             host.no_more_faults()
             self.people.recover(host)
         self.clock.callLater(30.0, self.people.resume_all)
@@ -233,8 +239,8 @@ class World:
         """Whether nothing is left to do for anybody."""
         if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
             return False
-        nodes = [host.node for host in self.hosts if host.node is not None and host.node.idle]
-        if len(nodes) < len(self.hosts) or any(moving(node) for node in nodes):
+        nodes = [host.node for host in self.present if host.node is not None and host.node.idle]
+        if len(nodes) < len(self.present) or any(moving(node) for node in nodes):
             return False
         return all(node.held() == nodes[0].held() for node in nodes)
 
@@ -244,7 +250,7 @@ class World:
         lines += [
             f"{pilot.tag}: {pilot.loop.holding()}" for pilot in self.farm.pilots if pilot.busy
         ]
-        for host in self.hosts:
+        for host in self.present:
             if host.node is None or host.node.journal is None:
                 lines.append(f"{host.name} is not up")
                 continue
@@ -257,16 +263,16 @@ class World:
 
     def check(self) -> None:
         """Everything that must hold in the end; the nodes stop, then the rest of it."""
-        nodes = {host.name: host.node for host in self.hosts if host.node is not None}
+        nodes = {host.name: host.node for host in self.present if host.node is not None}
         self.look()
         reading = read(next(iter(nodes.values())))
         for shard in reading.shards.values():
             terms, voters = [term.number for term in shard.terms], len(shard.seats)
             self.note(f"shard {shard.shard.hex()[:8]}: {voters} voters, terms {terms}")
-        self.fail_all(check_log(reading, self.witness))
+        self.fail_all(check_log(reading, self.witness, [host.name for host in self.present]))
         self.fail_all(check_shards(reading, nodes.values()))
         self.fail_all(check_roots(nodes))
-        for host in self.hosts:
+        for host in self.present:
             node = nodes[host.name]
             root = node.fold(node.site).state_root(node.conn)
             self.note(f"{host.name}: {len(node.entries())} entries, state root {root}")

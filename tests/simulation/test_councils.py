@@ -1,0 +1,243 @@
+"""Named lives of three and five sites with real stores: leaders and owners that pause, part, die,
+are thrown out, lie, or take orders from two sides. Each ends with every check."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from federation.ids import DatasetID
+from federation.records import Command, MemberRemove
+from node.model import member
+from node.model.commands import command_document
+from tests.simulation.naive import Reading
+from tests.simulation.people import describe
+from tests.simulation.persons import ANA
+from tests.simulation.world import World
+from tests.unit.federation.builders import results
+
+JOBS = 24
+CHAIN = ((), ("t0",))
+YEAR_MS = 365 * 86_400_000
+TAKE_OVER_S = 400.0  # two vote timeouts and some
+
+
+@pytest.fixture
+def three(tmp_path):
+    yield from a_mesh(tmp_path, 3)
+
+
+@pytest.fixture
+def five(tmp_path):
+    yield from a_mesh(tmp_path, 5)
+
+
+@pytest.fixture
+def two(tmp_path):
+    yield from a_mesh(tmp_path, 2)
+
+
+def a_mesh(folder, sites):
+    """Sites that know each other long enough to sit in councils; every unit succeeds."""
+    world = World(1, folder / "world", (), sites=sites)
+    world.farm.fates.healthy = True
+    with world:
+        world.pass_s(200)
+        yield world
+
+
+def submit(world, host, name="work", jobs=JOBS):
+    """Somebody submits; returns once that is acknowledged."""
+    random = Random(name)
+    world.people.submit_to(host, describe(name, CHAIN, jobs), random)
+    world.until(lambda: any(made.name == name for made in world.witness.datasets.values()))
+    world.raise_if_broken()
+    return next(made for made in world.witness.datasets.values() if made.name == name)
+
+
+def some_settled(world, host, count=1):
+    """Until so many results have been accepted, as a site sees it."""
+
+    def enough():
+        rows = host.node.conn.execute("SELECT coalesce(sum(settled), 0) FROM task").fetchall()
+        return rows[0][0] >= count
+
+    world.until(enough)
+    world.raise_if_broken()
+
+
+def order(world, made, verb, args, host, seed=1):
+    return world.people.send(made, verb, args, made.person, Random(f"{verb} {seed}"), host)
+
+
+def leaders(world, made):
+    """The names of the sites that led a dataset's shard, one after the other."""
+    names = {host.site: host.name for host in world.hosts}
+    reading = Reading(entry for feed in world.witness.archive.values() for entry in feed)
+    shard = reading.shards[reading.sets[made.id].shard]
+    return [names[term.feed.site] for term in shard.terms]
+
+
+def task_counts(world, host, what):
+    return host.node.conn.execute(f"SELECT sum({what}) FROM task").fetchall()[0][0]
+
+
+def test_all_sites_of_a_mesh_share_the_work_of_a_dataset(three):
+    made = submit(three, three.hosts[0])
+    three.finish()
+    assert leaders(three, made) == ["desy"]
+
+
+def test_the_work_of_a_leader_that_is_lost_for_good_goes_on_elsewhere(three):
+    made = submit(three, three.hosts[0])
+    some_settled(three, three.hosts[1])
+    three.hosts[0].lose()
+    three.finish()
+    assert len(leaders(three, made)) == 2
+
+
+def test_a_leader_and_an_owner_lost_for_good_take_only_unsettled_results_with_them(five):
+    made = submit(five, five.hosts[0])
+    some_settled(five, five.hosts[1])
+    five.hosts[0].lose()
+    five.hosts[3].lose()
+    five.finish()
+    assert len(leaders(five, made)) == 2
+
+
+def test_a_paused_leader_that_wakes_with_finished_work_after_a_take_over_counts_none_twice(three):
+    made = submit(three, three.hosts[0])
+    some_settled(three, three.hosts[1])
+    three.hosts[0].pause()
+    three.pass_s(TAKE_OVER_S)
+    three.hosts[0].resume()
+    three.finish()
+    assert len(leaders(three, made)) == 2
+
+
+def test_a_leader_that_is_cut_off_goes_on_with_what_it_owns_and_grants_race_a_take_over(three):
+    made = submit(three, three.hosts[0], jobs=60)
+    some_settled(three, three.hosts[1])
+    three.network.ways.split(["desy"], ["wisc", "msu"])
+    three.pass_s(TAKE_OVER_S)
+    three.finish()
+    assert len(leaders(three, made)) == 2
+
+
+def test_orders_from_two_nodes_that_race_a_take_over_are_all_taken_once(three):
+    made = submit(three, three.hosts[0], jobs=60)
+    some_settled(three, three.hosts[1])
+    three.network.ways.split(["desy"], ["wisc", "msu"])
+    order(three, made, "cancel", {"select": {"jobs": [50, 60]}}, three.hosts[0])
+    order(three, made, "extend", {"jobs": 3}, three.hosts[1])
+    order(three, made, "edit", {"priority": 90}, three.hosts[2])
+    three.pass_s(TAKE_OVER_S)
+    order(three, made, "edit", {"priority": 10}, three.hosts[0], 2)
+    three.finish()
+    assert len(leaders(three, made)) == 2
+    assert len(three.witness.orders) == 5  # one resumes
+
+
+def test_a_voter_that_is_away_for_long_catches_up_under_load(three):
+    away = three.hosts[2]
+    away.die("power", 1, 3 * 3600.0)
+    for number in range(4):
+        submit(three, three.hosts[number % 2], f"set-{number}")
+        three.pass_s(1800.0)
+    three.pass_s(2 * 3600.0)
+    assert away.node is not None
+    submit(three, three.hosts[0], "under-load")
+    three.finish()
+
+
+@pytest.mark.parametrize("down", [0, 1])
+def test_of_two_sites_either_may_be_down_and_the_rest_of_the_work_is_done_when_it_is_back(
+    two, down
+):
+    submit(two, two.hosts[0])
+    some_settled(two, two.hosts[0])
+    two.hosts[down].die("power", 1, 3000.0)
+    two.pass_s(2500)
+    two.finish()
+
+
+@pytest.mark.parametrize("jump_ms", [YEAR_MS, -YEAR_MS])
+def test_a_leader_whose_clock_is_a_year_wrong_leads_on(three, jump_ms):
+    three.hosts[0].wall_jump_ms += jump_ms
+    made = submit(three, three.hosts[0])
+    three.pass_s(30)
+    three.hosts[0].wall_jump_ms -= jump_ms
+    three.finish()
+    assert leaders(three, made) == ["desy"]
+
+
+def test_clocks_that_step_about_change_nothing(three):
+    made = submit(three, three.hosts[0])
+    random = Random(1)
+    for _ in range(40):
+        random.choice(three.hosts).wall_jump_ms += random.choice([-YEAR_MS, -60_000, 1000, YEAR_MS])
+        three.pass_s(5)
+    three.finish()
+    assert leaders(three, made) == ["desy"]
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_full_disk_at_a_leader_or_a_voter_loses_nothing(three, who):
+    three.hosts[who].disk.full = True
+    three.pass_s(10)
+    three.people.submit_to(three.hosts[who], describe("late", CHAIN, JOBS), Random(1))
+    made = submit(three, three.hosts[2])
+    three.pass_s(120)
+    assert [each.name for each in three.witness.datasets.values()] == [made.name]
+    three.finish()
+    assert sorted(each.name for each in three.witness.datasets.values()) == ["late", "work"]
+
+
+def test_a_revoked_site_that_leads_votes_and_owns_units_takes_no_work_with_it(three):
+    made = submit(three, three.hosts[0], jobs=60)
+    some_settled(three, three.hosts[1])
+    gone, by = three.hosts[0], three.hosts[1]
+    through = ((gone.node.generation, gone.node.journal.heads.control.seq),)
+    document = member.write(member.Remove(by.site, gone.site, through, b"n" * 16))
+    record = MemberRemove(gone.site, document, ANA.sign(document), ANA.key)
+    by.node.journal.control(record)
+    three.pass_s(TAKE_OVER_S)
+    gone.lose()
+    three.finish()
+    assert leaders(three, made)[-1] != "desy"
+
+
+def test_results_that_a_member_invents_for_units_it_was_never_granted_do_not_count(three):
+    liar = three.hosts[2]
+    three.network.ways.split(["msu"], ["desy", "wisc"])
+    made = submit(three, three.hosts[0])
+    three.network.ways.mend_all()
+    record = results(JOBS, dataset=DatasetID(made.id), task=0, jobs=list(range(JOBS)))
+    liar.node.journal.results(record)
+    three.finish()
+
+
+def test_an_order_that_no_user_signed_is_taken_by_nobody(three):
+    made = submit(three, three.hosts[0], jobs=60)
+    document = command_document(made.id, "cancel", {}, (), b"n" * 16)
+    row = three.hosts[0].node.parts.commands._ports.target(made.id)
+    forged = ANA.sign(b"something else")
+    for liar in three.hosts[::2]:
+        liar.node.journal.control(Command(row.shard, document, forged, ANA.key))
+    three.heal()
+    three.raise_if_broken()
+    assert task_counts(three, three.hosts[1], "cancelled") == 0
+    three.finish()
+
+
+@pytest.mark.parametrize("mode", ["kill", "power"])
+def test_a_leader_that_ends_at_any_step_of_a_submission_keeps_what_it_acknowledged(three, mode):
+    leader = three.hosts[0]
+    submit(three, leader, "first")
+    for operation in range(0, 24, 3):
+        leader.die_within(operation, mode, operation)
+        submit(three, leader, f"cut-{operation}", 2)
+        three.pass_s(60)
+    three.finish()
+    assert len(three.witness.datasets) == 9
