@@ -23,7 +23,7 @@ from federation.entry import Entry, read_entry, verify_entry
 from federation.errors import PeerError
 from federation.feed import FeedTip, follow
 from federation.ids import FeedID, Lane, SiteID
-from node.store.database import READER_CACHE_KIB, migrate, schema_files
+from node.store.database import READER_CACHE_KIB, keep_plans, migrate, schema_files
 from node.store.feeds import Feeds
 from node.store.folding import Fold, fold_entry
 
@@ -101,6 +101,7 @@ def verify(database: Path, fold: CheckedFold, *, vfs: str | None = None) -> Chec
     report = Report()
     source = apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
     try:
+        keep_plans(source)
         source.pragma("cache_size", -READER_CACHE_KIB)
         with source:  # one snapshot for everything that is compared
             yield from _walk(source, report)
@@ -191,6 +192,7 @@ def _empty_beside(database: Path, vfs: str) -> Iterator[apsw.Connection]:
             flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI,
         )
         try:
+            keep_plans(again)
             again.pragma("journal_mode", "MEMORY")
             again.pragma("synchronous", "OFF")
             migrate(again)
