@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from federation.ids import FeedID, ShardID, SiteID
 
@@ -17,13 +18,15 @@ class DatasetAdded:
 
 @dataclass(frozen=True, slots=True)
 class DatasetChanged:
-    """pause, resume, priority, needs, extend, retry, cancel, anew: read the tables again.
-
-    After "anew" the dataset may be gone: a later term cut it off.
-    """
+    """pause, resume, priority, needs, extend, retry, cancel, and those of READ_AGAIN: read the
+    tables again."""
 
     dataset: int
     verb: str
+
+
+# Verbs after which units may be settled no longer, and the dataset may be gone.
+READ_AGAIN: Final = frozenset({"anew", "reproduce", "move", "adopt"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class Batch:
         self.jobs: Deque[int] = deque(expand_ranges(message["jobs"]))
         self.attempts = message.get("attempts") or {}
         self.inputs = message.get("inputs") or {}
+        self.read = message.get("read") or {}
         self.rows = message.get("rows") or {}
         self.needs = {**DEFAULT_NEEDS, **(spec.get("needs") or {}), **(message.get("needs") or {})}
         self.files = [file["digest"] for file in spec.get("files") or []]
@@ -334,7 +335,8 @@ class Loop:
         if slot.gpus:
             message["gpus"] = slot.gpus
         for name, table in (
-            ("attempts", batch.attempts), ("inputs", batch.inputs), ("rows", batch.rows),
+            ("attempts", batch.attempts), ("inputs", batch.inputs), ("read", batch.read),
+            ("rows", batch.rows),
         ):  # fmt: skip
             if table:
                 mine = {str(job): table[str(job)] for job in jobs if str(job) in table}

@@ -9,12 +9,13 @@ SESSION` but for announce; errors are `{"error": {"code", "message"}}`):
     -> {"session", "heartbeat_s", "poll_s", "site"}
 `/pilot/v1/poll`  {"free": {...as resources}, "idle_slots", "queued", "units_max", "seen": newest
     lease that arrived; the node tells again of those after it}
-    -> {"work": [{"lease", "spec", "jobs": [lo, hi, ...], "attempts"?, "needs"?, "inputs"?,
+    -> {"work": [{"lease", "spec", "jobs": [lo, hi, ...], "attempts"?, "needs"?, "inputs"?, "read"?,
     "rows"?}], "specs": {id: task}, "orders": [{"order": "stop", "lease", "jobs", "why"} |
     {"order": "tail", "lease", "job", "offset"} | {"order": "drain"} | {"order": "exit"}]}
 `/pilot/v1/report`  {"batch", "results": [columns], "running": [[lease, job, started_ms]],
     "returned": [[lease, [job, ...]]], "logs"?: [[lease, job, offset, base64]], "leaving"?: true}
     -> {"acked", "orders"}
+    `read` says by job what stands for all its inputs: the result's `inputs` repeats it.
     `logs` answers `tail` orders: what running units have printed from that byte on.
     `leaving` says that the session ends with this report: whatever it still holds is free.
 `/pilot/v1/blobs`, `/pilot/v1/blob/<hex>`: see `transfer.py`.

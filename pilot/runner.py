@@ -4,9 +4,10 @@ It is process 1 of a pid namespace ("full") or the adopter of orphans ("group");
 It speaks with the pilot over a socket pair (frames of messages.py) and holds no secret.
 
 From the pilot: {"op": "spec", "id", "spec"}; {"op": "run", "chunk", "lease", "spec", "jobs",
-"needs", "attempts", "inputs", "rows", "cpus", "gpus"}; {"op": "stop", "lease", "jobs" | null,
-"error"}: end those running, forget those not begun; {"op": "recall"}: hand back what is not begun;
-{"op": "tail", "lease", "job", "offset"}: say what the unit has printed, if it is the one that runs.
+"needs", "attempts", "inputs", "read", "rows", "cpus", "gpus"}; {"op": "stop", "lease",
+"jobs" | null, "error"}: end those running, forget those not begun; {"op": "recall"}: hand back what
+is not begun; {"op": "tail", "lease", "job", "offset"}: say what the unit has printed, if it is the
+one that runs.
 To the pilot: {"rows": [[lease, spec, row], ...], "blobs", "done": [chunk, ...]};
 {"running": [lease, job, started_ms]}; {"returned": [[lease, [job, ...]], ...]};
 {"tail": [lease, job, offset, base64]}.
@@ -223,13 +224,12 @@ class Runner:
         raise PilotGone()
 
     def _run(self, unit: Unit) -> List[Any]:
-        outputs = inputs_digest = ""
+        outputs = ""
         blobs: List[staging.Blob] = []
         try:
             self._apply_limits(unit)
             task = self._tasks[unit.chunk["spec"]]
             inputs = unit.for_job("inputs") or []
-            inputs_digest = staging.inputs_digest(inputs) if inputs else ""
             expanded = task.template.unit(unit.job, unit.for_job("rows"))
             if task.files or inputs or expanded["inputs"]:
                 self._bring_inputs(task, expanded["inputs"], inputs)
@@ -245,7 +245,7 @@ class Runner:
             unit.fail(fault.error, str(fault))
         except Exception as fault:
             unit.fail("worker", "%s: %s" % (type(fault).__name__, fault))
-        return self._finish(unit, outputs, inputs_digest, blobs)
+        return self._finish(unit, outputs, unit.for_job("read") or "", blobs)
 
     def _apply_limits(self, unit: Unit) -> None:
         if unit.limits.file_bytes != self._file_bytes:

@@ -168,11 +168,6 @@ def _fetch_http(url: str, path: str, tick: Tick) -> None:
             raise OSError("the transfer broke off after %d of %s bytes" % (file.tell(), wanted))
 
 
-def inputs_digest(inputs: Sequence[Sequence[Any]]) -> str:
-    """What a unit read of other units' outputs: digest over [[local, digest], ...], sorted."""
-    return digest_of(canonical(sorted([entry[0], entry[1]] for entry in inputs)))
-
-
 class Outputs:
     """Collects what a unit produced: digests, and the bytes or a file in the `out` folder."""
 

@@ -56,5 +56,5 @@ class Unit:
             self.error, self.say = error, say
 
     def for_job(self, table: str) -> Any:
-        """What the chunk has for this job in "inputs", "rows" or "attempts"; None if nothing."""
+        """What the chunk has for this job in "inputs", "read", "rows" or "attempts", or None."""
         return (self.chunk.get(table) or {}).get(str(self.job))

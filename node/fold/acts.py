@@ -38,6 +38,9 @@ Act = Found | FoundCouncil | Open | Force | Vote | SeatClose
 CutOf = Callable[[apsw.Connection, Force, EntryRef, int], EntryRef | None]
 """The cut of a force record at a place, by its signed document; None if that is not good."""
 
+Mark = tuple[int, bytes]
+"""So many acts of a shard are in the tables, the newest in the entry of this id."""
+
 SHARDS_CACHED: Final = 4096
 _MASKED: Final = Refused(0, "")  # in place of records that are no acts, so that indices stay
 _REF: Final = (
@@ -74,9 +77,14 @@ class Acts:
         """The shard as founded, with its terms; None before its founding is here."""
         return self._current(conn, shard).ledger.shard
 
-    def path(self, conn: apsw.Connection, shard: bytes) -> Sequence[Segment]:
-        """The log of a founded shard's newest term, oldest part first."""
-        known = self._current(conn, shard)
+    def path(
+        self, conn: apsw.Connection, shard: bytes, mark: Mark | None = None
+    ) -> Sequence[Segment]:
+        """The log of a founded shard's newest term, oldest part first.
+
+        mark: how far its acts were judged, by the tables, if the caller has looked.
+        """
+        known = self._current(conn, shard, mark)
         if known.path is None:
             assert known.ledger.shard is not None
             known.path = segments(known.ledger.shard)
@@ -102,13 +110,15 @@ class Acts:
                 self._feeds[feed] = found
         return found
 
-    def _current(self, conn: apsw.Connection, shard: bytes) -> _Known:
+    def _current(self, conn: apsw.Connection, shard: bytes, mark: Mark | None = None) -> _Known:
         if conn is not self._conn:
             self._conn = conn
             self.forget()
         known = self._known.get(shard)
-        sql = "SELECT acts, last FROM judged WHERE shard = ?"
-        acts, last = next(iter(select(conn, sql, (shard,))), (0, b""))
+        if mark is None:
+            sql = "SELECT acts, last FROM judged WHERE shard = ?"
+            mark = next(iter(select(conn, sql, (shard,))), (0, b""))
+        acts, last = mark
         if known is None or (known.acts, known.last) != (acts, last):
             known = self._known[shard] = self._read(conn, shard, acts, last)
             while len(self._known) > SHARDS_CACHED:
@@ -148,23 +158,26 @@ class Acts:
 
     # What arrives
 
-    def take(self, step: Step, records: Sequence[Record | Refused]) -> set[bytes]:
+    def take(self, step: Step, records: Sequence[Record | Refused], *, waiting: bool) -> set[bytes]:
         """Read the acts of a control entry; the ids of shards whose terms may have changed.
 
-        Where something waits, this may be the very entry for which it does.
+        waiting: whether any shard waits for something, which may be this very entry.
         """
         conn = step.conn
         acting = {bytes(record.shard) for record in records if isinstance(record, Act)}
-        waiting = {bytes(shard) for (shard,) in select(conn, _WAITING)} - acting
+        waits = {bytes(shard) for (shard,) in select(conn, _WAITING)} if waiting else set()
+        waits -= acting
+        if not acting and not waits:
+            return acting
         self.horizon = step.entry - 1
         read = {shard: self._current(conn, shard) for shard in acting}
         self.horizon = step.entry
         for shard, known in read.items():
             self._note(conn, shard, step, known)
             self._judge(step, known, _masked(records))
-        for shard in waiting:
+        for shard in waits:
             self._judge(step, self._current(conn, shard), [])
-        return acting | waiting
+        return acting | waits
 
     def _note(self, conn: apsw.Connection, shard: bytes, step: Step, known: _Known) -> None:
         conn.execute("INSERT INTO act VALUES (?, ?)", (shard, step.entry))

@@ -1,4 +1,4 @@
-"""Forgetting what was folded of one shard's log, and nothing else, so that it can be folded again.
+"""Forgetting what was folded of a shard's log, and nothing else, so that it can be folded again.
 
 Local numbers of its datasets stay: leases and answers name units by them.
 """
@@ -21,7 +21,7 @@ _OF_TASKS: Final = (
     "troubled",
     "cancelled",
 )
-_OF_DATASETS: Final = ("task", "command")
+_OF_DATASETS: Final = ("task", "command", "left_at")
 _OF_SHARD: Final = (
     "pending",
     "position",
@@ -31,14 +31,32 @@ _OF_SHARD: Final = (
     "refused",
     "root_at",
     "answered",
+    "adopted",
+    "mirror",
     "dataset",
 )
+
+
+def tied(conn: apsw.Connection, shard: int) -> set[int]:
+    """The shard and all that datasets which moved tie to it: local numbers."""
+    found, todo = {shard}, [shard]
+    while todo:
+        no = todo.pop()
+        sql = (
+            "SELECT source FROM adopted WHERE shard = ?1"
+            " UNION SELECT shard FROM adopted WHERE source = ?1"
+        )
+        new = {other for (other,) in select(conn, sql, (no,))} - found
+        found |= new
+        todo += new
+    return found
 
 
 def forget(conn: apsw.Connection, shard: int) -> list[int]:
     """Delete every row that the shard's log made; the numbers of its datasets."""
     numbers = [no for (no,) in select(conn, "SELECT no FROM dataset WHERE shard = ?", (shard,))]
-    for no in numbers:
+    mirrors = [no for (no,) in select(conn, "SELECT no FROM mirror WHERE shard = ?", (shard,))]
+    for no in (*numbers, *mirrors):
         first = no * TASKS_PER_DATASET
         tasks = (first, first + TASKS_PER_DATASET - 1)
         for table in _OF_TASKS:

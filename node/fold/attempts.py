@@ -11,11 +11,12 @@ from collections.abc import Sequence
 import apsw
 
 from federation.records import Outcome, Results
-from node.fold import owners
+from node.fold import owners, reading, withdraw
+from node.fold.made import Made
 from node.fold.odd import Odd
 from node.fold.plain import Plain
 from node.fold.rows import Effect, Rows, value
-from node.fold.shape import Member, Refusal, read_tasks
+from node.fold.shape import Member, Refusal, TaskRow, read_tasks
 
 DAY_MS = 86_400_000
 
@@ -23,9 +24,10 @@ DAY_MS = 86_400_000
 class Attempts:
     """Folds accepted results records of one dataset within one transaction."""
 
-    def __init__(self, conn: apsw.Connection, member: Member) -> None:
+    def __init__(self, conn: apsw.Connection, member: Member, made: Made) -> None:
         self._conn = conn
         self._member = member
+        self._made = made
 
     def fold(self, record: Results, entry: int, first: int, site: int) -> tuple[int, Effect]:
         """(task number, what changed). first: number of its first row within the entry.
@@ -41,15 +43,31 @@ class Attempts:
             raise Refusal(f"names job {high}; the task has {task.jobs}")
         if not owners.ever_granted(self._conn, task.no, site, low, high + 1, record.jobs):
             raise Refusal("units that its site was never granted")
+        record = reading.without_stale(self._conn, self._made, self._member.id, task, record)
         rows = Rows(record, record.jobs, None, first)
         effect = Effect()
         good, bad = _split(rows)
         if good is not None and not Plain(self._conn, tasks, task).settle(good, entry, effect):
             good, bad = None, rows
         if bad is not None:
-            Odd(self._conn, task, entry, effect).fold(bad)
+            self._odd(task, entry, effect).fold(bad)
         self._charge(record, effect)
+        self._judge_early(tasks, task, effect)
         return task.no, effect
+
+    def _odd(self, task: TaskRow, entry: int, effect: Effect) -> Odd:
+        return Odd(self._conn, self._member.id, task, entry, effect, self._made)
+
+    def _judge_early(self, tasks: dict[int, TaskRow], task: TaskRow, effect: Effect) -> None:
+        """Units that were settled before what they wait for: some may have read something else."""
+        for child in tasks.values():
+            if child.early and task.no in child.parents and effect.settled:
+                stale = reading.stale_among(
+                    self._conn, self._made, self._member.id, child, effect.settled
+                )
+                if stale:
+                    withdraw.withdraw(self._conn, self._made, self._member.id, child, stale)
+                    effect.withdrawn.append((child.no - self._member.base, stale))
 
     def _charge(self, record: Results, effect: Effect) -> None:
         """Book what the attempts used on the days on which they began. Losses to the

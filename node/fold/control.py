@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from federation.errors import PeerError
 from federation.records import (
@@ -76,12 +77,15 @@ class Control:
         logs = Counter(
             bytes(record.shard) for record in records if isinstance(record, LogRecord | Release)
         )
-        feed = select(self._conn, "SELECT feed FROM entry WHERE no = ?", (self._step.entry,))[0][0]
+        ref = self._step.ref
+        place = (self._step.entry, ref.feed.site, ref.feed.generation, ref.seq)
+        feed, waiting, awaited = select(self._conn, _AROUND, place)[0]
         for shard, count in logs.items():
-            row = (shard, feed, self._step.ref.seq, self._step.entry, count)
+            row = (shard, feed, ref.seq, self._step.entry, count)
             self._conn.execute("INSERT INTO log_entry VALUES (?, ?, ?, ?, ?)", row)
-        changed = self._acts.take(self._step, records)
-        acked = Seats(self._step, feed, self._acts.horizon).take(records, logs)
+        changed = self._acts.take(self._step, records, waiting=bool(waiting))
+        seats = Seats(self._step, feed, self._acts.horizon)
+        acked = seats.take(records, logs, awaited=bool(awaited))
         for shard in changed | acked:
             terms = self._acts.terms(self._conn, shard)
             if terms is not None:
@@ -123,3 +127,11 @@ class Control:
                 releases.hear(step, record)
             case Dataset() | Command():
                 offers.note(step, idx, record, self._documents)
+
+
+# Of an entry: its feed; whether shards wait for anything, and acks for this very place.
+_AROUND: Final = (
+    "SELECT (SELECT feed FROM entry WHERE no = ?),"
+    " EXISTS (SELECT 1 FROM judged WHERE waits = 1),"
+    " EXISTS (SELECT 1 FROM ack_ahead WHERE site = ? AND generation = ? AND seq = ?)"
+)

@@ -42,9 +42,10 @@ class Documents:
         except Invalid as error:
             raise Refusal(f"bad document: {error}"[:WHY_CHARS_MAX]) from None
 
-    def dataset(self, record: Dataset) -> DatasetSpec:
-        """Check a submission whole. Raises Refusal."""
-        document = self.unpacked(record)
+    def dataset(self, record: Dataset, document: bytes | None = None) -> DatasetSpec:
+        """Check a submission whole; document: as `unpacked` gave it, if it did. Raises Refusal."""
+        if document is None:
+            document = self.unpacked(record)
         self._check_signer(document, record.signature, record.key)
         try:
             return self._read_submission(document)

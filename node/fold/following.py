@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final
 
 from federation.ids import Lane
-from federation.records import Accept, Command, Grant, Record, Refused, Results
+from federation.records import (
+    Accept,
+    Adopt,
+    Command,
+    Grant,
+    Import,
+    Move,
+    Record,
+    Refused,
+    Reproduce,
+    Results,
+)
 from node.changes import DatasetChanged
-from node.fold import orders, owners, roots
+from node.fold import importing, moving, orders, owners, reproducing, roots
+from node.fold.acts import Acts
 from node.fold.attempts import Attempts
 from node.fold.documents import Documents
-from node.fold.shape import Member, Refusal, Shard, member_by_id, read_tasks, select
-from node.fold.step import RECORD_COST, Budget, Scene, member_of, site_no
+from node.fold.made import Made
+from node.fold.proving import NotYet
+from node.fold.shape import HERE, Member, Refusal, Shard, member_by_id, read_tasks, select
+from node.fold.step import RECORD_COST, Budget, Scene, member_in_turn, site_no
 
-InTurn = Accept | Command | Grant
+InTurn = Accept | Command | Grant | Import | Reproduce | Move | Adopt
 """Records that the results cursor has a part of."""
 Decode = Callable[[bytes, bytes], Sequence[Record | Refused]]
 """(entry id, body) -> its records."""
@@ -38,8 +52,12 @@ class Following:
         decoded: Decode,
         read: Callable[[int], Sequence[Record | Refused]],
         budget: Budget,
+        acts: Acts,
+        made: Made,
     ) -> None:
         """read: the records of a control entry, by local number."""
+        self._acts = acts
+        self._made = made
         self._scene = scene
         self._conn = scene.conn
         self._documents = documents
@@ -66,16 +84,47 @@ class Following:
 
     def take(self, shard: Shard, record: InTurn, entry: int, idx: int) -> bool:
         """The results cursor's part of a record; False if it has to wait."""
-        if isinstance(record, Accept):
-            if not self._accept(shard, record):
+        try:
+            if not self._taken(shard, record, entry):
                 return False
-        else:
-            try:
-                self._order_or_grant(shard, record)
-            except Refusal as refusal:
-                self._scene.refuse(entry, idx, str(refusal), shard.no)
+        except NotYet:
+            shard.stuck = True
+            return False
+        except Refusal as refusal:
+            self._scene.refuse(entry, idx, str(refusal), shard.no)
         self.passed(shard)
         return True
+
+    def _taken(self, shard: Shard, record: InTurn, entry: int) -> bool:
+        """Raises Refusal, NotYet."""
+        match record:
+            case Accept():
+                return self._accept(shard, record)
+            case Grant() | Command():
+                self._order_or_grant(shard, record)
+            case Import():
+                importing.take(self._scene, self._acts, shard, record, entry)
+            case Reproduce():
+                reproducing.order(self._scene, shard, record)
+            case Move():
+                moving.leave_in_turn(self._scene, shard, record, entry)
+            case Adopt():
+                self._adopt(shard, record)
+        return True
+
+    def _adopt(self, shard: Shard, record: Adopt) -> None:
+        """What this log accepted and the one that the dataset left had not counts now."""
+        member = moving.adopt_in_turn(self._scene, shard, record)
+        for feed, through, last in moving.lacking(self._conn, shard, member):
+            site = site_no(self._conn, feed.site)
+            while through < last:
+                key = (feed.site, feed.generation, int(feed.lane), through, last)
+                for seq, no, id_, body in select(self._conn, _ENTRIES, key):
+                    records = self._decoded(id_, body)
+                    for idx, first, each in _results_of(records):
+                        if each.dataset == member.id:
+                            self._attempts(member, shard, site, no, idx, first, each)
+                    through = seq
 
     def passed(self, shard: Shard) -> None:
         """The results cursor is done with one more record."""
@@ -89,7 +138,7 @@ class Following:
 
     def _order_or_grant(self, shard: Shard, record: Grant | Command) -> None:
         if isinstance(record, Grant):
-            member = member_of(self._conn, shard, record.dataset)
+            member = member_in_turn(self._conn, shard, record.dataset)
             site = site_no(self._conn, record.to)
             ranges = list(record.ranges)
             for index in record.tasks:
@@ -97,7 +146,7 @@ class Following:
                     owners.remember(self._conn, member.base + index, lo, hi, site)
         else:
             order = self._documents.order(record)
-            member = member_of(self._conn, shard, order.dataset)
+            member = member_in_turn(self._conn, shard, order.dataset)
 
             def act() -> bool:
                 changed = orders.obey_in_turn(self._conn, member, order)
@@ -119,31 +168,45 @@ class Following:
     def _accept(self, shard: Shard, record: Accept) -> bool:
         """Take a results feed through an entry, entry by entry; False if it has to wait."""
         conn = self._conn
-        feed = (record.site, record.generation)
-        site = site_no(conn, record.site)
-        key = (shard.no, site, record.generation)
-        sql = "SELECT through FROM position WHERE shard = ? AND site = ? AND generation = ?"
-        through = next((row[0] for row in select(conn, sql, key)), 0)
+        site, through = self._through(shard, record)
         if record.through <= through:
             return True
-        if not self._here(record):
-            shard.waits = (*feed, record.through)
+        feed = (record.site, record.generation, int(Lane.RESULTS))
+        rows = select(conn, _ENTRIES, (*feed, through, record.through))
+        if not self._here(record, rows):
+            shard.waits = (record.site, record.generation, record.through)
             return False
         shard.waits = None
-        while through < record.through:
-            rows = select(conn, _ENTRIES, (*feed, int(Lane.RESULTS), through, record.through))
+        while rows:
             for seq, no, id_, body in rows:
                 if body is None or self._budget.spent:
                     shard.behind = body is not None
                     return False
-                self._results(shard, site, no, self._decoded(id_, body))
+                self._results(shard, site, record.generation, seq, no, self._decoded(id_, body))
                 sql = "INSERT OR REPLACE INTO position VALUES (?, ?, ?, ?)"
-                conn.execute(sql, (*key, seq))
-                through = seq
+                conn.execute(sql, (shard.no, site, record.generation, seq))
+            if seq == record.through:
+                break
+            rows = select(conn, _ENTRIES, (*feed, seq, record.through))
         return True
 
-    def _here(self, record: Accept) -> bool:
-        """Whether the entry that an accept names is here, and so all before it in its feed."""
+    def _through(self, shard: Shard, record: Accept) -> tuple[int, int]:
+        """Local number of the site, and how far its feed was accepted."""
+        sql = (
+            "SELECT s.no, coalesce(p.through, 0) FROM site s LEFT JOIN position p"
+            " ON p.shard = ? AND p.site = s.no AND p.generation = ? WHERE s.key = ?"
+        )
+        for no, through in select(self._conn, sql, (shard.no, record.generation, record.site)):
+            return no, through
+        return site_no(self._conn, record.site), 0
+
+    def _here(self, record: Accept, rows: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether the entry that an accept names is here, and so all before it in its feed.
+
+        rows: (seq, no, id, body) of the first ones.
+        """
+        if not rows or rows[-1][0] == record.through:
+            return bool(rows) and rows[-1][2] == record.entry
         sql = (
             "SELECT 1 FROM entry WHERE feed = (SELECT no FROM feed WHERE site = ? AND"
             " generation = ? AND lane = ?) AND seq = ? AND id = ?"
@@ -153,37 +216,63 @@ class Following:
         return bool(select(self._conn, sql, place))
 
     def _results(
-        self, shard: Shard, site: int, entry: int, records: Iterable[Record | Refused]
+        self,
+        shard: Shard,
+        site: int,
+        generation: int,
+        seq: int,
+        entry: int,
+        records: Sequence[Record | Refused],
     ) -> None:
         pos = shard.results_pos + 1
         self._conn.execute("INSERT INTO accepted VALUES (?, ?, ?)", (entry, shard.no, pos))
-        first = 0
         for idx, record in enumerate(records):
             if isinstance(record, Refused):
                 self._scene.refuse(entry, idx, record.why, shard.no)
-            elif isinstance(record, Results):
-                self._attempts(shard, site, entry, idx, first, record)
-                first += len(record.jobs)
+        for idx, first, each in _results_of(records):
+            member = member_by_id(self._conn, each.dataset, shard.no)
+            if member is None or member.away != HERE or member.pos > shard.results_pos:
+                continue  # another log's, or not in the log yet where the accept stands
+            if member.adopted:
+                before = moving.counted_before(self._conn, member, site, generation)
+                if seq <= before:
+                    continue
+            self._attempts(member, shard, site, entry, idx, first, each)
 
     def _attempts(
-        self, shard: Shard, site: int, entry: int, idx: int, first: int, record: Results
+        self,
+        member: Member,
+        shard: Shard,
+        site: int,
+        entry: int,
+        idx: int,
+        first: int,
+        record: Results,
     ) -> None:
-        member = member_by_id(self._conn, record.dataset, shard.no)
-        if member is None or member.quarantined or member.pos > shard.results_pos:
-            return  # another shard's, or parked, or not in the log yet where the accept stands
-
         self._budget.spend(len(record.jobs))
 
         def act() -> bool:
-            task, effect = Attempts(self._conn, member).fold(record, entry, first, site)
+            attempts = Attempts(self._conn, member, self._made)
+            task, effect = attempts.fold(record, entry, first, site)
             counts = self._counts(member)[record.task]
             shard.results_root = roots.extend(
                 shard.results_root, b"results", member.id, record.task, effect.packed(), counts
             )
             self._scene.changes.extend(effect.told(task))
+            if effect.withdrawn:
+                self._scene.changes.append(DatasetChanged(member.no, "anew"))
             return True
 
         try:
             self._scene.guarded(member, act)
         except Refusal as refusal:
             self._scene.refuse(entry, idx, str(refusal), shard.no)
+
+
+def _results_of(records: Sequence[Record | Refused]) -> Iterator[tuple[int, int, Results]]:
+    """(index, number of its first row within the entry, record) of every results record."""
+    first = 0
+    for idx, record in enumerate(records):
+        if isinstance(record, Results):
+            yield idx, first, record
+            first += len(record.jobs)

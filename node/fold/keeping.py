@@ -81,6 +81,23 @@ def settle_gates(conn: apsw.Connection, task: int, jobs: Sequence[int]) -> None:
                 recount(conn, [wait.child])
 
 
+def unsettle_gates(conn: apsw.Connection, task: int, jobs: Sequence[int]) -> None:
+    """Count jobs that are settled no longer at the gates that wait for them."""
+    shut = set()
+    for wait in waiting_for(conn, dataset_of(task)):
+        if wait.parent == task and wait.jobs:
+            missing = sum(1 for job in jobs if job < wait.jobs)
+            conn.execute(
+                "UPDATE dependency SET remaining = remaining + ?"
+                " WHERE child = ? AND parent = ? AND jobs = ?",
+                (missing, wait.child, task, wait.jobs),
+            )
+            if missing and not wait.remaining:
+                shut.add(wait.child)
+    if shut:
+        recount(conn, shut)
+
+
 def turn_gates(conn: apsw.Connection, datasets: Iterable[int]) -> set[int]:
     """Tasks whose gate on one of these datasets shut or opened again, as units there died."""
     turned: set[int] = set()

@@ -21,10 +21,11 @@ from twisted.logger import Logger
 from federation.ids import EntryRef, Lane, SiteID
 from federation.records import Force, Record, Refused, decode
 from node.changes import Change
-from node.fold import forcing, people, roots
+from node.fold import copies, forcing, people, roots
 from node.fold.acts import Acts
 from node.fold.control import Control
 from node.fold.documents import Documents, signer
+from node.fold.made import Made
 from node.fold.orders import Order
 from node.fold.shape import ENVIRONMENT_ERRORS, Refusal, select
 from node.fold.step import Budget, Step
@@ -58,6 +59,7 @@ class Fold:
         self.site = site
         self._documents = Documents(read_submission, read_command, check_signature)
         self._acts = Acts(self._cut_of)
+        self._made = Made()
         self._at_once = at_once
         self._decoded: OrderedDict[bytes, Sequence[Record | Refused]] = OrderedDict()
 
@@ -78,6 +80,7 @@ class Fold:
         self._acts.horizon = entry_no
         if ref.feed.lane is Lane.RESULTS:
             self._remember(ref.id, records)
+            copies.note(Step(conn, ref, entry_no, changes), records)
             feed = (ref.feed.site, ref.feed.generation, ref.seq)
             self._walk(conn, changes, "no", [no for (no,) in select(conn, _WAITING, feed)])
         else:
@@ -138,10 +141,21 @@ class Fold:
         shards: Iterable[bytes | int],
         fresh: Mapping[int, Sequence[Record | Refused]] | None = None,
     ) -> None:
-        budget = Budget(self._at_once)
-        walk = Walk(conn, self._acts, self._documents, self._decode, changes, budget, fresh or {})
-        for shard in shards:
-            walk.walk(column, shard)
+        walk = Walk(
+            conn,
+            self._acts,
+            self._documents,
+            self._decode,
+            changes,
+            Budget(self._at_once),
+            fresh or {},
+            self._made,
+        )
+        moved = [walk.walk(column, shard) for shard in shards]
+        # Control entries may be what another log waits for, and so may be what was folded now.
+        look = any(moved) or bool(fresh)
+        while look and any(walk.walk("no", no) for (no,) in select(conn, _STUCK)):
+            pass  # what one of them waits for may be another's
 
     def _remember(self, entry: bytes, records: Sequence[Record | Refused]) -> None:
         self._decoded[entry] = records
@@ -162,6 +176,7 @@ class Fold:
             return None
 
 
+_STUCK: Final = "SELECT no FROM shard WHERE stuck = 1 ORDER BY no"
 _WAITING: Final = (
     "SELECT no FROM shard WHERE waits_site = ? AND waits_generation = ? AND waits_seq <= ?"
 )

@@ -10,8 +10,9 @@ from typing import Any
 
 import apsw
 
-from federation.records import Outcome, Results
-from node.fold import keeping
+from federation.records import Outcome, Results, digest_cells
+from node.fold import keeping, reproducing
+from node.fold.made import Made, Success
 from node.fold.rows import Effect, Rows, count_success, value
 from node.fold.sets import Jobs
 from node.fold.shape import TaskRow
@@ -66,11 +67,23 @@ _COUNTED = {
 class Odd:
     """Rows that need a look each: faults, duplicates, successes of failed units."""
 
-    def __init__(self, conn: apsw.Connection, task: TaskRow, entry: int, effect: Effect) -> None:
+    def __init__(
+        self,
+        conn: apsw.Connection,
+        dataset: bytes,
+        task: TaskRow,
+        entry: int,
+        effect: Effect,
+        made: Made,
+    ) -> None:
+        """dataset: id of the task's."""
         self._conn = conn
+        self._dataset = dataset
         self._task = task
         self._entry = entry
         self._effect = effect
+        self._made = made
+        self._again: set[int] = set()  # settled jobs that run again
         self._settled: dict[int, int] = {}  # job: row within the record
         self._surplus: list[list[Any]] = []
         self._faults: list[list[Any]] = []
@@ -84,6 +97,7 @@ class Odd:
         troubles = self._read_troubles(rows.jobs)
         done = {job for job in rows.jobs if job in change.settled}
         ended = {job for job in rows.jobs if job in change.cancelled}
+        self._again = reproducing.among(self._conn, self._task.no, done) if done else set()
         numbers = rows.picked if rows.picked is not None else range(len(rows.jobs))
         for job, row in zip(rows.jobs, numbers, strict=True):
             if value(rows.record.outcome, row) == Outcome.SUCCESS:
@@ -125,12 +139,30 @@ class Odd:
             done.add(job)
             self._settled[job] = row
             return
-        why = "cancelled" if job in ended else "duplicate"
-        self._surplus.append([job, rows.first + row, why])
+        why, surplus = "cancelled" if job in ended else "duplicate", None
+        if job in self._again:
+            why, surplus = self._reproduced(rows, job, row)
+        if surplus is None or surplus.entry == self._entry:
+            self._surplus.append([job, rows.first + row, why])
         self._effect.duplicates.append(job)
         self._effect.spared.add(row)
         self._sums["duplicates"] += why == "duplicate"
         self._add_cost(self._duplicate, rows.record, row)
+
+    def _reproduced(self, rows: Rows, job: int, row: int) -> tuple[str, Success]:
+        """A success of a unit that ran again; which attempt is a surplus then, and why."""
+        self._again.discard(job)
+        made = digest_cells(rows.record.outputs, len(rows.record.jobs))[row]
+        new = Success(self._entry, rows.first + row, made, b"")
+        why, surplus = reproducing.judge(
+            self._conn, self._made, self._dataset, self._task.no, job, new
+        )
+        if surplus.entry != self._entry:
+            sql = "INSERT OR IGNORE INTO surplus VALUES (?, ?, ?, ?, ?)"
+            place = (self._task.no, job, surplus.entry, surplus.row)
+            self._conn.execute(sql, (*place, why))
+        self._effect.reproduced.append(job)
+        return why, surplus
 
     def _fault(
         self, rows: Rows, job: int, row: int, troubles: dict[int, Trouble], closed: bool

@@ -12,7 +12,7 @@ import apsw
 from federation.records import Command, Dataset
 from keys.signing import Purpose, digest
 from node.fold.documents import Documents
-from node.fold.shape import Refusal
+from node.fold.shape import Refusal, select
 from node.fold.step import Step
 
 
@@ -34,6 +34,16 @@ def _named(record: Dataset | Command, documents: Documents) -> tuple[bytes, byte
     return digest(Purpose.COMMAND, record.doc), documents.read_order(record).dataset
 
 
-def answer(conn: apsw.Connection, shard: int, id_: bytes) -> None:
+def answer(conn: apsw.Connection, shard: int, id_: bytes, *, taken: bool = False) -> None:
     """A log took or refused this document."""
-    conn.execute("INSERT OR IGNORE INTO answered VALUES (?, ?)", (shard, id_))
+    conn.execute(
+        "INSERT INTO answered VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
+        " SET taken = max(taken, excluded.taken)",
+        (shard, id_, int(taken)),
+    )
+
+
+def was_taken(conn: apsw.Connection, shard: int, id_: bytes) -> bool:
+    """Whether a log took this document before, or the dataset that it describes."""
+    sql = "SELECT 1 FROM answered WHERE shard = ? AND id = ? AND taken"
+    return bool(select(conn, sql, (shard, id_)))

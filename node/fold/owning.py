@@ -7,21 +7,26 @@ from functools import partial
 
 from federation.records import (
     Accept,
+    Adopt,
     Command,
     Dataset,
     Force,
     Grant,
+    Import,
+    Move,
     Open,
     Release,
+    Reproduce,
     SeatClose,
 )
 from federation.segments import LogRecord
 from keys.signing import Purpose, digest
 from node.changes import DatasetAdded, DatasetChanged, UnitsGranted, UnitsReleased
-from node.fold import datasets, forcing, offers, orders, owners, roots
+from node.fold import datasets, forcing, moving, offers, orders, owners, roots
 from node.fold.documents import Documents
 from node.fold.people import was_admin
-from node.fold.shape import Member, Refusal, Shard, member_by_id, read_tasks, select
+from node.fold.proving import NotYet
+from node.fold.shape import Member, Refusal, Shard, read_tasks, select
 from node.fold.step import Step, member_of, site_no
 
 
@@ -30,21 +35,28 @@ class Taken(Enum):
 
     WHOLLY = 0  # nothing
     IN_TURN = 1  # the results cursor has a part of it
+    NOT_YET = 2  # all of it: it names something that is not here
 
 
 class Owning:
-    """The records of one entry. Needs control feeds alone, and never waits."""
+    """The records of one entry. Needs control feeds alone, and waits only to adopt a dataset."""
 
-    def __init__(self, step: Step, documents: Documents) -> None:
+    def __init__(self, step: Step, documents: Documents, arrival: moving.Arrival) -> None:
         self.step = step
+        self._arrival = arrival
         self._conn = step.conn
         self._documents = documents
 
     def take(self, shard: Shard, idx: int, record: LogRecord | Release) -> Taken:
         """Fold one record of the log. Raises Refusal; nothing changed then."""
         match record:
-            case Accept():
+            case Accept() | Import() | Reproduce():
                 return Taken.IN_TURN
+            case Move():
+                moving.leave(self.step, shard, record)
+                return Taken.IN_TURN
+            case Adopt():
+                return self._adopt(shard, record)
             case Dataset():
                 return self._dataset(shard, idx, record)
             case Command():
@@ -71,11 +83,20 @@ class Owning:
                 pass
         return Taken.WHOLLY
 
+    def _adopt(self, shard: Shard, record: Adopt) -> Taken:
+        try:
+            self._arrival.adopt(self.step, shard, record)
+        except NotYet:
+            return Taken.NOT_YET
+        return Taken.IN_TURN
+
     def _dataset(self, shard: Shard, idx: int, record: Dataset) -> Taken:
-        spec = self._documents.dataset(record)
-        offers.answer(self._conn, shard.no, spec.id)
-        if member_by_id(self._conn, spec.id, shard.no) is not None:
+        document = self._documents.unpacked(record)
+        offers.answer(self._conn, shard.no, digest(Purpose.DATASET, document))
+        spec = self._documents.dataset(record, document)
+        if offers.was_taken(self._conn, shard.no, spec.id):
             raise Refusal("the dataset is in the log already")
+        offers.answer(self._conn, shard.no, spec.id, taken=True)
 
         def act() -> bool:
             step = self.step

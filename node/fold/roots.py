@@ -69,6 +69,7 @@ _ENTRY: Final = (
 )
 _OF_TASK: Final = "JOIN task t ON t.no = x.task JOIN dataset d ON d.no = t.dataset"
 _SITE: Final = "(SELECT key FROM site s WHERE s.no = x.site)"
+_DATASET: Final = "(SELECT id FROM dataset d WHERE d.no = x.dataset)"
 _CUT_SITE: Final = "(SELECT key FROM site s WHERE s.no = x.cut_site)"
 _SHARD: Final = "(SELECT id FROM shard s WHERE s.no = x.shard)"
 
@@ -90,7 +91,8 @@ _FACTS: Final = (
     f"SELECT {_SITE}, generation, seq, idx, {_ENTRY}, id, signer, kind, subject, name, admissions,"
     " listed FROM member_act x ORDER BY 1, 2, 3, 4",
     f"SELECT id, {_SHARD}, pos, {_ENTRY}, idx, name, person, grp, priority, jobs, cells, extend,"
-    " hlc, paused, quarantined FROM dataset x ORDER BY 1, 2",
+    " hlc, paused, moved, away, (SELECT id FROM shard s WHERE s.no = x.source), quarantined"
+    " FROM dataset x ORDER BY 1, 2",
     f"SELECT {_TASK}, t.name, t.jobs, t.parents, t.retry_max, t.needs, t.settled, t.failed,"
     " t.blocked, t.cancelled, t.ready, t.early, t.duplicates, t.payload, t.resources,"
     " t.infrastructure, t.stopped, t.cpu_ms, t.wall_ms, t.gpu_ms, t.memory_kib_max,"
@@ -98,17 +100,17 @@ _FACTS: Final = (
     " t.duplicate_wall_ms FROM task t JOIN dataset d ON d.no = t.dataset ORDER BY 1, 2, 3",
     f"SELECT {_TASK}, x.parent_id, x.parent_idx, x.jobs, x.parent IS NULL, x.remaining, x.dead"
     " FROM dependency x JOIN task t ON t.no = x.child JOIN dataset d ON d.no = t.dataset"
-    " ORDER BY 2, 3, 4, 5, 6",
-    f"SELECT {_TASK}, x.lo, x.hi, {_SITE} FROM owner x {_OF_TASK} ORDER BY 2, 3, 4",
-    f"SELECT {_TASK}, {_SITE}, x.lo, x.hi FROM granted x {_OF_TASK} ORDER BY 2, 3, 4, 5",
+    " ORDER BY 1, 2, 3, 4, 5, 6",
+    f"SELECT {_TASK}, x.lo, x.hi, {_SITE} FROM owner x {_OF_TASK} ORDER BY 1, 2, 3, 4",
+    f"SELECT {_TASK}, {_SITE}, x.lo, x.hi FROM granted x {_OF_TASK} ORDER BY 1, 2, 3, 4, 5",
     f"SELECT {_TASK}, x.job, x.payload, x.boosts, x.losses, x.hosts, x.failed FROM troubled x"
-    f" {_OF_TASK} ORDER BY 2, 3, 4",
-    f"SELECT {_TASK}, x.lo, x.hi FROM cancelled x {_OF_TASK} ORDER BY 2, 3, 4",
+    f" {_OF_TASK} ORDER BY 1, 2, 3, 4",
+    f"SELECT {_TASK}, x.lo, x.hi FROM cancelled x {_OF_TASK} ORDER BY 1, 2, 3, 4",
     f"SELECT {_TASK}, x.job, {_ENTRY}, x.row, x.outcome, x.error, x.exit FROM fault x {_OF_TASK}"
-    " ORDER BY 2, 3, 4, 5, 6",
+    " ORDER BY 1, 2, 3, 4, 5, 6",
     f"SELECT {_TASK}, x.job, {_ENTRY}, x.row, x.why FROM surplus x {_OF_TASK}"
-    " ORDER BY 2, 3, 4, 5, 6",
-    f"SELECT x.id, (SELECT id FROM dataset d WHERE d.no = x.dataset), pos, {_ENTRY}, idx, verb,"
+    " ORDER BY 1, 2, 3, 4, 5, 6",
+    f"SELECT x.id, {_DATASET}, pos, {_ENTRY}, idx, verb,"
     " person, follows, hlc FROM command x ORDER BY 1, 2, 3",
     f"SELECT {_ENTRY}, idx, {_SHARD}, why FROM refused x ORDER BY 1, 2, 3",
     "SELECT site, generation, lane, seq, first, second FROM fork ORDER BY 1, 2, 3, 4, 5, 6",
@@ -116,7 +118,14 @@ _FACTS: Final = (
     f"SELECT {_SHARD}, cursor, pos, root FROM root_at x ORDER BY 1, 2, 3",
     f"SELECT {_SHARD}, term, site, generation, seq FROM settlement x ORDER BY 1",
     "SELECT shard, id, kind, dataset FROM offer ORDER BY 1, 2",
-    f"SELECT {_SHARD}, id FROM answered x ORDER BY 1, 2",
+    f"SELECT {_SHARD}, id, taken FROM answered x ORDER BY 1, 2",
+    f"SELECT {_SHARD}, {_DATASET}, (SELECT id FROM shard s WHERE s.no = x.source), pos"
+    " FROM adopted x ORDER BY 1, 2",
+    f"SELECT {_DATASET}, {_SITE}, generation, through FROM left_at x ORDER BY 1, 2, 3",
+    f"SELECT {_SHARD}, x.id, t.idx, t.jobs, t.settled, s.job FROM mirror x"
+    " JOIN task t ON t.dataset = x.no JOIN settled s ON s.task = t.no ORDER BY 1, 2, 3, 6",
+    f"SELECT {_TASK}, x.job FROM reproducing x {_OF_TASK} ORDER BY 1, 2, 3, 4",
+    f"SELECT dataset, idx, {_SITE}, lo, hi FROM copy x ORDER BY 1, 2, 3, 4",
 )
 # The only table with a row a unit: one pass a task, in the order of its key.
 _SETTLED: Final = "SELECT s.job, e.id FROM settled s JOIN entry e ON e.no = s.entry WHERE task = ?"

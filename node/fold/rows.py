@@ -23,11 +23,15 @@ class Effect:
     open_faults: list[tuple[int, int]] = field(default_factory=list)  # of units not settled
     failed: list[int] = field(default_factory=list)
     spared: set[int] = field(default_factory=set)  # rows of successes that did not count
+    withdrawn: list[tuple[int, list[int]]] = field(default_factory=list)  # (task index, jobs)
+    reproduced: list[int] = field(default_factory=list)  # settled jobs that ran again
 
     def told(self, task: int) -> list[Change]:
         found: list[Change] = []
         if self.settled:
             found.append(UnitsSettled(task, self.settled))
+        if self.reproduced:
+            found.append(UnitsSettled(task, self.reproduced))
         if self.open_faults:
             jobs, outcomes = zip(*self.open_faults, strict=True)
             found.append(UnitsFaulted(task, jobs, outcomes))
@@ -80,16 +84,21 @@ def value(column: Column, row: int) -> int:
     return column if isinstance(column, int) else column[row]
 
 
-def count_success(conn: apsw.Connection, task: int, rows: Rows, record: Results) -> None:
-    """Add what settled units cost to their task's sums and peaks."""
+def count_success(
+    conn: apsw.Connection, task: int, rows: Rows, record: Results, sign: int = 1
+) -> None:
+    """Add what settled units cost to their task's sums and peaks.
+
+    sign: -1 to take it off the sums again; peaks stay.
+    """
     conn.execute(
         "UPDATE task SET cpu_ms = cpu_ms + ?, wall_ms = wall_ms + ?, gpu_ms = gpu_ms + ?,"
         " memory_kib_max = max(memory_kib_max, ?), disk_kib_max = max(disk_kib_max, ?),"
         " wall_ms_max = max(wall_ms_max, ?) WHERE no = ?",
         (
-            rows.total(record.cpu_ms),
-            rows.total(record.wall_ms),
-            rows.total(record.gpu_ms),
+            sign * rows.total(record.cpu_ms),
+            sign * rows.total(record.wall_ms),
+            sign * rows.total(record.gpu_ms),
             rows.peak(record.memory_kib),
             rows.peak(record.disk_kib),
             rows.peak(record.wall_ms),

@@ -36,8 +36,14 @@ class Seats:
         self._feed = feed
         self._horizon = horizon
 
-    def take(self, records: Sequence[Record | Refused], logs: Iterable[bytes]) -> set[bytes]:
-        """The shards whose acks changed. logs: of which log records stand in the entry."""
+    def take(
+        self, records: Sequence[Record | Refused], logs: Iterable[bytes], *, awaited: bool
+    ) -> set[bytes]:
+        """The shards whose acks changed.
+
+        logs: of which log records stand in the entry. awaited: whether acks name it that came
+        before it.
+        """
         changed: set[bytes] = set()
         for record in records:
             match record:
@@ -53,7 +59,7 @@ class Seats:
                 case _:
                     pass
         changed.update(shard for shard in logs if self._log_entry(shard))
-        return changed | self._arrived()
+        return changed | self._arrived() if awaited else changed
 
     def _author(self, shard: bytes, change: str, value: int) -> None:
         key = (shard, self._feed)
@@ -86,9 +92,10 @@ class Seats:
 
     def _log_entry(self, shard: bytes) -> bool:
         """The author acks what it writes as a leader, unless it voted for a later term by then."""
-        voted, leads = self._known(shard)
-        if leads is None or voted > leads or _alone(self._conn, shard):
+        rows = select(self._conn, _LEADING, (shard, self._feed))
+        if not rows:
             return False
+        leads = rows[0][0]
         ref = self._step.ref
         named = (ref.feed.site, ref.feed.generation, ref.seq, ref.id)
         return self._count(shard, self._feed, leads, named, ref.seq, ref.id)
@@ -116,6 +123,11 @@ class Seats:
         return bool(self._conn.changes())
 
 
+# Where only the leader acks, nothing is kept.
+_LEADING: Final = (
+    "SELECT leads FROM author WHERE shard = ?1 AND feed = ?2 AND leads >= voted"
+    " AND NOT EXISTS (SELECT 1 FROM shard WHERE id = ?1 AND voters = 1)"
+)
 _AHEAD: Final = (
     "DELETE FROM ack_ahead WHERE site = ? AND generation = ? AND seq = ?"
     " RETURNING id, shard, feed, term, at_seq, at_id"
@@ -125,12 +137,6 @@ _FORGET: Final = (
     " (SELECT site, generation, seq, shard, feed, term FROM ack_ahead WHERE shard = ? AND feed = ?"
     f" ORDER BY at_seq DESC LIMIT -1 OFFSET {WAITING_ACKS_MAX})"
 )
-
-
-def _alone(conn: apsw.Connection, shard: bytes) -> bool:
-    """Whether only the leader acks."""
-    sql = "SELECT 1 FROM shard WHERE id = ? AND voters = 1"
-    return bool(select(conn, sql, (shard,)))
 
 
 def seats_of(conn: apsw.Connection, shard: bytes) -> dict[FeedID, Seat]:

@@ -42,13 +42,21 @@ class Shard:
     at_term: int
     at_feed: int
     at_seq: int
+    at_idx: int  # so many records of the next entry are passed, too
     own_pos: int
     results_pos: int
     own_root: bytes
     results_root: bytes
     anew: bool
     behind: bool = False
+    stuck: bool = False
+    mark: tuple[int, bytes] = (0, b"")  # how far its acts are judged, see `acts.Mark`
     waits: tuple[bytes, int, int] | None = None  # for a results entry: site, generation, seq
+
+
+HERE: Final = 0
+LEFT: Final = 1
+COMING: Final = 2  # its state has moved here, and the results cursor is not at the adopt yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,9 @@ class Member:
     cells: int
     extend: bool
     quarantined: bool
+    moved: bool  # the ownership cursor has seen it leave
+    away: int  # for the results cursor: HERE, LEFT or COMING
+    adopted: bool
 
     @property
     def base(self) -> int:
@@ -95,8 +106,8 @@ class TaskRow:
 
 
 _MEMBER = (
-    "SELECT no, id, shard, pos, person, grp, jobs, cells, extend, quarantined IS NOT NULL"
-    " FROM dataset"
+    "SELECT no, id, shard, pos, person, grp, jobs, cells, extend, quarantined IS NOT NULL,"
+    " moved IS NOT NULL, away, source IS NOT NULL FROM dataset"
 )
 _TASK = (
     "SELECT no, jobs, parents, retry_max, settled, failed, blocked, cancelled, ready, early,"
@@ -123,8 +134,23 @@ def member_by_id(conn: apsw.Connection, dataset: bytes, shard: int) -> Member | 
 
 
 def _member(row: Sequence[Any]) -> Member:
-    no, id_, shard, pos, person, group, jobs, cells, extend, quarantined = row
-    return Member(no, id_, shard, pos, person, group, jobs, cells, bool(extend), bool(quarantined))
+    no, id_, shard, pos, person, group, jobs, cells, *flags, moved, away, adopted = row
+    extend, quarantined = map(bool, flags)
+    return Member(
+        no,
+        id_,
+        shard,
+        pos,
+        person,
+        group,
+        jobs,
+        cells,
+        extend,
+        quarantined,
+        bool(moved),
+        away,
+        bool(adopted),
+    )
 
 
 def read_tasks(conn: apsw.Connection, dataset: int) -> dict[int, TaskRow]:

@@ -13,7 +13,7 @@ from federation.admins import At
 from federation.entry import Header
 from federation.ids import EntryRef, FeedID
 from node.changes import Change, DatasetChanged
-from node.fold.shape import ENVIRONMENT_ERRORS, Member, Refusal, Shard, member_by_id, select
+from node.fold.shape import ENVIRONMENT_ERRORS, HERE, Member, Refusal, Shard, member_by_id, select
 
 _log = Logger()
 
@@ -132,15 +132,16 @@ def feed_no(conn: apsw.Connection, feed: FeedID) -> int:
 
 
 _SHARD: Final = (
-    "SELECT no, id, voters, at_term, at_feed, at_seq, own_pos, results_pos, own_root,"
-    " results_root, anew, waits_site, waits_generation, waits_seq FROM shard"
+    "SELECT no, id, voters, at_term, at_feed, at_seq, at_idx, own_pos, results_pos,"
+    " own_root, results_root, anew, waits_site, waits_generation, waits_seq, acts, last"
+    " FROM shard JOIN judged ON judged.shard = shard.id"
 )
 
 
 def find_shard(conn: apsw.Connection, column: str, wanted: bytes | int) -> Shard | None:
     """The shard whose `column` (id or no) is `wanted`; None before its founding is here."""
     for row in select(conn, f"{_SHARD} WHERE {column} = ?", (wanted,)):
-        no, id_, voters, term, feed, seq, own, results, own_root, results_root, anew, *waits = row
+        no, id_, voters, term, feed, seq, idx, own, results, own_root, results_root, anew = row[:12]
         return Shard(
             no=no,
             id=id_,
@@ -148,12 +149,14 @@ def find_shard(conn: apsw.Connection, column: str, wanted: bytes | int) -> Shard
             at_term=term,
             at_feed=feed,
             at_seq=seq,
+            at_idx=idx,
             own_pos=own,
             results_pos=results,
             own_root=own_root,
             results_root=results_root,
             anew=bool(anew),
-            waits=None if waits[0] is None else (waits[0], waits[1], waits[2]),
+            waits=None if row[12] is None else (row[12], row[13], row[14]),
+            mark=(row[15], row[16]),
         )
     return None
 
@@ -161,28 +164,45 @@ def find_shard(conn: apsw.Connection, column: str, wanted: bytes | int) -> Shard
 def save_shard(conn: apsw.Connection, shard: Shard) -> None:
     """Store where the cursors stand."""
     conn.execute(
-        "UPDATE shard SET at_term = ?, at_feed = ?, at_seq = ?, own_pos = ?, results_pos = ?,"
-        " own_root = ?, results_root = ?, anew = ?, behind = ?, waits_site = ?,"
-        " waits_generation = ?, waits_seq = ? WHERE no = ?",
+        "UPDATE shard SET at_term = ?, at_feed = ?, at_seq = ?, at_idx = ?, own_pos = ?,"
+        " results_pos = ?, own_root = ?, results_root = ?, anew = ?, behind = ?, stuck = ?,"
+        " waits_site = ?, waits_generation = ?, waits_seq = ? WHERE no = ?",
         (
             shard.at_term,
             shard.at_feed,
             shard.at_seq,
+            shard.at_idx,
             shard.own_pos,
             shard.results_pos,
             shard.own_root,
             shard.results_root,
             int(shard.anew),
             int(shard.behind),
+            int(shard.stuck),
             *(shard.waits or (None, None, None)),
             shard.no,
         ),
     )
 
 
+def number_of(conn: apsw.Connection, shard: int, dataset: bytes) -> int:
+    """The local number of a dataset of a shard, which it keeps when that is folded anew."""
+    key = (shard, dataset)
+    conn.execute("INSERT OR IGNORE INTO numbered (shard, id) VALUES (?, ?)", key)
+    return int(select(conn, "SELECT no FROM numbered WHERE shard = ? AND id = ?", key)[0][0])
+
+
 def member_of(conn: apsw.Connection, shard: Shard, dataset: bytes) -> Member:
     """Raises Refusal for a dataset that is not in this log."""
     member = member_by_id(conn, dataset, shard.no)
-    if member is None:
+    if member is None or member.moved:
+        raise Refusal("no such dataset in this log")
+    return member
+
+
+def member_in_turn(conn: apsw.Connection, shard: Shard, dataset: bytes) -> Member:
+    """The same for the results cursor, which may stand where it is not in the log yet."""
+    member = member_by_id(conn, dataset, shard.no)
+    if member is None or member.away != HERE or member.pos > shard.results_pos:
         raise Refusal("no such dataset in this log")
     return member

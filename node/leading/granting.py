@@ -25,6 +25,7 @@ from federation.ports import Requests
 from federation.records import Grant, Record
 from federation.shapes import Workers
 from node.changes import (
+    READ_AGAIN,
     Change,
     DatasetAdded,
     DatasetChanged,
@@ -195,6 +196,9 @@ class Granting:
                 self.book.settled(task, ranges_of(jobs))
             case UnitsFailed(task=task, jobs=jobs):
                 self.book.ended(task, ranges_of(jobs))
+            case DatasetChanged(dataset=dataset, verb=verb) if verb in READ_AGAIN:
+                self.book.drop(dataset)
+                self._load(dataset)
             case DatasetAdded(dataset=dataset) | DatasetChanged(dataset=dataset):
                 self._load(dataset)
             case TermOpened():

@@ -13,7 +13,7 @@ from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, 
 from federation.records import Results, cells, decode
 from keys.signing import KEY_BYTES
 from node.fold.shape import TASKS_PER_DATASET
-from node.ranges import ranges_of
+from node.ranges import JobRanges, ranges_of
 
 Flat = Sequence[int]
 
@@ -145,7 +145,7 @@ def unaccepted(conn: apsw.Connection, shard: bytes) -> list[EntryRef]:
 def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[int]:
     """Datasets of led shards with units that are neither settled nor cancelled, oldest first."""
     rows = conn.execute(
-        "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN "
+        "SELECT no FROM dataset WHERE quarantined IS NULL AND moved IS NULL AND shard IN "
         "(SELECT no FROM shard WHERE leader = ? AND generation = ? AND anew = 0) "
         f"AND {_UNFINISHED} ORDER BY no",
         (site, generation),
@@ -157,7 +157,7 @@ def dataset(conn: apsw.Connection, no: int, site: bytes, generation: int) -> Dat
     """One dataset; None if there is none of that number, or if it is quarantined or folded anew."""
     row = conn.execute(
         "SELECT dataset.id, shard.id, person, grp, priority, jobs, dataset.pos, paused, "
-        "leader = ?1 AND generation = ?2, leader = ?1 AND generation < ?2 "
+        "moved IS NULL AND leader = ?1 AND generation = ?2, leader = ?1 AND generation < ?2 "
         "FROM dataset JOIN shard ON shard.no = dataset.shard "
         f"WHERE dataset.no = ?3 AND quarantined IS NULL AND dataset.{_WHOLE}",
         (site, generation, no),
@@ -230,13 +230,26 @@ def owned_by_anyone(conn: apsw.Connection, task: int) -> list[int]:
 
 
 def settled(conn: apsw.Connection, task: int) -> list[int]:
-    """Ranges of settled jobs. Slow for millions: read it once, at start."""
+    """Ranges of settled jobs, but for those that run again. Slow for millions: read it once, at
+    start."""
     rows = conn.execute(
         "SELECT min(job), max(job) + 1 FROM (SELECT job, job - row_number() OVER (ORDER BY job) "
         "AS run FROM settled WHERE task = ?) GROUP BY run ORDER BY 1",
         (task,),
     )
-    return _flat(rows)
+    found = _flat(rows)
+    again = reproducing(conn, task)
+    if not again:
+        return found
+    left = JobRanges(found)
+    left.remove_all(again)
+    return left.flat
+
+
+def reproducing(conn: apsw.Connection, task: int) -> list[int]:
+    """Ranges of settled jobs that run again, as their outputs are lost."""
+    rows = conn.execute("SELECT job FROM reproducing WHERE task = ?", (task,))
+    return ranges_of(job for (job,) in rows)
 
 
 def reported(conn: apsw.Connection, no: int, site: bytes) -> dict[int, list[int]]:

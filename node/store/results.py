@@ -125,7 +125,8 @@ def _decoded(body: bytes) -> tuple[tuple[int, Results], ...]:
 class _Place:
     """Where an attempt stands: row -1 for the first success of the unit in the entry."""
 
-    pos: int
+    pos: int  # of the log that it is in; -1 before it moved there,
+    before: int | None  # and then of the log in which it was
     seq: int
     entry: int
     row: int
@@ -154,14 +155,15 @@ def attempts(conn: apsw.Connection, task: int, job: int) -> list[Attempt]:
     dataset = select(conn, "SELECT id FROM dataset WHERE no = ?", (dataset_of(task),))[0][0]
     index = task % TASKS_PER_DATASET
     surplus = {(place.entry, place.row) for place in places if place.kind == "surplus"}
-    found: list[tuple[tuple[int, int, int], _Place, Results, int]] = []
+    found: list[tuple[tuple[int, int, int, int], _Place, Results, int]] = []
     for place in places:
         for first, record in _decoded(place.body):
             if record.dataset != dataset or record.task != index:
                 continue
             row = _row_of(record, job, first, place, surplus)
             if row is not None:
-                found.append(((place.pos, place.seq, first + row), place, record, row))
+                at = (place.pos, place.before or 0, place.seq, first + row)
+                found.append((at, place, record, row))
                 break
     found.sort(key=lambda item: item[0])
     return [
@@ -170,12 +172,17 @@ def attempts(conn: apsw.Connection, task: int, job: int) -> list[Attempt]:
     ]
 
 
+# Of a dataset that moved, what its first log had counted comes before all that the next one took.
 _PLACE = (
-    "SELECT coalesce(a.pos, 0), e.seq, x.entry, {row}, f.site, coalesce(s.name, ''), e.body,"
-    " f.generation, e.id, {rest} FROM {table} x JOIN entry e ON e.no = x.entry"
-    " JOIN feed f ON f.no = e.feed"
-    " LEFT JOIN site s ON s.key = f.site LEFT JOIN accepted a ON a.entry = x.entry"
-    " AND a.shard = (SELECT shard FROM dataset d WHERE d.no = x.task / 64)"
+    "SELECT CASE WHEN e.seq <= l.through THEN -1 ELSE coalesce(a.pos, 0) END,"
+    " CASE WHEN e.seq <= l.through THEN (SELECT b.pos FROM accepted b WHERE b.entry = x.entry"
+    " AND b.shard = d.source) ELSE 0 END, e.seq, x.entry, {row}, f.site, coalesce(s.name, ''),"
+    " e.body, f.generation, e.id, {rest} FROM {table} x JOIN entry e ON e.no = x.entry"
+    " JOIN feed f ON f.no = e.feed JOIN dataset d ON d.no = x.task / 64"
+    " LEFT JOIN site s ON s.key = f.site"
+    " LEFT JOIN accepted a ON a.entry = x.entry AND a.shard = d.shard"
+    " LEFT JOIN left_at l ON d.source IS NOT NULL AND l.dataset = d.no AND l.site = s.no"
+    " AND l.generation = f.generation"
     " WHERE x.task = ?1 AND x.job = ?2 AND e.body IS NOT NULL"
 )
 _PLACES: Final = (

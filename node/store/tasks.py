@@ -320,7 +320,8 @@ def task_counts(conn: apsw.Connection, dataset_no: int) -> list[TaskCounts]:
 
 def counts(conn: apsw.Connection, dataset_no: int | None = None) -> Counts:
     """Units by state of one dataset, or of all."""
-    sql = f"SELECT {_COUNTS} FROM task t WHERE ?1 IS NULL OR t.dataset = ?1"
+    sql = f"SELECT {_COUNTS} FROM task t JOIN dataset d ON d.no = t.dataset"
+    sql += " WHERE ?1 IS NULL OR t.dataset = ?1"
     return Counts(*(value or 0 for value in select(conn, sql, (dataset_no,))[0]))
 
 

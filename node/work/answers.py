@@ -112,6 +112,7 @@ class Answers:
             item["rows"] = {str(job): row for job, row in found.rows.items() if job in left}
         if made:
             item["inputs"] = {str(job): got for job, got in found.inputs.items() if job in left}
+            item["read"] = {str(job): read for job, read in found.read.items() if job in left}
             lease.blobs = frozenset(
                 bytes.fromhex(entry[1]) for got in found.inputs.values() for entry in got
             )

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IDelayedCall
 
 from federation.records import Outcome
 from node.changes import (
+    READ_AGAIN,
     Change,
     DatasetAdded,
     DatasetChanged,
@@ -133,7 +134,7 @@ class FromLog:
         """Read a new or changed dataset; stop what its user cancelled."""
         no = change.dataset
         datasets = self.board.dispatch.ready.datasets
-        anew = isinstance(change, DatasetChanged) and change.verb == "anew"
+        anew = isinstance(change, DatasetChanged) and change.verb in READ_AGAIN
         if anew:
             self.board.dispatch.ready.withhold(no)
         if not self.board.load(no, with_done=not self._is_loaded(no)) and anew:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from federation.ids import DatasetID
 from federation.records import DigestColumn, Results, decode, digest_cells
 from node.meshing.filenames import OfAttempt
 from node.meshing.files import Wanted
+from node.model.inputs import read_digest
 from node.model.outputs import output_list
 from node.model.pilotspec import row_of, task_spec
 from node.model.rows import RowFile
@@ -116,10 +117,9 @@ class Inputs:
                 recent.popitem(last=False)
 
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
-        spec = task_spec(known.spec, task.index)
         failed: Mapping[bytes, str] = {}
         for _ in range(ROUNDS_MAX):
-            found = await self._read(lambda conn: self._resolve(conn, known, spec, jobs))
+            found = await self._read(lambda conn: self._resolve(conn, known, task.index, jobs))
             if self._bring is None or failed or not found.wanted:
                 break
             failed = await self._bring(found.wanted)
@@ -127,7 +127,7 @@ class Inputs:
         for job, digest in found.lacking.items():
             why = failed.get(digest, f"the file {digest.hex()[:12]} is not here yet")
             missing[job] = why[:WHY_CHARS_MAX]
-        return Resolved(found.resolved.inputs, found.resolved.rows, missing)
+        return replace(found.resolved, missing=missing)
 
     # -- in a thread
 
@@ -135,9 +135,10 @@ class Inputs:
         self,
         conn: apsw.Connection,
         known: Known,
-        spec: Mapping[str, Any],
+        index: int,
         jobs: Sequence[int],
     ) -> _Found:
+        spec = task_spec(known.spec, index)
         try:
             rows = self._rows(known, jobs)
         except (StoreError, OSError) as error:
@@ -146,7 +147,7 @@ class Inputs:
         made = [entry for entry in spec["inputs"] if "task" in entry]
         if not made:
             return _Found(Resolved(rows=rows))
-        finder = _Finder(self, conn, known)
+        finder = _Finder(self, conn, known, index)
         names = JobNames(spec)
         trees = [(entry, Tree(entry["local"]), Tree(entry["path"])) for entry in made]
         finder.prepare(made, jobs)
@@ -173,7 +174,8 @@ class Inputs:
                     inputs[job] = got
         if self._bring is not None:
             lacking.update(finder.take_lacking(inputs))
-        return _Found(Resolved(inputs, rows, missing), finder.wanted(), lacking)
+        read = finder.read(inputs)
+        return _Found(Resolved(inputs, rows, missing, read), finder.wanted(), lacking)
 
     def _rows(self, known: Known, jobs: Sequence[int]) -> Mapping[int, Mapping[str, Any]]:
         if known.spec.foreach is None:
@@ -242,7 +244,11 @@ class Inputs:
 class _Finder:
     """Looks outputs up for one request: recent ones in memory, others in the results entries."""
 
-    def __init__(self, inputs: Inputs, conn: apsw.Connection, known: Known) -> None:
+    def __init__(self, inputs: Inputs, conn: apsw.Connection, known: Known, index: int) -> None:
+        """index: of the task whose units get files."""
+        waits = known.spec.tasks[index].after
+        own = {after.task for after in waits if after.dataset is None}
+        self._waits = [known.no * 64 + parent for parent in sorted(own)]
         self._inputs = inputs
         self._conn = conn
         self._known = known
@@ -257,10 +263,23 @@ class _Finder:
         for entry in made:
             task, count = self._parent(entry)
             self._parents[id(entry)] = task, count
-            wanted = range(count) if entry["all_jobs"] else jobs
-            lacking = {job for job in wanted if self._look(task, job) is None}
-            if lacking:
-                self._from_entries(task, lacking)
+            self._prepare(task, range(count) if entry["all_jobs"] else jobs)
+        for task in self._waits:
+            self._prepare(task, jobs)
+
+    def _prepare(self, task: int, jobs: Iterable[int]) -> None:
+        lacking = {job for job in jobs if self._look(task, job) is None}
+        if lacking:
+            self._from_entries(task, lacking)
+
+    def read(self, jobs: Iterable[int]) -> dict[int, str]:
+        """By job, the digest over what the units of this dataset made that it waits for."""
+        if not self._waits:
+            return {}
+        return {
+            job: read_digest([self._look(task, job) or b"" for task in self._waits]).hex()
+            for job in jobs
+        }
 
     def files(self, entry: Mapping[str, Any], job: int, local: str, path: str) -> list[Input]:
         """[local, digest, size, mode] of what one input entry means for a job."""

@@ -61,6 +61,7 @@ class Resolved:
     inputs: Mapping[int, Sequence[Input]] = field(default_factory=dict)
     rows: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     missing: Mapping[int, str] = field(default_factory=dict)  # job: why
+    read: Mapping[int, str] = field(default_factory=dict)  # job: digest over what it gets, in hex
 
 
 class Resolver(Protocol):

@@ -18,7 +18,6 @@ from node.work.board import TASKS_A_DATASET, Board
 from node.work.ports import Resolved
 from node.work.reports import Group
 from node.work.sessions import Session
-from pilot.staging import inputs_digest
 
 STALE = "inputs-changed"  # an error class
 _WHY = "it read other files than those that its dependencies are known to have made"
@@ -74,10 +73,7 @@ def _marked(group: Group, found: Resolved) -> Group:
 
 def _expected(found: Resolved, job: int) -> str | None:
     """The digest over what the unit should have read; None if that is not known here."""
-    inputs = found.inputs.get(job)
-    if inputs is None:
-        return None
-    return inputs_digest(inputs) if inputs else ""
+    return found.read.get(job, "") if job in found.inputs else None
 
 
 def _texts(column: Any, rows: int) -> list[Any]:

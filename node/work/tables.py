@@ -148,7 +148,9 @@ class FoldedTables:
     def _done(self, task: int, settled: int, jobs: int) -> Sequence[int]:
         if not settled:
             return ()
-        return [0, jobs] if settled >= jobs else openwork.settled(self._conn, task)
+        if settled >= jobs and not openwork.reproducing(self._conn, task):
+            return [0, jobs]
+        return openwork.settled(self._conn, task)
 
     def _tries(self, task: int) -> dict[int, Tries]:
         tries: dict[int, Tries] = {}

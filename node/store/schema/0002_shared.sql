@@ -26,6 +26,7 @@ CREATE TABLE shard (
     at_term INTEGER NOT NULL,
     at_feed INTEGER NOT NULL, -- local number
     at_seq INTEGER NOT NULL,
+    at_idx INTEGER NOT NULL DEFAULT 0, -- and so many records of the next one
     own_pos INTEGER NOT NULL DEFAULT 0, -- log records that the ownership cursor has passed
     results_pos INTEGER NOT NULL DEFAULT 0, -- the same of the results cursor; never ahead
     own_root BLOB NOT NULL,
@@ -35,11 +36,13 @@ CREATE TABLE shard (
     waits_site BLOB,
     waits_generation INTEGER,
     waits_seq INTEGER,
+    stuck INTEGER NOT NULL DEFAULT 0, -- it waits for another log, or for what shows it settled
     behind INTEGER NOT NULL DEFAULT 0, -- more is here than the last step had time to fold
     anew INTEGER NOT NULL DEFAULT 0 -- it stood beyond a cut: folded again, and not there yet
 ) STRICT;
 CREATE INDEX shard_waits ON shard (waits_site, waits_generation) WHERE waits_site IS NOT NULL;
 CREATE INDEX shard_behind ON shard (no) WHERE behind = 1;
+CREATE INDEX shard_stuck ON shard (no) WHERE stuck = 1;
 
 -- Log records that wait for the results cursor, because a results entry is not here yet.
 CREATE TABLE pending (
@@ -102,6 +105,9 @@ CREATE TABLE dataset (
     extend INTEGER NOT NULL, -- whether it may be
     hlc INTEGER NOT NULL, -- of the entry; for display and sorting only
     paused INTEGER NOT NULL DEFAULT 0,
+    moved BLOB, -- id of the shard to which the ownership cursor saw it leave; NULL: it is here
+    away INTEGER NOT NULL DEFAULT 0, -- for the results cursor: 1 it left, 2 it has not come yet
+    source INTEGER, -- the shard from which it moved here
     quarantined TEXT -- why this node stopped folding it; NULL: it did not
 ) STRICT;
 CREATE UNIQUE INDEX dataset_place ON dataset (id, shard);

@@ -37,6 +37,8 @@ CREATE TABLE judged (
     waits INTEGER NOT NULL -- opens and forces that lack something that is not here
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX judged_waits ON judged (shard) WHERE waits = 1;
+
 -- What a control feed promised a shard: the highest term it voted for, and the term to which the
 -- log records that it writes belong.
 CREATE TABLE author (
@@ -105,9 +107,56 @@ CREATE TABLE offer (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX offer_dataset ON offer (dataset);
 
--- Submissions and orders that a log answered, by taking or refusing them.
+-- Submissions and orders that a log answered, by taking or refusing them; of submissions, also
+-- those that it adopted.
 CREATE TABLE answered (
     shard INTEGER NOT NULL,
     id BLOB NOT NULL,
+    taken INTEGER NOT NULL,
     PRIMARY KEY (shard, id)
+) STRICT, WITHOUT ROWID;
+
+-- Datasets that moved into a log.
+CREATE TABLE adopted (
+    shard INTEGER NOT NULL,
+    dataset INTEGER NOT NULL, -- local number
+    source INTEGER NOT NULL, -- the shard from which it came
+    pos INTEGER NOT NULL, -- of the adopt
+    PRIMARY KEY (shard, dataset)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX adopted_source ON adopted (source);
+
+-- How far each results feed was accepted where a dataset left a log.
+CREATE TABLE left_at (
+    dataset INTEGER NOT NULL,
+    site INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    through INTEGER NOT NULL,
+    PRIMARY KEY (dataset, site, generation)
+) STRICT, WITHOUT ROWID;
+
+-- Datasets of other logs, as far as units of them serve in a log; `task` and `settled` have rows of
+-- them, `dataset` has none.
+CREATE TABLE mirror (
+    no INTEGER PRIMARY KEY, -- as of a dataset
+    shard INTEGER NOT NULL, -- where they serve
+    id BLOB NOT NULL, -- of the dataset
+    UNIQUE (shard, id)
+) STRICT;
+
+-- Settled units that run again, as their outputs are lost.
+CREATE TABLE reproducing (
+    task INTEGER NOT NULL,
+    job INTEGER NOT NULL,
+    PRIMARY KEY (task, job)
+) STRICT, WITHOUT ROWID;
+
+-- Which sites keep second copies of outputs, as they say.
+CREATE TABLE copy (
+    dataset BLOB NOT NULL,
+    idx INTEGER NOT NULL, -- of the task
+    site INTEGER NOT NULL,
+    lo INTEGER NOT NULL,
+    hi INTEGER NOT NULL,
+    PRIMARY KEY (dataset, idx, site, lo)
 ) STRICT, WITHOUT ROWID;

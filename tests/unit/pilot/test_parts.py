@@ -103,13 +103,6 @@ def test_names_lead_nowhere_out_of_scratch(tmp_path: Path, name: str) -> None:
         staging.inside(str(scratch), name)
 
 
-def test_inputs_are_told_by_one_digest_whatever_their_order() -> None:
-    one = [["b", "22", 1, 0o644], ["a", "11", 1, 0o600]]
-    text = b'[["a","11"],["b","22"]]'
-    expected = hashlib.blake2b(text, digest_size=32).hexdigest()
-    assert staging.inputs_digest(one) == staging.inputs_digest(one[::-1]) == expected
-
-
 def test_a_log_is_cut_in_the_middle_and_its_disk_given_back(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     log = LogFile(str(tmp_path), str(tmp_path / "out"))

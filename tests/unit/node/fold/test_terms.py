@@ -147,7 +147,7 @@ class Node:
         self.fold = small_fold(self.at_once)
 
 
-def in_some_order(mesh: Mesh, rng: Random) -> list[Entry]:
+def in_some_order(mesh: Any, rng: Random) -> list[Entry]:
     """Feeds interleaved in any way, each in its own order."""
     feeds: dict[Any, list[Entry]] = {}
     for entry in mesh.entries:

@@ -21,6 +21,7 @@ from federation.records import Outcome, Record, Results, cells, encode
 from node.changes import Change, UnitsFailed, UnitsFaulted, UnitsSettled
 from node.dispatch import Dispatch
 from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
+from node.model.inputs import read_digest
 from node.model.share import Shares
 from node.ranges import ranges_of
 from node.unitstate import DatasetFacts, TaskFacts, TaskState, Tries, Wait
@@ -219,6 +220,11 @@ class Tables:
         return list(self.datasets)
 
 
+def read_of(inputs: Sequence[Any]) -> str:
+    """What stands for these inputs in a result: here, as if each were a parent's output list."""
+    return read_digest(bytes.fromhex(each[1]) for each in inputs).hex()
+
+
 class Files:
     """What units read, by job; nothing else is known."""
 
@@ -227,7 +233,9 @@ class Files:
 
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
         found = {job: self.inputs[job] for job in jobs if job in self.inputs}
-        return Resolved(found, missing={job: "not known" for job in jobs if job not in found})
+        missing = {job: "not known" for job in jobs if job not in found}
+        read = {job: read_of(got) for job, got in found.items()}
+        return Resolved(found, missing=missing, read=read)
 
     def note(self, task: TaskState, jobs: Sequence[int], outputs: Any) -> None:
         pass

@@ -6,8 +6,7 @@ import pytest
 
 from federation.records import Outcome
 from node.work.stale import STALE
-from pilot.staging import inputs_digest
-from tests.unit.node.work.house import Described, House, PilotSide
+from tests.unit.node.work.house import Described, House, PilotSide, read_of
 
 CHILD = 65
 MADE = [["in0", "0a" * 32, 5, 0o644]]
@@ -29,7 +28,7 @@ def put_back(house: House, pilot: PilotSide, jobs: int = 2) -> None:
 
 def report(pilot: PilotSide, *read: Any) -> None:
     body = pilot.results(*pilot.units())
-    body["results"][0]["inputs"] = [inputs_digest(each) for each in read]
+    body["results"][0]["inputs"] = [read_of(each) for each in read]
     pilot.report(body)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from federation.ids import DatasetID, Lane
-from federation.records import Grant
+from federation.records import Grant, Reproduce
 from node.model.siterules import allowed
 from node.store import openwork, tasks
 from node.unitstate import Tries, Wait
@@ -254,3 +254,14 @@ def test_a_log_that_is_folded_anew_is_not_acted_on() -> None:
     assert tables.owned_datasets() == list(tables.open_datasets()) == []
     assert tables.facts(1, with_done=True) is None
     assert tables.ungranted(1) == []
+
+
+def test_a_unit_that_runs_again_is_not_done() -> None:
+    world = World()
+    dataset = DatasetID(world.submit(CHAIN))
+    world.log.grant(dataset, [0, 1], [0, 10])
+    world.log.results(results(dataset, 0, range(10)))
+    world.log.control(Reproduce(world.log.shard, dataset, [0], [3, 5]))
+    facts = world.tables().facts(1, with_done=True)
+    assert facts is not None
+    assert facts.tasks[0].done == [0, 3, 5, 10]
