@@ -19,9 +19,6 @@ from tests.simulation.schedule import (
 )
 from tests.simulation.world import Broken, World, quiet
 
-# Of several sites only when asked for: what others keep of a site is not asked of them yet.
-ALONE = ("copy", "restore", "recover")
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -37,7 +34,7 @@ class Run:
     def schedule(self) -> Schedule:
         every = {**FAULTS, **NETWORK_FAULTS}
         alone = self.sites == 1
-        usual = list(FAULTS) if alone else [kind for kind in every if kind not in ALONE]
+        usual = list(FAULTS) if alone else list(every)
         kinds = {"all": usual, "none": []}.get(self.faults, self.faults.split(","))
         weights = {kind: every[kind] for kind in every if kind in kinds}
         return draw(self.seed, self.steps, weights, self.days * DAY_S or None)

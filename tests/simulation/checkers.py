@@ -42,15 +42,15 @@ def check_log(reading: Reading, witness: Witness, present: Collection[str]) -> l
         for id, name in witness.orders.items()
         if id not in reading.orders and name in present
     ]
-    times = Counter(id for id, _ in reading.attempts)
+    recorded = {id for id, _, _ in reading.attempts}
     kept = {id: unit for id, (unit, name) in witness.attempts.items() if name in present}
-    lost = [unit for id, unit in kept.items() if id not in times]
+    lost = [unit for id, unit in kept.items() if id not in recorded]
     lost = [unit for unit in lost if _exists(reading, unit)]
     problems += [f"a result of {shown(unit)} was acknowledged and is lost" for unit in lost]
     problems += [
-        f"an attempt of {shown(unit)} is recorded {times[id]} times"
-        for id, unit in dict(reading.attempts).items()
-        if times[id] > 1
+        f"an attempt of {shown(unit)} is recorded {times} times in generation {generation}"
+        for (_, unit, generation), times in Counter(reading.attempts).items()
+        if times > 1
     ]
     return problems[:SHOWN_MAX]
 

@@ -6,7 +6,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
+
+from federation.entry import Entry
 from node.store.database import DATABASE_NAME, LOCK_NAME
+from node.store.feeds import Feeds
 from node.store.highwater import FileIdentity
 from tests.fakes.disk import FakeDisk, FakeFiles, PowerLost
 
@@ -64,6 +68,19 @@ class _Files(FakeFiles):
     def identity(self, path: Path) -> FileIdentity:
         found = super().identity(path)
         return FileIdentity(found.device, self._sim.inode, found.volume)
+
+
+def stored_entries(home: Path) -> list[Entry]:
+    """Everything that a database holds, whether a node runs on it or not."""
+    if not (home / DATABASE_NAME).exists():
+        return []
+    conn = apsw.Connection(str(home / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return [entry for _, entry in Feeds(conn).in_order()]
+    except apsw.SQLError:  # not even its tables were made
+        return []
+    finally:
+        conn.close()
 
 
 def copy_files(home: Path, into: Path, *, but: tuple[str, ...] = ()) -> None:

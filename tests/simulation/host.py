@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -12,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from federation.address import PORT as MESH_PORT
 from federation.entry import Entry
 from federation.ids import SiteID
 from keys.identity import SiteKey
-from node.config import MESH_PORT
-from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files
+from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files, stored_entries
 from tests.simulation.node import Neighbour, Node, Surroundings
 from tests.simulation.process import Unreachable
 from tests.simulation.sockets import NetworkedProcess
-from tests.simulation.witness import Kept
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -28,14 +26,6 @@ if TYPE_CHECKING:
 EPOCH_MS = 1_800_000_000_000
 START_AGAIN_S = (0.3, 5.0, 40.0)  # after an end that nobody wanted
 COMMIT_S = 0.002
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """Yesterday's copy of the home, and what had been promised by then."""
-
-    folder: Path
-    kept: Kept
 
 
 class Host:
@@ -52,7 +42,7 @@ class Host:
         self.commit_s = COMMIT_S
         self.wall_jump_ms = 0
         self.lost = False  # for good
-        self.copy: Copy | None = None
+        self.copy: Path | None = None
         self.arriving: Callable[[str], None] = lambda what: None  # hears of requests that came
         self._world = world
         self._folder = world.folder / name
@@ -192,7 +182,7 @@ class Host:
         folder = self._folder / f"copy-{name}"
         copy_files(self._home, folder)
         if (folder / HIGH_WATER_NAME).exists():
-            self.copy = Copy(folder, self._world.witness.kept(self.site))
+            self.copy = folder
 
     def put_back(self, variant: str) -> None:
         """Somebody puts the copy in the place of the database, with the node stopped.
@@ -204,7 +194,7 @@ class Host:
             return
         self._note(f"the copy is put back: {variant}")
         home = self._next_home()
-        copy_files(copy.folder, home, but=() if variant == "whole" else (HIGH_WATER_NAME,))
+        copy_files(copy, home, but=() if variant == "whole" else (HIGH_WATER_NAME,))
         today = self._home / HIGH_WATER_NAME
         if variant == "database" and today.exists():
             shutil.copyfile(today, home / HIGH_WATER_NAME)
@@ -212,8 +202,25 @@ class Host:
         disk = SimDisk(self.disk.inode + (variant == "whole"))
         disk.adopt(home)
         self._move_to(home, disk)
-        self._world.witness.put_back(self.site, copy.kept)
+        self._world.witness.put_back(self.site, self._lost())
         self._world.clock.callLater(3.0, self.start)
+
+    def _lost(self) -> list[Entry]:
+        """The entries of this site that are on no disk any more."""
+        there = {
+            entry.id
+            for host in self._world.hosts
+            if not host.lost
+            for entry in stored_entries(host._home)
+        }
+        archive = self._world.witness.archive
+        return [
+            entry
+            for feed, entries in archive.items()
+            if feed.site == self.site
+            for entry in entries
+            if entry.id not in there
+        ]
 
     def no_more_faults(self) -> None:
         """The disk works, and quickly; nothing will end the node."""

@@ -127,7 +127,8 @@ class Reading:
         """entries: those of each feed in their order. settled: read only what is settled."""
         self.sets: dict[bytes, Set] = {}
         self.orders: set[bytes] = set()  # taken
-        self.attempts: list[tuple[str, tuple[bytes, int, int]]] = []  # recorded, accepted or not
+        # Recorded, accepted or not: id (hex), unit, in which generation.
+        self.attempts: list[tuple[str, tuple[bytes, int, int], int]] = []
         self.feeds: dict[FeedID, list[Entry]] = {}
         self._through: dict[tuple[bytes, FeedID], int] = {}
         for entry in entries:
@@ -149,7 +150,8 @@ class Reading:
                 record.jobs, digest_cells(record.log, len(record.jobs)), strict=True
             ):
                 if id:
-                    self.attempts.append((id.hex(), (record.dataset, record.task, job)))
+                    unit = (record.dataset, record.task, job)
+                    self.attempts.append((id.hex(), unit, entry.header.generation))
 
     def _dataset(self, record: Dataset) -> None:
         spec = read_submission(unpack_document(record.doc))

@@ -11,12 +11,13 @@ from typing import Any
 import apsw
 from twisted.internet.defer import Deferred
 
+from federation.address import PORT as MESH_PORT
 from federation.election import Pace
 from federation.ids import FeedID, Lane, SiteID
 from keys.identity import SiteKey
 from node.beacon.making import Self
 from node.claims.capacity import More
-from node.config import MESH_PORT, MeshConfig
+from node.config import MeshConfig
 from node.council.founding import Founding, Peers
 from node.council.service import Council
 from node.council.tables import FoldedFacts

@@ -212,7 +212,14 @@ class People:
     def recover(self, host: Host) -> None:
         """An admin ends what stands still; if nothing does, nothing happens."""
         nonce = self._random.randbytes(16)
-        self._until_done(host, lambda node: node.recover(nonce), "recovery")
+
+        async def recover(node: Node) -> None:
+            try:
+                await node.recover(nonce)
+            except Refusal as refusal:
+                raise _meant(refusal) from None
+
+        self._until_done(host, recover, "recovery")
 
     def _until_done(self, host: Host, once: Request, what: str) -> Deferred[None]:
         return self._world.spawn(self._try(host, once, what), what)

@@ -11,76 +11,20 @@ from federation.ids import DatasetID
 from federation.records import Command, MemberRemove
 from node.model import member
 from node.model.commands import command_document
-from tests.simulation.naive import Reading
 from tests.simulation.people import describe
 from tests.simulation.persons import ANA
-from tests.simulation.world import World
+from tests.simulation.scenes import (
+    CHAIN,
+    JOBS,
+    TAKE_OVER_S,
+    YEAR_MS,
+    leaders,
+    order,
+    some_settled,
+    submit,
+    task_counts,
+)
 from tests.unit.federation.builders import results
-
-JOBS = 24
-CHAIN = ((), ("t0",))
-YEAR_MS = 365 * 86_400_000
-TAKE_OVER_S = 400.0  # two vote timeouts and some
-
-
-@pytest.fixture
-def three(tmp_path):
-    yield from a_mesh(tmp_path, 3)
-
-
-@pytest.fixture
-def five(tmp_path):
-    yield from a_mesh(tmp_path, 5)
-
-
-@pytest.fixture
-def two(tmp_path):
-    yield from a_mesh(tmp_path, 2)
-
-
-def a_mesh(folder, sites):
-    """Sites that know each other long enough to sit in councils; every unit succeeds."""
-    world = World(1, folder / "world", (), sites=sites)
-    world.farm.fates.healthy = True
-    with world:
-        world.pass_s(200)
-        yield world
-
-
-def submit(world, host, name="work", jobs=JOBS):
-    """Somebody submits; returns once that is acknowledged."""
-    random = Random(name)
-    world.people.submit_to(host, describe(name, CHAIN, jobs), random)
-    world.until(lambda: any(made.name == name for made in world.witness.datasets.values()))
-    world.raise_if_broken()
-    return next(made for made in world.witness.datasets.values() if made.name == name)
-
-
-def some_settled(world, host, count=1):
-    """Until so many results have been accepted, as a site sees it."""
-
-    def enough():
-        rows = host.node.conn.execute("SELECT coalesce(sum(settled), 0) FROM task").fetchall()
-        return rows[0][0] >= count
-
-    world.until(enough)
-    world.raise_if_broken()
-
-
-def order(world, made, verb, args, host, seed=1):
-    return world.people.send(made, verb, args, made.person, Random(f"{verb} {seed}"), host)
-
-
-def leaders(world, made):
-    """The names of the sites that led a dataset's shard, one after the other."""
-    names = {host.site: host.name for host in world.hosts}
-    reading = Reading(entry for feed in world.witness.archive.values() for entry in feed)
-    shard = reading.shards[reading.sets[made.id].shard]
-    return [names[term.feed.site] for term in shard.terms]
-
-
-def task_counts(world, host, what):
-    return host.node.conn.execute(f"SELECT sum({what}) FROM task").fetchall()[0][0]
 
 
 def test_all_sites_of_a_mesh_share_the_work_of_a_dataset(three):
@@ -227,7 +171,7 @@ def test_an_order_that_no_user_signed_is_taken_by_nobody(three):
         liar.node.journal.control(Command(row.shard, document, forged, ANA.key))
     three.heal()
     three.raise_if_broken()
-    assert task_counts(three, three.hosts[1], "cancelled") == 0
+    assert task_counts(three.hosts[1], "cancelled") == 0
     three.finish()
 
 

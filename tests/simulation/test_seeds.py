@@ -13,7 +13,7 @@ from tests.simulation.__main__ import Run, main
 from tests.simulation.schedule import draw
 from tests.simulation.world import World
 
-SEEDS = 10
+SEEDS = 6
 MESHES = 2  # seeds of three sites
 ROOT = Path(__file__).parents[2]
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from federation.entry import Entry
 from federation.ids import EntryRef, FeedID, SiteID
+from federation.records import Command, Dataset, Results, digest_cells
+from keys.signing import Purpose, digest
+from node.model.validate import unpack_document
 from pilot.messages import ROW
 from tests.simulation.naive import Reading
 from tests.simulation.node import Node
@@ -18,17 +21,6 @@ if TYPE_CHECKING:
 Unit = tuple[bytes, int, int]  # dataset id, task index, job
 Place = tuple[bytes, int, int, int]  # site, generation, lane, seq
 _LOG = ROW.index("log")
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What had been promised when a copy of a site's home was made: no more comes back with it."""
-
-    datasets: dict[bytes, Submitted]
-    orders: dict[bytes, str]
-    attempts: dict[str, tuple[Unit, str]]
-    settled: dict[Unit, bytes]
-    cancelled: set[Unit]
 
 
 @dataclass(slots=True)
@@ -83,8 +75,7 @@ class Witness:
         stored = self.shown(site).stored
         for entry in entries:
             ref, place = entry.ref, place_of(entry.ref)
-            if entry.header.site == site:
-                self._keep(entry)
+            self._keep(entry)
             if stored.get(place) != ref.id:
                 known = self._branches.setdefault(place, ref.id)
                 assert known == ref.id, f"FORK at {shown_place(place)}"
@@ -102,8 +93,7 @@ class Witness:
         entries = node.entries()
         held: dict[Place, bytes] = {place_of(entry.ref): entry.id for entry in entries}
         for entry in entries:  # some were stored when the last process ended, and nobody heard
-            if entry.header.site == node.site:
-                self._keep(entry)
+            self._keep(entry)
         for place, id in seen.stored.items():
             if held.get(place) != id:
                 problems.append(f"entry {shown_place(place)} was seen and is gone, or another one")
@@ -139,8 +129,7 @@ class Witness:
 
     def look_at_all(self) -> list[str]:
         """What is settled in any log stays as it is (I3), whoever leads."""
-        entries = (entry for feed in self.archive.values() for entry in feed)
-        settled = Reading(entries, settled=True).settled_units()
+        settled = self._settled_now()
         problems = [
             f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
             for unit, entry in self._settled.items()
@@ -149,25 +138,50 @@ class Witness:
         self._settled = settled
         return problems
 
+    def _settled_now(self) -> dict[Unit, bytes]:
+        entries = (entry for feed in self.archive.values() for entry in feed)
+        return Reading(entries, settled=True).settled_units()
+
     # Copies
 
-    def kept(self, site: SiteID) -> Kept:
-        """What a copy of a site's home made now must hold."""
-        seen = self.shown(site)
-        return Kept(
-            dict(self.datasets), dict(self.orders), dict(self.attempts), dict(seen.settled),
-            set(seen.cancelled),
-        )  # fmt: skip
+    def put_back(self, site: SiteID, lost: Iterable[Entry]) -> None:
+        """A copy took a database's place. lost: entries of the site that nobody holds any more.
 
-    def put_back(self, site: SiteID, kept: Kept) -> None:
-        """A copy took the database's place: later promises are lost with the one that was there."""
-        self.datasets, self.orders = dict(kept.datasets), dict(kept.orders)
-        self.attempts = dict(kept.attempts)
-        seen = self.shown(site)
-        seen.settled, seen.cancelled = dict(kept.settled), set(kept.cancelled)
-        seen.stored = {}
-        seen.was_put_back = True
+        What was promised by these is gone with them; nobody else has ever seen them.
+        """
         self.puts_back += 1
+        self._shown[site] = Shown(self.shown(site).generation, was_put_back=True)
+        for entry in lost:
+            for id, _ in attempts_in(entry):
+                self.attempts.pop(id, None)
+            for id in documents_in(entry):
+                self.datasets.pop(id, None)
+                self.orders.pop(id, None)
+            feed = self.archive.get(entry.header.feed, [])
+            del feed[entry.header.seq - 1 :]
+        self._settled = self._settled_now()
+
+
+def attempts_in(entry: Entry) -> list[tuple[str, Unit]]:
+    """The attempts of a results entry: id (hex), unit."""
+    return [
+        (id.hex(), (record.dataset, record.task, job))
+        for record in entry.records()
+        if isinstance(record, Results)
+        for job, id in zip(record.jobs, digest_cells(record.log, len(record.jobs)), strict=True)
+        if id
+    ]
+
+
+def documents_in(entry: Entry) -> list[bytes]:
+    """Ids of the submissions and orders in a control entry."""
+    found = []
+    for record in entry.records():
+        if isinstance(record, Dataset):
+            found.append(digest(Purpose.DATASET, unpack_document(record.doc)))
+        elif isinstance(record, Command):
+            found.append(digest(Purpose.COMMAND, record.doc))
+    return found
 
 
 def place_of(ref: EntryRef) -> Place:

@@ -9,7 +9,7 @@ from tests.simulation.logs.storm import PACE, Storm
 from tests.simulation.terms import read_shards
 from tests.simulation.test_seeds import commit_seed
 
-SEEDS = 5
+SEEDS = 3
 TAKE_OVER_S = 2 * PACE.patience_s  # two vote timeouts
 LONG_S = 900.0
 

@@ -1,0 +1,69 @@
+"""What named lives of several sites have in common: a mesh that works, and questions about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tests.simulation.host import Host
+from tests.simulation.naive import Reading
+from tests.simulation.people import Submitted, describe
+from tests.simulation.world import World
+
+JOBS = 24
+CHAIN = ((), ("t0",))
+YEAR_MS = 365 * 86_400_000
+TAKE_OVER_S = 400.0  # two vote timeouts and some
+
+
+def a_mesh(folder: Path, sites: int) -> Iterator[World]:
+    """Sites that know each other long enough to sit in councils; every unit succeeds."""
+    world = World(1, folder / "world", (), sites=sites)
+    world.farm.fates.healthy = True
+    with world:
+        world.pass_s(200)
+        yield world
+
+
+def submit(world: World, host: Host, name: str = "work", jobs: int = JOBS) -> Submitted:
+    """Somebody submits; returns once that is acknowledged."""
+    random = Random(name)
+    world.people.submit_to(host, describe(name, CHAIN, jobs), random)
+    world.until(lambda: any(made.name == name for made in world.witness.datasets.values()))
+    world.raise_if_broken()
+    return next(made for made in world.witness.datasets.values() if made.name == name)
+
+
+def some_settled(world: World, host: Host, count: int = 1) -> None:
+    """Until so many results have been accepted, as a site sees it."""
+
+    def enough() -> bool:
+        assert host.node is not None
+        rows = host.node.conn.execute("SELECT coalesce(sum(settled), 0) FROM task").fetchall()
+        return bool(rows[0][0] >= count)
+
+    world.until(enough)
+    world.raise_if_broken()
+
+
+def order(
+    world: World, made: Submitted, verb: str, args: dict[str, Any], host: Host, seed: int = 1
+) -> None:
+    """Somebody orders something at a site."""
+    world.people.send(made, verb, args, made.person, Random(f"{verb} {seed}"), host)
+
+
+def leaders(world: World, made: Submitted) -> list[str]:
+    """The names of the sites that led a dataset's shard, one after the other."""
+    names = {host.site: host.name for host in world.hosts}
+    reading = Reading(entry for feed in world.witness.archive.values() for entry in feed)
+    shard = reading.shards[reading.sets[made.id].shard]
+    return [names[term.feed.site] for term in shard.terms]
+
+
+def task_counts(host: Host, what: str) -> int:
+    """The sum of a counter over all tasks, as a site has it."""
+    assert host.node is not None
+    return int(host.node.conn.execute(f"SELECT sum({what}) FROM task").fetchall()[0][0])

@@ -1,0 +1,54 @@
+"""Named lives of sites whose database is put back from a copy, or runs twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.scenes import TAKE_OVER_S, leaders, submit
+
+HOUR_S = 3600.0
+
+
+def restored(world, host, variant):
+    """Work goes on for an hour after the copy; then it is put back."""
+    made = submit(world, host, "before")
+    host.take_copy("old")
+    world.pass_s(HOUR_S)
+    submit(world, host, "behind", 4)
+    world.pass_s(60)
+    host.put_back(variant)
+    return made
+
+
+@pytest.mark.parametrize("variant", ["database", "whole", "without-file"])
+def test_an_old_copy_of_a_leaders_database_loses_nothing_that_others_hold(three, variant):
+    leader = three.hosts[0]
+    made = restored(three, leader, variant)
+    three.pass_s(TAKE_OVER_S)
+    assert leader.node.generation > 1
+    assert "behind" in [each.name for each in three.witness.datasets.values()]
+    assert leaders(three, made)[-1] != "desy"
+    three.finish()
+
+
+def test_an_old_copy_of_a_voters_database_gives_its_seat_away_and_nothing_else(three):
+    made = submit(three, three.hosts[0], "before")
+    voter = three.hosts[1]
+    voter.take_copy("old")
+    three.pass_s(HOUR_S)
+    voter.put_back("database")
+    submit(three, three.hosts[0], "after", 4)
+    three.finish()
+    assert leaders(three, made) == ["desy"]
+
+
+def test_a_copy_that_is_put_back_while_no_peer_is_reached_forks_no_feed(three):
+    leader = three.hosts[0]
+    submit(three, leader, "before")
+    leader.take_copy("old")
+    three.pass_s(HOUR_S)
+    three.network.ways.split(["desy"], ["wisc", "msu"])
+    leader.put_back("database")
+    three.pass_s(TAKE_OVER_S)
+    assert leader.node.generation == 2
+    three.finish()
