@@ -16,7 +16,7 @@ from federation.ports import Requests
 from keys.signing import DIGEST_BYTES
 from node.services.questions import Reader
 from node.services.refusal import Refusal
-from node.store import openwork
+from node.store import openwork, tasks
 
 LIVE: Final = "unit.live"
 TAIL: Final = "unit.tail"
@@ -177,12 +177,8 @@ def _owner(conn: apsw.Connection, unit: UnitName) -> Owner | None:
     no = openwork.number(conn, unit.dataset)
     if no is None:
         return None
-    row = conn.execute(
-        "SELECT site.key, site.name FROM owner JOIN site ON site.no = owner.site"
-        " WHERE task = ?1 AND lo <= ?2 AND hi > ?2 ORDER BY lo DESC LIMIT 1",
-        (no * TASKS_A_DATASET + unit.task, unit.job),
-    ).fetchone()
-    return None if row is None else Owner(SiteID(row[0]), row[1] or row[0].hex()[:8])
+    found = tasks.owner(conn, no * TASKS_A_DATASET + unit.task, unit.job)
+    return None if found is None else Owner(SiteID(found[0]), found[1])
 
 
 def _unknown(owner: Owner, why: str) -> dict[str, Any]:

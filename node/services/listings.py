@@ -23,6 +23,7 @@ from node.store.tasks import DatasetRow
 
 TASKS_A_DATASET = 64
 DETAILED_MAX = 200  # pages up to this size show the last attempt of every unit
+ENDED = ("settled", "failed", "cancelled")
 LISTS_AT_ONCE = 200  # output lists that one page of a listing opens
 
 
@@ -134,7 +135,7 @@ class Listings:
             "task": name,
             "state": shown_state(unit.state, live),
             "attempts": len(unit.attempts),
-            "site": last.site_name if last else None,
+            "site": unit.owner or (last.site_name if last else None),
             "host": live["host"] if live else (last.host if last else None),
             "wall_s": last.wall_ms / 1000 if last else None,
             "error": last.error if last and not last.accepted else None,
@@ -212,11 +213,15 @@ def shown_state(state: str, live: Mapping[str, Any] | None) -> str:
 
 
 def _unit(conn: apsw.Connection, dataset: int, ref: UnitRef, detailed: bool) -> UnitRow:
-    """A unit of a listing, with its attempts where there are some and they are not too many."""
+    """A unit of a listing, with its attempts where there are some and they are not too many.
+
+    What has not ended is at the site that it is granted to, wherever it was tried before.
+    """
     task = dataset * TASKS_A_DATASET + ref.index
     tried = detailed or ref.state in ("failed", "settled")
     attempts = tuple(results.attempts(conn, task, ref.job)) if tried else ()
-    return UnitRow(dataset, task, ref.job, ref.state, attempts)
+    granted = tasks.owner(conn, task, ref.job) if detailed and ref.state not in ENDED else None
+    return UnitRow(dataset, task, ref.job, ref.state, attempts, granted[1] if granted else None)
 
 
 def _states() -> str:

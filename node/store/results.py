@@ -71,6 +71,7 @@ class UnitRow:
     job: int
     state: str
     attempts: tuple[Attempt, ...]
+    owner: str | None = None  # the site that it is granted to, where that was asked for
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -476,6 +476,16 @@ def granted(conn: apsw.Connection, site: bytes) -> dict[int, list[int]]:
     return found
 
 
+def owner(conn: apsw.Connection, task: int, job: int) -> tuple[bytes, str] | None:
+    """(site, its name) whom a unit is granted to; None before it is granted."""
+    sql = (
+        "SELECT site.key, site.name FROM owner JOIN site ON site.no = owner.site"
+        " WHERE task = ?1 AND lo <= ?2 AND hi > ?2 ORDER BY lo DESC LIMIT 1"
+    )
+    found = select(conn, sql, (task, job))
+    return (found[0][0], found[0][1] or found[0][0].hex()[:8]) if found else None
+
+
 def sites(conn: apsw.Connection, dataset_no: int) -> list[tuple[bytes, str, int]]:
     """(site, its name, units it owns) of a dataset."""
     first = dataset_no * TASKS_PER_DATASET
