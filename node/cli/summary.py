@@ -82,6 +82,8 @@ def view(reply: Mapping[str, Any]) -> RenderableType:
     sites = _sites(reply)
     if sites:
         parts.append(Text(f"  {sites}"))
+    if unsettled := _int(reply.get("unsettled")):
+        parts.append(Text(f"  {unsettled:,} of them not settled by the council yet", style="dim"))
     parts.extend(Text(f"  {line}", style="yellow") for line in next_steps(name, counts_of(reply)))
     return Group(*parts)
 

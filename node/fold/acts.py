@@ -213,7 +213,7 @@ def _masked(records: Sequence[Record | Refused]) -> list[Record | Refused]:
 
 
 def _save(step: Step, terms: Terms) -> None:
-    """Keep what the newest term is."""
+    """Keep what the newest term is, and its path."""
     conn, newest = step.conn, terms.newest
     now = (
         newest.number,
@@ -225,6 +225,7 @@ def _save(step: Step, terms: Terms) -> None:
     sql = "SELECT term, leader, generation, voters, stopped FROM shard WHERE id = ?"
     before = select(conn, sql, (terms.id,))
     if before and before[0] == now:
+        _save_path(conn, terms)
         return
     if before:
         conn.execute(
@@ -234,6 +235,7 @@ def _save(step: Step, terms: Terms) -> None:
         )
     else:
         _insert(conn, terms, now)
+    _save_path(conn, terms)
     step.changes.append(TermOpened(terms.id, newest.number, newest.feed))
 
 
@@ -256,6 +258,25 @@ def _insert(conn: apsw.Connection, terms: Terms, now: tuple[object, ...]) -> Non
             roots.VERSION,
         ),
     )
+
+
+def _save_path(conn: apsw.Connection, terms: Terms) -> None:
+    no = select(conn, "SELECT no FROM shard WHERE id = ?", (terms.id,))[0][0]
+    rows = [
+        (
+            no,
+            at,
+            segment.term.number,
+            feed_no(conn, segment.feed),
+            segment.first[0],
+            None if segment.through is None else segment.through.seq,
+            None if segment.until is None else segment.until[0] + bool(segment.until[1]),
+        )
+        for at, segment in enumerate(segments(terms))
+    ]
+    if select(conn, "SELECT * FROM segment WHERE shard = ? ORDER BY no", (no,)) != rows:
+        conn.execute("DELETE FROM segment WHERE shard = ?", (no,))
+        conn.executemany("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def entry_no(conn: apsw.Connection, ref: EntryRef, horizon: int) -> int | None:

@@ -44,6 +44,7 @@ def enrol(step: Step, idx: int, record: UserAdd | UserRemove, check: CheckSignat
         isinstance(record, UserAdd),
         "admin" in order.roles,
     )
+    _read_logs_again(step)
     last = select(conn, _LAST, (site,))
     _insert(conn, site, step.entry, enrolment, order)
     if not last or at > last[0]:
@@ -146,6 +147,16 @@ def _settle(step: Step, site: int, entry: int, enrolment: Enrolment, why: str) -
         sql = "UPDATE person SET active = 0 WHERE site = ? AND key = ?"
         conn.execute(sql, (site, enrolment.key))
     step.changes.append(UserChanged(enrolment.key))
+
+
+def _read_logs_again(step: Step) -> None:
+    """Logs that the site led under a later generation were read with other admins."""
+    feed = step.ref.feed
+    step.conn.execute(
+        "UPDATE shard SET at_term = -1, behind = 1 WHERE no IN (SELECT g.shard FROM segment g"
+        " JOIN feed f ON f.no = g.feed WHERE f.site = ? AND f.generation > ?)",
+        (feed.site, feed.generation),
+    )
 
 
 def _judge_again(step: Step, site: int) -> None:

@@ -20,7 +20,7 @@ from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import shown_force
 from node.services.watch import Watch
 from node.services.why import DatasetFacts, Dependency, TaskFacts, why_dataset
-from node.store import openwork, tasks
+from node.store import openwork, settling, tasks
 from node.store.openwork import ForcedShard
 from node.store.tasks import DatasetRow, TaskCounts
 
@@ -39,6 +39,7 @@ class Whole:
     heads: Sequence[bytes]
     sites: Sequence[tuple[bytes, str, int]]
     forced: Sequence[ForcedShard]
+    unsettled: Mapping[int, int]  # by task: accepted, but not settled by the council yet
 
 
 def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
@@ -51,6 +52,7 @@ def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
         tasks.order_heads(conn, row.no),
         tasks.sites(conn, row.no),
         openwork.forced(conn, row.shard),
+        settling.unsettled(conn, row.no),
     )
 
 
@@ -104,6 +106,7 @@ class DatasetViews:
             "eta_s": self._eta_s(found.row.no, counts),
             "commands": [head.hex() for head in found.heads],
             "forced": [shown_force(each) for each in found.forced],
+            "unsettled": sum(found.unsettled.values()),
         }
 
     async def document(self, asking: Person, ref: str) -> Value:

@@ -70,6 +70,8 @@ CREATE TABLE accepted (
     PRIMARY KEY (entry, shard)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX accepted_pos ON accepted (shard, pos);
+
 -- People as each site enrolled them.
 CREATE TABLE person (
     site INTEGER NOT NULL,

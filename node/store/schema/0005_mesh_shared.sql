@@ -39,6 +39,18 @@ CREATE TABLE judged (
 
 CREATE INDEX judged_waits ON judged (shard) WHERE waits = 1;
 
+-- The path of a shard's log through control feeds, as its newest term has it.
+CREATE TABLE segment (
+    shard INTEGER NOT NULL,
+    no INTEGER NOT NULL, -- from 0, the oldest first
+    term INTEGER NOT NULL,
+    feed INTEGER NOT NULL, -- local number; -1: nothing of it is here
+    first INTEGER NOT NULL, -- seq of the entry that began the term
+    through INTEGER, -- seq of the last entry that counts; NULL: the log goes on,
+    until INTEGER, -- but before this seq, where the author opened another term
+    PRIMARY KEY (shard, no)
+) STRICT, WITHOUT ROWID;
+
 -- What a control feed promised a shard: the highest term it voted for, and the term to which the
 -- log records that it writes belong.
 CREATE TABLE author (

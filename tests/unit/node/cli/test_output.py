@@ -1,10 +1,13 @@
 """What comes from outside is shown, never obeyed; numbers are for people."""
 
+import io
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from node.cli import output
+from node.cli import output, summary
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u200b\u2028\x00\x7f"
 
@@ -74,3 +77,13 @@ def test_a_bar_is_full_only_at_the_end() -> None:
     assert output.bar(0.0, 4) == "····"
     assert output.bar(0.5, 4) == "██··"
     assert output.bar(1.0, 4) == "████"
+
+
+def test_a_dataset_says_how_much_its_council_has_not_settled_yet() -> None:
+    written = io.StringIO()
+    console = Console(width=100, file=written)
+    reply = {"dataset": {"name": "d"}, "counts": {"units": 9, "settled": 5}, "unsettled": 1_234}
+    console.print(summary.view(reply))
+    console.print(summary.view({**reply, "unsettled": 0}))
+    assert written.getvalue().count("not settled by the council yet") == 1
+    assert "1,234 of them" in written.getvalue()

@@ -215,6 +215,18 @@ class Mesh:
             term, cut = term.base, term.cut
         return None
 
+    def settled_pos(self) -> int:
+        """How many records of the newest term's log are settled."""
+        settled = self.settled()
+        if settled is None:
+            return 0
+        term = next(term for term in self.terms if term.number == settled[0])
+        feed = term.began.feed
+        before = [
+            id(each) for each in term.log if each.at.feed != feed or each.at.seq <= settled[1]
+        ]
+        return sum(1 for each in self.newest.log if id(each) in before)
+
     def _acked(self, seat: int, term: StoryTerm) -> int:
         found = 0
         for kind, number, seq in self.promises[seat]:

@@ -11,10 +11,11 @@ from federation.records import UserAdd, UserRemove
 from keys.identity import SiteKey
 from keys.sshsig import PublicKey
 from node.changes import UserChanged
+from node.fold import digest
 from node.model.person import PersonOrder, write_person
 from node.store import tasks
 from tests.unit.node.fold.test_fold import Site
-from tests.unit.node.fold.world import ANA, BEN
+from tests.unit.node.fold.world import ANA, BEN, database, document, fold, fold_into
 
 EVE = UserKey(SiteKey(b"e" * 32).site)
 
@@ -130,3 +131,24 @@ def test_an_admins_order_counts_only_after_the_enrolment(site: Site) -> None:
     site.log.control(add(site, BEN, "ben", BEN))
     site.fold()
     assert "cancelled" not in site.counts()
+
+
+def test_a_log_is_read_with_the_admins_of_earlier_generations_however_late_they_come() -> None:
+    site = Site()
+    site.log.entries, site.log.tips = [], {}
+    site.log.control(add(site, ANA, "ana", ANA), add(site, BEN, "ben", ANA, roles=("admin",)))
+    site.log.generation, site.log.tips = 2, {}
+    site.log.found()
+    dataset = site.log.submit(document("d"))
+    site.log.order(dataset, "pause", key=BEN)
+    early, *later = site.log.entries
+    one, two = database(), database()
+    fold_into(one, [early, *later])
+    by = fold()
+    fold_into(two, later, by)
+    assert two.execute("SELECT paused FROM dataset").get == 0
+    fold_into(two, [early], by)
+    while by.behind(two):
+        by.go_on(two)
+    assert two.execute("SELECT paused FROM dataset").get == 1
+    assert digest(two) == digest(one)

@@ -14,6 +14,7 @@ from federation.entry import Entry
 from federation.ids import Lane, SiteID
 from node.changes import DatasetChanged, ShardSettled, TermOpened
 from node.fold import Fold, digest, roots, state_root
+from node.store import settling
 from tests.unit.node.fold.mesh import JOBS, NAMES, SEATS, Mesh
 from tests.unit.node.fold.world import (
     PAYLOAD,
@@ -175,6 +176,7 @@ def check(conn: apsw.Connection, mesh: Mesh) -> None:
     leader = mesh.sites[newest.leader].site
     assert conn.execute("SELECT term, leader FROM shard").get == (newest.number, leader)
     assert conn.execute("SELECT term, seq FROM settlement").get == mesh.settled()
+    assert settling.settled_pos(conn, 1) == mesh.settled_pos()
 
 
 @pytest.mark.usefixtures("close_roots")
@@ -302,3 +304,24 @@ def test_the_same_roots_are_kept_whether_results_came_early_or_late() -> None:
         kept.append(node.conn.execute("SELECT cursor, pos, root FROM root_at").fetchall())
     assert kept[0] == kept[1]
     assert [pos for cursor, pos, _ in kept[0] if cursor == roots.RESULTS] == [4, 5]
+
+
+def test_units_that_are_accepted_and_not_settled_are_told_apart() -> None:
+    mesh = Mesh()
+    mesh.submit(0)
+    mesh.grant(0, mesh.datasets[0], 1, [0, 1], 0, JOBS)
+    mesh.run(1, mesh.datasets[0], 0, [0, 1], SUCCESS)
+    mesh.accept(0, 1, 0)
+    mesh.ack(1, 0, -1)
+    mesh.run(1, mesh.datasets[0], 0, [1, 2, 3], SUCCESS)  # one of them again
+    mesh.run(1, mesh.datasets[0], 1, [0], SUCCESS)
+    mesh.accept(0, 1, 0)
+    node = Node()
+    for entry in mesh.entries:
+        node.take(entry)
+    assert settling.unsettled(node.conn, 1) == {64: 2, 65: 1}
+    settled = [settling.is_settled(node.conn, 64, job) for job in range(4)]
+    assert settled == [True, True, False, False]
+    mesh.ack(2, 0, -1)
+    node.take(mesh.sites[2].entries[-1])
+    assert settling.unsettled(node.conn, 1) == {}
