@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-SUSPECT_S: Final = 90.0  # one beacon of an idle site (every 60 s) is late
-UNREACHABLE_S: Final = 180.0  # three were missed
+UNREACHABLE_S: Final = 180.0  # three beacons of an idle site (every 60 s) were missed
+SUSPECT_S: Final = UNREACHABLE_S / 2  # one is late
 BOOTS_KEPT: Final = 8  # of a site, so that late beacons of an earlier process are known as such
 
 
@@ -61,18 +61,24 @@ def age_s(pulse: Pulse | None, now_s: float) -> float | None:
     return None if pulse is None else max(now_s - pulse.heard_s, 0.0)
 
 
-def health(pulse: Pulse | None, started_s: float, now_s: float, revoked: bool = False) -> Health:
+def health(
+    pulse: Pulse | None,
+    started_s: float,
+    now_s: float,
+    revoked: bool = False,
+    unreachable_s: float = UNREACHABLE_S,
+) -> Health:
     """How a member stands now.
 
     started_s: when this process began to listen; until a beacon could have come, a site that was
-    not heard is suspect and no more.
+    not heard is suspect and no more. unreachable_s: of silence; after half of it a site is suspect.
     """
     if revoked:
         return Health.REVOKED
     silent_s = now_s - (started_s if pulse is None else pulse.heard_s)
-    if silent_s >= UNREACHABLE_S:
+    if silent_s >= unreachable_s:
         return Health.UNREACHABLE
-    if pulse is None or silent_s >= SUSPECT_S:
+    if pulse is None or silent_s >= unreachable_s / 2:
         return Health.SUSPECT
     return Health.DRAINED if pulse.drained else Health.ALIVE
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from federation import limits
+from federation.pulse import UNREACHABLE_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +29,16 @@ class Timing:
     introduce_s: float = limits.INTRODUCE_S
     request_s: float = limits.REQUEST_S_MAX
     young_s: float = limits.YOUNG_S
+
+
+def impatient(unreachable_s: float) -> Timing:
+    """Waits of a site to which others are unreachable after so many seconds without a beacon.
+
+    Links are pinged, and given up, in the same proportion to that as in the protocol.
+    """
+    part = unreachable_s / UNREACHABLE_S
+    return Timing(
+        ping_s=part * limits.PING_S,
+        silence_s=part * limits.SILENCE_S_MAX,
+        stall_s=part * limits.STALL_S_MAX,
+    )

@@ -19,6 +19,7 @@ from federation.limits import ADDRESSES_MAX
 from node.model.units import SIZE_RIGHT, TIME_RIGHT, parse_size, parse_time
 
 CONFIG_BYTES_MAX = 1024 * 1024
+PATIENCE_S_MIN = 6
 NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
@@ -64,6 +65,7 @@ class MeshConfig:
     users: bool = True  # let people submit here whom other members enrolled
     vote_after_s: int = 1800  # so long a leader may be silent before another one is voted for
     lost_after_s: int = 3600  # so long an owner may be silent before others get its units
+    unreachable_after_s: int = 180  # so long a site may be silent before it is shown as that
     hold_s: int = 7200  # so much work this site asks for at once, to outlive an outage
 
     def told(self, port: int, host: str) -> tuple[str, ...]:
@@ -109,6 +111,13 @@ def _time(value: object) -> int:
         return parse_time(_string(value))
     except ValueError as error:
         raise ValueError(f"is no time; {TIME_RIGHT}") from error
+
+
+def _patience(value: object) -> int:
+    """Seconds; a third of it lies between two beacons, of which at most one a second goes out."""
+    if (seconds := _time(value)) < PATIENCE_S_MIN:
+        raise ValueError(f"is too short; write {PATIENCE_S_MIN}s or more")
+    return seconds
 
 
 def _string(value: object) -> str:
@@ -184,6 +193,7 @@ MESH: Mapping[str, tuple[str, Reader]] = {
     "users": ("users", _flag),
     "vote_after": ("vote_after_s", _time),
     "lost_after": ("lost_after_s", _time),
+    "unreachable_after": ("unreachable_after_s", _patience),
     "hold": ("hold_s", _time),
 }
 LOCAL: Mapping[str, tuple[str, Reader]] = {

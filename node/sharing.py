@@ -18,8 +18,9 @@ from federation.asking import Asking
 from federation.entry import Entry
 from federation.ids import ShardID, SiteID
 from federation.ports import FeedStore, Floods, Members, Requests
+from federation.pulse import UNREACHABLE_S
 from node.beacon.keeper import Beacons
-from node.beacon.making import SEND_S, BeaconMaker, OwnBeacon, Self
+from node.beacon.making import BeaconMaker, OwnBeacon, Self
 from node.beacon.sites import KnownSites
 from node.changes import Change
 from node.claims.capacity import Capacity, More
@@ -83,9 +84,11 @@ class Sharing:
         around: Around,
         random: Random,
         rules: Rules | None = None,
+        unreachable_s: float = UNREACHABLE_S,
     ) -> None:
+        """unreachable_s: so long a site may be silent before nobody asks it for anything."""
         rules = rules or Rules()
-        self.beacons = Beacons(reactor)
+        self.beacons = Beacons(reactor, unreachable_s)
         self._reactor = reactor
         self._around = around
         self._loops: list[LoopingCall] = []
@@ -121,7 +124,7 @@ class Sharing:
             work.sessions, work.dispatch.ready, self.granting.wants,
             lambda no: openwork.dataset_id(inside.conn, no),
         )  # fmt: skip
-        self.own_beacon = OwnBeacon(reactor, maker, around.floods)
+        self.own_beacon = OwnBeacon(reactor, maker, around.floods, unreachable_s)
 
     @staticmethod
     def _drained(work: Work) -> Callable[[], bool]:
@@ -132,7 +135,7 @@ class Sharing:
         self._around.floods.on_flood(beacon.KIND, self._heard)
         self.beacons.subscribe(self.claimer.heard)
         self._around.members.subscribe(self._members_changed)
-        self._every(SEND_S, self.own_beacon.tick)
+        self._every(self.own_beacon.send_s, self.own_beacon.tick)
         self._every(LOOK_S, self.look)
         self._every(OFFERS_S, self.offers.look)
 

@@ -259,7 +259,9 @@ class Site:
         around = Around(members, mesh, mesh, members.said_name)
         mesh_config = self._config.mesh
         rules = Rules(lost_s=mesh_config.lost_after_s, asked_s=mesh_config.hold_s)
-        return Sharing(self._reactor, inside, around, SystemRandom(), rules)
+        return Sharing(
+            self._reactor, inside, around, SystemRandom(), rules, mesh_config.unreachable_after_s
+        )
 
     def _provision(self, work: Work, address: NodeAddress) -> Provision:
         program = self._home.pilots / "pilot.pyz"

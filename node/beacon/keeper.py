@@ -26,7 +26,9 @@ class _Kept:
 class Beacons:
     """What other sites said of themselves last."""
 
-    def __init__(self, reactor: IReactorTime) -> None:
+    def __init__(self, reactor: IReactorTime, unreachable_s: float = pulse.UNREACHABLE_S) -> None:
+        """unreachable_s: so long a site may be silent."""
+        self.unreachable_s = unreachable_s
         self.refused = 0  # documents that were no beacons
         self._reactor = reactor
         self._started_s = reactor.seconds()
@@ -72,7 +74,7 @@ class Beacons:
         return [
             kept.beacon
             for kept in self._kept.values()
-            if now_s - kept.pulse.heard_s < pulse.UNREACHABLE_S
+            if now_s - kept.pulse.heard_s < self.unreachable_s
         ]
 
     def age_s(self, site: SiteID) -> float | None:
@@ -82,7 +84,8 @@ class Beacons:
     def health(self, site: SiteID, *, revoked: bool = False) -> Health:
         """How a member stands."""
         now_s = self._reactor.seconds()
-        return pulse.health(self._pulse(site), self._started_s, now_s, revoked)
+        beat = self._pulse(site)
+        return pulse.health(beat, self._started_s, now_s, revoked, self.unreachable_s)
 
     def _pulse(self, site: SiteID) -> Pulse | None:
         kept = self._kept.get(site)

@@ -14,6 +14,7 @@ from federation.beacon import KIND, LOAD_MAX, Beacon, Heads, Running, Want, writ
 from federation.claims import label
 from federation.ids import SiteID
 from federation.ports import Floods
+from federation.pulse import UNREACHABLE_S
 from federation.shapes import Workers
 from node.ready import Ready
 from node.store.highwater import Heads as OwnHeads
@@ -21,6 +22,7 @@ from node.work.sessions import Session
 
 SEND_S: Final = 10.0  # when something changed
 IDLE_S: Final = 60.0  # when nothing did
+PER_SILENCE: Final = 3  # beacons that an idle site sends in the time that makes one unreachable
 
 
 class Capacity(Protocol):
@@ -109,9 +111,18 @@ class BeaconMaker:
 
 
 class OwnBeacon:
-    """Floods what the maker makes. Call `tick` every SEND_S."""
+    """Floods what the maker makes. Call `tick` every `send_s`."""
 
-    def __init__(self, reactor: IReactorTime, maker: BeaconMaker, floods: Floods) -> None:
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        maker: BeaconMaker,
+        floods: Floods,
+        unreachable_s: float = UNREACHABLE_S,
+    ) -> None:
+        """unreachable_s: so long other sites wait for a beacon of this one."""
+        self.idle_s = min(IDLE_S, unreachable_s / PER_SILENCE)
+        self.send_s = min(SEND_S, self.idle_s / 2)
         self._reactor = reactor
         self._maker = maker
         self._floods = floods
@@ -122,7 +133,7 @@ class OwnBeacon:
     def tick(self) -> None:
         beacon = self._maker.make(self._counter + 1)
         now_s = self._reactor.seconds()
-        if self._told(beacon) and now_s - self._sent_s < IDLE_S:
+        if self._told(beacon) and now_s - self._sent_s < self.idle_s:
             return
         self._counter += 1
         self._sent, self._sent_s = beacon, now_s

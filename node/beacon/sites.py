@@ -9,7 +9,6 @@ from twisted.internet.interfaces import IReactorTime
 from federation.entry import Entry
 from federation.ids import SiteID
 from federation.ports import Members
-from federation.pulse import UNREACHABLE_S
 from federation.shapes import Workers
 from node.beacon.keeper import Beacons
 from node.leading.book import Peer
@@ -51,7 +50,7 @@ class KnownSites:
             else:
                 age_s = self._beacons.age_s(site)
                 beacon = self._beacons.newest(site)
-                if age_s is None or age_s > UNREACHABLE_S or beacon is None:
+                if age_s is None or age_s > self._beacons.unreachable_s or beacon is None:
                     continue
                 workers = beacon.workers
             if not self._is_drained(site):

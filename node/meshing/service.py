@@ -14,6 +14,7 @@ from twisted.logger import Logger
 
 from federation.ids import DatasetID, ShardID, SiteID
 from federation.mesh import Mesh
+from federation.timing import impatient
 from keys.identity import SiteKey
 from node.config import MeshConfig
 from node.members import Members
@@ -80,6 +81,7 @@ class Meshing:
             home.reactor, home.key, Feeds(home.conn), home.journal, home.members,
             random or SystemRandom(),
             boot=boot, version=version, bulk_kinds=BULK,
+            timing=impatient(config.unreachable_after_s),
         )  # fmt: skip
         self.mesh.writing = home.generation
         self.files = RemoteFiles(self.mesh, home.blobs, home.in_thread, home.members.name_of)

@@ -54,6 +54,12 @@ def test_silence_makes_a_site_suspect_and_then_unreachable(silent_s: float, stat
     assert health(Pulse(1, 1, 50.0), 0.0, 50.0 + silent_s) is state
 
 
+def test_a_site_may_wait_less_for_the_others() -> None:
+    pulse = Pulse(1, 1, 50.0)
+    found = [health(pulse, 0.0, 50.0 + silent_s, unreachable_s=12.0) for silent_s in (5, 6, 12)]
+    assert found == [Health.ALIVE, Health.SUSPECT, Health.UNREACHABLE]
+
+
 def test_a_drained_site_is_shown_so_while_it_is_heard() -> None:
     pulse = Pulse(1, 1, 50.0, drained=True)
     assert health(pulse, 0.0, 60.0) is Health.DRAINED

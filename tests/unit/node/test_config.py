@@ -91,6 +91,7 @@ def test_all_mistakes_are_told_at_once_with_their_places():
         ('[mesh]\naddresses = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]', "too many"),
         ('[mesh]\ndial_only = true\naddresses = ["desy"]', "drop one"),
         ("[mesh]\nport = 7421", "unknown"),
+        ('[mesh]\nunreachable_after = "5s"', "too short"),
     ],
 )
 def test_each_kind_of_mistake_has_its_words(text, word):

@@ -181,6 +181,7 @@ class TestMaking:
             Ready(Shares()), list, lambda no: bytes([no]) * 32,
         )  # fmt: skip
         self.own = OwnBeacon(self.clock, maker, self)
+        self.hasty = OwnBeacon(self.clock, maker, self, unreachable_s=12.0)
 
     def flood(self, kind: str, document: bytes) -> None:
         assert kind == "beacon"
@@ -211,6 +212,12 @@ class TestMaking:
     def test_nothing_new_is_said_once_a_minute(self) -> None:
         self.run(2 * IDLE_S)
         assert len(self.sent) == 2
+
+    def test_where_others_wait_less_it_is_said_more_often(self) -> None:
+        for _ in range(round(12 / self.hasty.send_s)):
+            self.hasty.tick()
+            self.clock.advance(self.hasty.send_s)
+        assert len(self.sent) == 3
 
     def test_news_are_said_at_the_next_tick(self) -> None:
         self.run(SEND_S)
