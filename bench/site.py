@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +79,20 @@ def process_cpu_s(pid: int) -> float:
 
 
 def make_site(
-    base: Path, name: str, *words: str, slots: int, config: str = "", preload: str | None = None
+    base: Path,
+    name: str,
+    *words: str,
+    slots: int,
+    config: str = "",
+    preload: str | None = None,
+    kind: Callable[[Path, dict[str, str]], Site] = Site,
 ) -> Site:
     """A new site below `base`, with its own key and home; not started. words: more for init."""
     environment = dict(os.environ, FLOE_HOME=str(base / "home"), HOME=str(base))
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # as on a user's machine
     # Payloads that call python3 get the one that has the physics packages.
     environment["PATH"] = f"{Path(FLOE).parent}:{environment['PATH']}"
-    here = Site(base / "home", environment)
+    here = kind(base / "home", environment)
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", base / "id"], check=True
     )

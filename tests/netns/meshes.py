@@ -1,0 +1,227 @@
+"""Meshes of real nodes on an internet of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.meshes import wait_until
+from bench.site import Site, make_site
+from node.client import Client, ClientError, Signer, find_endpoint
+from node.home import Home
+from tests.netns.internet import Internet, internet
+
+PORT = 7421
+# All sites wait for seconds where they would wait for minutes.
+HASTE = """
+vote_after = "5s"
+lost_after = "20s"
+unreachable_after = "9s"
+hold = "20s"
+"""
+ENDS_S_MAX = 90.0
+ALL_S_MAX = 60.0  # to see each other, also after a cut
+SCRIPT = """#!/bin/sh
+sleep ${1:-0.2}
+echo "ran $FLOE_JOB"
+echo "result $FLOE_JOB" > result.txt
+"""
+
+
+class NetSite(Site):
+    """A site in its namespace: commands run there, and so does what asks its API."""
+
+    def __init__(self, home: Path, environment: dict[str, str], net: Internet, name: str) -> None:
+        super().__init__(home, environment)
+        self.net = net
+        self.name = name
+        where = Home(home)
+        self._client = Client(
+            lambda: find_endpoint(where), Signer(home.parent / "id"), home.parent / "asker"
+        )
+
+    def run(self, *arguments: str, check: bool = True, text: str | None = None) -> str:
+        with self.net.inside(self.name):
+            return super().run(*arguments, check=check, text=text)
+
+    def ask(self, path: str) -> Any:
+        """What the API answers: cheaper than a command, for asking again and again."""
+        with self.net.inside(self.name):
+            return self._client.get(path)
+
+    # What people see of the mesh
+
+    def states(self) -> dict[str, str]:
+        """Each member's state, as this site sees it."""
+        return {each["name"]: each["state"] for each in self.ask("/v1/mesh")["sites"]}
+
+    def sees_as(self, states: dict[str, str]) -> bool:
+        return self.states() == states
+
+    def linked(self) -> set[str]:
+        """The sites with which a link for records is up."""
+        links = self.ask("/v1/mesh/links")["links"]
+        return {each["peer"] for each in links if each["up"] and each["kind"] == "records"}
+
+    def shard(self, founder: str) -> dict[str, Any]:
+        """The newest shard that a site founded, with datasets in it, as this site sees it."""
+        shards: list[dict[str, Any]] = self.ask("/v1/mesh/shards")["shards"]
+        return [each for each in shards if each["founder"] == founder][-1]
+
+    def mesh(self) -> tuple[dict[str, Any], str]:
+        """`floe mesh`, for programs and for people."""
+        return self.json("mesh"), self.run("mesh")
+
+    def why(self, site: str) -> tuple[str, str]:
+        """`floe mesh why SITE`: the state, and what people read."""
+        return self.json("mesh", "why", site)["why"]["state"], self.run("mesh", "why", site)
+
+    def links(self) -> dict[str, Any]:
+        """`floe mesh links`: those for records, by peer."""
+        links: list[dict[str, Any]] = self.json("mesh", "links")["links"]
+        return {each["peer"]: each for each in links if each["kind"] == "records"}
+
+    def compared(self) -> tuple[bool, set[str], set[str]]:
+        """`floe mesh verify`: whether all is equal, who was compared, who was silent."""
+        found = self.json("mesh", "verify")
+        return found["equal"], {each["site"] for each in found["compared"]}, set(found["silent"])
+
+    # Datasets
+
+    def submit(self, name: str, jobs: int, seconds: float = 0.2, *words: str) -> None:
+        """Submit jobs that take so long and write a file each."""
+        path = self.home.parent / "unit.sh"
+        path.write_text(SCRIPT)
+        path.chmod(0o755)
+        self.run("submit", "--name", name, "--jobs", str(jobs), "--output", "result.txt",
+                 *words, "--", "./unit.sh", str(seconds))  # fmt: skip
+
+    def counts(self, dataset: str) -> dict[str, int]:
+        """Units of a dataset by state; all zero while it is not known here."""
+        try:
+            found: dict[str, int] = self.ask(f"/v1/datasets/{dataset}")["counts"]
+        except ClientError as error:
+            if error.code != "not-found":
+                raise
+            return dict.fromkeys(("settled", "running", "waiting"), 0)
+        return found
+
+    def settled(self, dataset: str, units: int) -> bool:
+        """Whether so many units are settled."""
+        return self.counts(dataset)["settled"] >= units
+
+    def accepted(self, dataset: str) -> dict[int, int]:
+        """How many attempts of each job's unit count, by job."""
+        jobs = self.ask(f"/v1/datasets/{dataset}")["dataset"]["jobs"]
+        shown = {job: self.ask(f"/v1/units/{dataset}/{job}/main") for job in range(jobs)}
+        return {
+            job: sum(each["accepted"] for each in unit["attempts"]) for job, unit in shown.items()
+        }
+
+    # Life
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class NetMesh:
+    """Its sites by name."""
+
+    def __init__(self, net: Internet, base: Path) -> None:
+        self.net = net
+        self.base = base
+        self.sites: dict[str, NetSite] = {}
+
+    def __getitem__(self, name: str) -> NetSite:
+        return self.sites[name]
+
+    def start(self, names: Sequence[str], *, slots: int = 1, dial_only: Sequence[str] = ()) -> None:
+        """Make sites and let all but the first join that one."""
+        for name in names:
+            self.net.connect(name, firewall=name in dial_only)
+        with ThreadPoolExecutor(2) as pool:
+            made = pool.map(lambda name: self._make(name, slots, name in dial_only), names)
+        first, *others = made
+        for other in others:
+            other.run("mesh", "join", first.run("mesh", "invite").strip())
+
+    def _make(self, name: str, slots: int, dial_only: bool) -> NetSite:
+        folder = self.base / name
+        folder.mkdir()
+        address = ["--dial-only"] if dial_only else ["--address", self.net.address(name)]
+        ports = ["--mesh-listen", "0.0.0.0", "--mesh-port", str(PORT)]
+        here = make_site(
+            folder, name, *([] if dial_only else ports), *address, slots=slots, config=HASTE,
+            kind=lambda home, environment: NetSite(home, environment, self.net, name),
+        )  # fmt: skip
+        assert isinstance(here, NetSite)
+        self.sites[name] = here
+        here.up()
+        return here
+
+    def together(self, names: Sequence[str] = ()) -> None:
+        """Wait until those sites see each other alive, over links of their own."""
+        wanted = set(names or self.sites)
+        for name in wanted:
+            until(partial(_sees, self[name], wanted), f"{name} sees the others", ALL_S_MAX)
+
+    def ended(self, dataset: str, jobs: int, names: Sequence[str] = ()) -> None:
+        """Wait until a dataset is at its end everywhere: each unit accepted once, tables equal."""
+        here = [self[name] for name in names or self.sites]
+        for site in here:
+            until(
+                partial(site.settled, dataset, jobs), f"{dataset} ends at {site.name}", ENDS_S_MAX
+            )
+        assert set(here[0].accepted(dataset).values()) == {1}
+        equal, compared, silent = here[0].compared()
+        assert (equal, compared, silent) == (True, {site.name for site in here[1:]}, set())
+
+    def kill(self, name: str, *, disk: bool = False) -> None:
+        """End a site at once with all that runs there; disk: and its disk is lost."""
+        for pid in self.net.processes(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: not self.net.processes(name), f"{name} is gone", 10)
+        if disk:
+            shutil.rmtree(self.sites.pop(name).home, ignore_errors=True)
+
+
+def until(question: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
+    """The first true answer; fails the test when the time is over."""
+    try:
+        return wait_until(question, timeout_s, what)
+    except SystemExit as error:
+        raise AssertionError(str(error)) from None
+
+
+@contextlib.contextmanager
+def net_mesh(
+    names: Sequence[str], *, slots: int = 1, dial_only: Sequence[str] = ()
+) -> Iterator[NetMesh]:
+    """A mesh whose sites see each other; all of it is gone at the end, whatever happens."""
+    base = Path(tempfile.mkdtemp(prefix="floe-netns-"))
+    with internet() as net:
+        here = NetMesh(net, base)
+        try:
+            here.start(names, slots=slots, dial_only=dial_only)
+            here.together()
+            yield here
+        finally:
+            net.close()  # ends all nodes, pilots and payloads, stopped ones too
+            shutil.rmtree(base, ignore_errors=True)
+
+
+def _sees(here: NetSite, wanted: set[str]) -> bool:
+    alive = {name for name, state in here.states().items() if state == "alive"}
+    return wanted <= alive and wanted - {here.name} <= here.linked()
