@@ -1,8 +1,7 @@
 """`make mesh-demo`: five sites on this machine share a dataset; the one that took it is lost.
 
-That one is a submit host without workers of its own: what only a lost disk held cannot be had back,
-and outputs of the last seconds may have no second copy yet. Every step is a `floe` command that a
-user could type; each is printed before it runs.
+All five run units of it. Outputs that only the lost disk held, of its last seconds, are made again
+elsewhere. Every step is a `floe` command that a user could type; each is printed before it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ LOST, LEFT = SITES[0], SITES[1]
 # Real meshes wait half an hour before they replace a leader that is silent, and an hour before
 # its units go to others; a demonstration has not that much time.
 HURRY = 'vote_after = "5s"\nlost_after = "10s"\n'
-NO_WORKERS = "\n[site.local]\npilots_max = 0\n"
 DONE_S_MAX = 600
 
 
@@ -73,11 +71,10 @@ def found(site: str) -> None:
     key = folder / "id_ed25519"
     argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", site, "-f", str(key)]
     subprocess.run(argv, check=True)
-    words = ["--name", site, "--key", os.path.relpath(key, ROOT)]
-    words += [] if site == LOST else ["--slots", "1"]
+    words = ["--name", site, "--key", os.path.relpath(key, ROOT), "--slots", "1"]
     floe(site, "init", *words, "--mesh-listen", "127.0.0.1", "--mesh-port", str(free_port()))
     with (folder / "home" / "config.toml").open("a", encoding="utf-8") as file:
-        file.write(HURRY + (NO_WORKERS if site == LOST else ""))
+        file.write(HURRY)
     floe(site, "up", "--detach")
 
 

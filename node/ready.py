@@ -18,6 +18,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Iterable, Sequence
 
+from federation import limits
 from node.model.dataset import Needs
 from node.model.share import Account, Shares
 from node.ranges import Flat, JobRanges, ranges_of, size
@@ -104,19 +105,26 @@ class Ready:
         return True
 
     def withhold(self, dataset: int) -> None:
-        """No unit of a dataset counts as owned, done or held until it is loaded again.
+        """No unit of a dataset counts as owned, done or held until it is loaded again, or what is
+        done of it where others wait for it (`settle`).
 
         What is out stays out.
         """
-        state = self.datasets.get(dataset)
-        if state is None:
-            return
-        state.withheld = True
-        for task in state.tasks:
+        if (state := self.datasets.get(dataset)) is not None:
+            state.withheld = True
+        tasks = self.tasks_of(dataset)
+        for task in tasks:
             task.owned, task.done, task.held = JobRanges(), JobRanges(), JobRanges()
-        for task in state.tasks:
+        for task in tasks:
             for each in (task, *task.children):
-                self.refresh(each, [0, state.jobs if each.dataset is None else each.dataset.jobs])
+                if each.dataset is not None:
+                    self.refresh(each, [0, each.dataset.jobs])
+
+    def tasks_of(self, dataset: int) -> list[TaskState]:
+        """What is known of a dataset's tasks, if only because others wait for them."""
+        first = dataset * limits.TASKS_MAX
+        numbers = range(first, first + limits.TASKS_MAX)
+        return [self.tasks[no] for no in numbers if no in self.tasks]
 
     def _over(self, task: TaskState) -> bool:
         assert task.dataset is not None

@@ -57,6 +57,7 @@ from node.store.blobs import Blobs
 from node.store.database import StoreError
 from node.store.feeds import Feeds
 from node.store.writer import Journal, JournalLimits
+from node.tending import Own, Tending
 from node.work import Work
 from node.work.inputs import Inputs
 from node.work.tables import FoldedTables
@@ -130,6 +131,7 @@ class Site:
         self._undo.append(self._council.stop)
         self._sharing.start()
         self._undo.append(self._sharing.stop)
+        self._tend(store, meshing)
         provision.start(pilot_rows.live(store.conn))
         self._undo.append(provision.stop)
         self._tick(store, work)
@@ -229,7 +231,7 @@ class Site:
             sharing.granting,
         )
         store.journal.leader = lead.accept
-        for subscriber in (work.changed, lead.changed, sharing.changed):
+        for subscriber in (inputs.changed, work.changed, lead.changed, sharing.changed):
             store.journal.subscribe(subscriber)
         store.journal.subscribe_durable(sharing.durable)
         await lead.start()
@@ -257,11 +259,21 @@ class Site:
             wall_ms=lambda: time.time_ns() // 1_000_000,
         )
         around = Around(members, mesh, mesh, members.said_name)
-        mesh_config = self._config.mesh
-        rules = Rules(lost_s=mesh_config.lost_after_s, asked_s=mesh_config.hold_s)
-        return Sharing(
-            self._reactor, inside, around, SystemRandom(), rules, mesh_config.unreachable_after_s
-        )
+        patience_s = self._config.mesh.unreachable_after_s
+        return Sharing(self._reactor, inside, around, SystemRandom(), self._rules(), patience_s)
+
+    def _rules(self) -> Rules:
+        mesh = self._config.mesh
+        return Rules(lost_s=mesh.lost_after_s, asked_s=mesh.hold_s)
+
+    def _tend(self, store: Store, meshing: Meshing) -> None:
+        own = Own(
+            self._reactor, store.site, store.opened.generation, store.journal, store.blobs,
+            store.conn, store.read, deferToThread,
+        )  # fmt: skip
+        tending = Tending(own, meshing, self._sharing, self._rules())
+        tending.start()
+        self._undo.append(tending.stop)
 
     def _provision(self, work: Work, address: NodeAddress) -> Provision:
         program = self._home.pilots / "pilot.pyz"

@@ -88,8 +88,8 @@ class Book:
         before = {task.task: self._done.get(task.task) for task in facts.tasks}
         self.drop(facts.dataset)
         for task in facts.tasks:
-            done = self._done[task.task] = before[task.task] or JobRanges()
-            done.add_all(task.settled or ())
+            known = before[task.task] or JobRanges()
+            self._done[task.task] = known if task.settled is None else JobRanges(task.settled)
         for no, flat in facts.sources.items():
             self._done.setdefault(no, JobRanges()).add_all(flat)
         account = self.shares.account(facts.person, facts.group)

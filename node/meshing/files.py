@@ -14,6 +14,7 @@ from federation.ids import SiteID
 from federation.ports import Requests
 from node.meshing.filenames import (
     MANY_MAX,
+    SIZE_MAX,
     FileName,
     Piece,
     read_answer,
@@ -144,6 +145,21 @@ class RemoteFiles:
         finally:
             for waiting in self._coming.pop(wanted.digest):
                 waiting.callback(None) if error is None else waiting.errback(error)
+
+    async def is_kept(self, wanted: Wanted) -> bool:
+        """Whether a file is here, or at one of the sites, or at one that could not be asked."""
+        if not await self._missing([wanted.digest]):
+            return True
+        question = write_piece(Piece(wanted.name, wanted.digest, SIZE_MAX))  # none of its bytes
+        for site in wanted.sites:
+            try:
+                read_answer(await self._requests.request(site, KIND, question))
+            except (RemoteRefused, PeerError):
+                continue
+            except Unreachable:
+                pass
+            return True
+        return False
 
     async def _from_any(self, wanted: Wanted) -> None:
         said, away = [], False

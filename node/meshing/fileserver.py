@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
@@ -110,27 +110,27 @@ class FileServer:
         """Digests of the files that a name opens."""
         found = self._opened.get(name)
         if found is None:
-            named: frozenset[bytes] = await self._read(lambda conn: _named(conn, name))
-            found = named if isinstance(name, OfDataset) else await self._with_outputs(named)
-            self._opened[name] = found
+            named: _Named = await self._read(lambda conn: _named(conn, name))
+            found, whole = await self._in_thread(lambda: self._with_outputs(named))
+            if whole:  # else a list may come yet, as a second copy or when the unit runs again
+                self._opened[name] = found
             while len(self._opened) > NAMES_KEPT:
                 self._opened.popitem(last=False)
         return found
 
-    async def _with_outputs(self, named: frozenset[bytes]) -> frozenset[bytes]:
-        """The digests of an attempt, and those in its list of outputs if that is here."""
-        listed: frozenset[bytes] = await self._in_thread(lambda: self._listed(named))
-        return named | listed
-
-    def _listed(self, named: frozenset[bytes]) -> frozenset[bytes]:
-        found: set[bytes] = set()
-        for digest in named:
+    def _with_outputs(self, named: _Named) -> tuple[frozenset[bytes], bool]:
+        """What a name opens, with the files in lists of outputs; whether all of these are here."""
+        found, whole = set(named.files), True
+        for digest in named.lists:
             try:
                 files = output_list(self._blobs.get(digest))
-            except (StoreError, ValueError):
-                continue  # the log, or a list that is kept elsewhere
-            found |= {bytes.fromhex(file["digest"]) for file in files}
-        return frozenset(found)
+            except StoreError:
+                whole = False
+            except ValueError:
+                continue  # what its pilot sent as a list is none
+            else:
+                found |= {bytes.fromhex(file["digest"]) for file in files}
+        return frozenset(found), whole
 
     def _piece(self, digest: bytes, offset: int) -> bytes:
         try:
@@ -140,7 +140,14 @@ class FileServer:
             raise RemoteRefused(str(error)) from None
 
 
-def _named(conn: apsw.Connection, name: FileName) -> frozenset[bytes]:
+class _Named(NamedTuple):
+    """Digests that a name stands for. lists: those that are of lists of outputs."""
+
+    files: frozenset[bytes]
+    lists: frozenset[bytes] = frozenset()
+
+
+def _named(conn: apsw.Connection, name: FileName) -> _Named:
     """What the log says of a name. Raises RemoteRefused where it is not here yet."""
     if isinstance(name, OfDataset):
         no = tasks.number(conn, name.dataset)
@@ -148,22 +155,24 @@ def _named(conn: apsw.Connection, name: FileName) -> frozenset[bytes]:
             raise RemoteRefused("that dataset is not known here yet")
         spec = tasks.spec(conn, no)
         table = () if spec.foreach is None else (spec.foreach.digest,)
-        return frozenset((*(file.digest for file in spec.files), *table))
+        return _Named(frozenset((*(file.digest for file in spec.files), *table)))
     return _of_attempts(conn, name.entry, name.dataset, name.task, name.job)
 
 
 def _of_attempts(
     conn: apsw.Connection, ref: EntryRef, dataset: bytes, task: int, job: int
-) -> frozenset[bytes]:
+) -> _Named:
     """Log and output list of every attempt of a unit in one results entry."""
     entry = Feeds(conn).entry(ref)
     if entry is None or entry.body is None:
         raise RemoteRefused("that results entry is not here")
-    found: set[bytes] = set()
+    lists: set[bytes] = set()
+    logs: set[bytes] = set()
     for record in decode(entry.body):
         if isinstance(record, Results) and record.dataset == dataset and record.task == task:
             rows = [row for row, each in enumerate(record.jobs) if each == job]
-            for column in (record.outputs, record.log):
+            for column, found in ((record.outputs, lists), (record.log, logs)):
                 cells = digest_cells(column, len(record.jobs))
                 found.update(cells[row] for row in rows)
-    return frozenset(found - {b""})
+    lists, logs = lists - {b""}, logs - {b""}
+    return _Named(frozenset(lists | logs), frozenset(lists))

@@ -15,6 +15,7 @@ from federation.ids import DatasetID
 from federation.records import Outcome
 from node.meshing.units import Elsewhere, UnitName
 from node.model.dataset import DatasetSpec, Needs
+from node.services.dependencies import of_unit
 from node.services.facts import Rate, SiteFacts
 from node.services.listings import Bring, OutputLists, Work, live_of, shown_state, wanted_of
 from node.services.people import Person
@@ -22,7 +23,7 @@ from node.services.questions import Reader, Value, asked, chosen
 from node.services.recovery import COMMAND as RECOVER
 from node.services.refusal import Refusal
 from node.services.why import Dependency, Try, UnitFacts, why_unit
-from node.store import results, tasks
+from node.store import held, results, tasks
 from node.store.results import Attempt, UnitRow
 from node.store.tasks import DatasetRow, NotFound
 
@@ -52,6 +53,8 @@ class Unit:
     row: UnitRow
     needs: Needs
     dependencies: Sequence[Dependency]
+    again: bool  # it runs again, as its outputs were lost
+    moving_to: str  # who leads the log to which the dataset is on its way
     finished: int  # units of its task that are settled
     memory_seen_bytes: int  # and the most that one of them needed
 
@@ -195,6 +198,8 @@ class UnitViews:
             paused=unit.dataset.paused,
             stopped=unit.dataset.quarantined or self._facts.closed(unit.dataset.shard),
             remedy="floe doctor" if unit.dataset.quarantined else RECOVER,
+            moving_to=unit.moving_to,
+            again=unit.again,
             dependencies=unit.dependencies,
             tries=[_try(each) for each in unit.row.attempts],
             retry_max=unit.spec.tasks[unit.row.task % TASKS_A_DATASET].retry_max,
@@ -347,29 +352,9 @@ def _with_reasons(conn: apsw.Connection, row: DatasetRow, unit: UnitRow) -> Unit
         spec=spec,
         row=unit,
         needs=tasks.needs(conn, unit.task),
-        dependencies=_dependencies(conn, row, spec, unit),
+        dependencies=of_unit(conn, row, spec, unit.task % TASKS_A_DATASET, unit.job),
+        again=bool(held.again(conn, unit.task, unit.job, unit.job + 1)),
+        moving_to=held.moving_to(conn, row.no),
         finished=own.counts.settled,
         memory_seen_bytes=own.memory_kib_max * 1024,
     )
-
-
-def _dependencies(
-    conn: apsw.Connection, row: DatasetRow, spec: DatasetSpec, unit: UnitRow
-) -> list[Dependency]:
-    found = []
-    for after in spec.tasks[unit.task % TASKS_A_DATASET].after:
-        no = row.no if after.dataset is None else tasks.number(conn, after.dataset)
-        if no is None:
-            found.append(Dependency(after.text, "", "not known here"))
-            continue
-        parent = no * TASKS_A_DATASET + after.task
-        if after.all_jobs:
-            counts = tasks.task_counts(conn, no)[after.task].counts
-            settled = min(counts.settled, after.jobs)
-            state = "settled" if settled >= after.jobs else "waiting"
-            found.append(Dependency(after.text, "", state, settled, after.jobs))
-        else:
-            name = row.name if after.dataset is None else after.dataset_name
-            state = tasks.state_of(conn, parent, unit.job)
-            found.append(Dependency(after.text, f"{name}/{unit.job}/{after.task_name}", state))
-    return found

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from node.model.dataset import DatasetSpec, Needs
 from node.model.validate import needs_of
+from node.services.dependencies import of_datasets
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
 from node.services.questions import Reader, Value, asked
@@ -20,7 +21,7 @@ from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import shown_force
 from node.services.watch import Watch
 from node.services.why import DatasetFacts, Dependency, TaskFacts, why_dataset
-from node.store import openwork, settling, tasks
+from node.store import held, openwork, settling, tasks
 from node.store.openwork import ForcedShard
 from node.store.tasks import DatasetRow, TaskCounts
 
@@ -148,15 +149,23 @@ class DatasetViews:
             await change
 
     async def why(self, asking: Person, ref: str) -> Value:
-        found = await asked(self._read, lambda conn: whole(conn, ref, asking.key))
+        def explained(
+            conn: apsw.Connection,
+        ) -> tuple[Whole, Sequence[Sequence[Dependency]], str]:
+            found = whole(conn, ref, asking.key)
+            foreign = of_datasets(conn, found.row, found.spec)
+            return found, foreign, held.moving_to(conn, found.row.no)
+
+        found, foreign, moving_to = await asked(self._read, explained)
         counts = self.shown_counts(found.tasks)
         facts = DatasetFacts(
             name=found.row.name,
             counts=counts,
-            tasks=[self._task_facts(found, task) for task in found.tasks],
+            tasks=[self._task_facts(found, task, foreign[task.index]) for task in found.tasks],
             paused=found.row.paused,
             stopped=self._stopped(found.row),
             remedy="floe doctor" if found.row.quarantined else RECOVER,
+            moving_to=moving_to,
             eta_s=self._eta_s(found.row.no, counts),
             workers=self._facts.workers(),
         )
@@ -235,11 +244,18 @@ class DatasetViews:
         left = counts["running"] + counts["ready"] + counts["waiting"]
         return round(left / rate, 1) if rate > 0 and left else None
 
-    def _task_facts(self, found: Whole, task: TaskCounts) -> TaskFacts:
+    def _task_facts(
+        self, found: Whole, task: TaskCounts, foreign: Sequence[Dependency]
+    ) -> TaskFacts:
+        """foreign: what its units wait for in other datasets, as far as that is known."""
         spec = found.spec.tasks[task.index]
         by_name = {other.name: other for other in found.tasks}
+        known = {each.text: each for each in foreign}
         waits = []
         for after in spec.after:
+            if after.text in known:
+                waits.append(known[after.text])
+                continue
             parent = by_name.get(after.task_name) if after.dataset is None else None
             settled = parent.counts.settled if parent else 0
             total = parent.counts.units if parent else after.jobs or found.row.jobs

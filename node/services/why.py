@@ -17,6 +17,7 @@ from node.services.submit import Shape
 
 MEMORY_ADVICE = 0.5  # finished units that needed under half of what is asked: say so
 TAIL_CHARS_MAX = 300
+MOVING = "what is granted goes on, what is not waits until it has arrived"
 CANCELLED_FOR_GOOD = "what was cancelled stays so; what is still wanted is submitted again"
 
 
@@ -30,6 +31,11 @@ class Dependency:
     settled: int = 0
     total: int = 1
     where: str = ""  # site and time of settling
+    holdup: str = ""  # why it does not serve though it is settled, if so
+
+    @property
+    def serves(self) -> bool:
+        return self.state == "settled" and not self.holdup
 
     @property
     def dataset(self) -> str:
@@ -72,6 +78,8 @@ class UnitFacts:
     paused: bool = False
     stopped: str = ""  # why nothing more happens to the dataset, if so
     remedy: str = "floe doctor"  # and the command that helps
+    moving_to: str = ""  # who leads the log to which the dataset is on its way
+    again: bool = False  # it is settled, and runs again as its outputs were lost
     dependencies: Sequence[Dependency] = ()
     tries: Sequence[Try] = ()
     retry_max: int = 3
@@ -118,7 +126,7 @@ def why_unit(facts: UnitFacts) -> Why:
             [{"mark": "block", "text": facts.stopped}],
             [facts.remedy],
         )
-    if facts.live is not None and facts.state not in ("settled", "cancelled"):
+    if facts.live is not None and (facts.again or facts.state not in ("settled", "cancelled")):
         why = _running(facts)
     else:
         explain = {
@@ -129,6 +137,10 @@ def why_unit(facts: UnitFacts) -> Why:
             "waiting": _waiting,
         }
         why = explain.get(facts.state, _ready)(facts)
+    if facts.again:
+        why.add("wait", "its outputs were lost, and others need them: it runs again")
+    if facts.moving_to:
+        why.add("wait", f"the dataset moves to a shard that {facts.moving_to} leads; {MOVING}")
     return why
 
 
@@ -160,6 +172,8 @@ def _running(facts: UnitFacts) -> Why:
 
 
 def _ready(facts: UnitFacts) -> Why:
+    if not all(each.serves for each in facts.dependencies if each.state == "settled"):
+        return _waiting(facts)
     why = Why("ready", "all that it waits for is settled; it waits for a worker")
     _add_dependencies(why, facts)
     if facts.paused:
@@ -172,12 +186,13 @@ def _ready(facts: UnitFacts) -> Why:
 
 
 def _waiting(facts: UnitFacts) -> Why:
-    open_ones = [each for each in facts.dependencies if each.state != "settled"]
+    open_ones = [each for each in facts.dependencies if not each.serves]
     if not open_ones:
         return _ready(facts)
     names = " and ".join(each.text for each in open_ones[:3])
     verb = "are" if len(open_ones) > 1 else "is"
-    why = Why("waiting", f"{names} {verb} not settled yet")
+    settled = all(each.state == "settled" for each in open_ones)
+    why = Why("waiting", f"{names} {verb} not {'to be had' if settled else 'settled'} yet")
     _add_dependencies(why, facts)
     first = next((each for each in open_ones if each.unit), None)
     if first is not None:
@@ -220,7 +235,9 @@ def _cancelled(facts: UnitFacts) -> Why:
 
 def _add_dependencies(why: Why, facts: UnitFacts) -> None:
     for each in facts.dependencies:
-        if each.state == "settled":
+        if each.state == "settled" and each.holdup:
+            why.add("wait", f"{each.text}: {each.holdup}")
+        elif each.state == "settled":
             text = f"{each.text} settled" + (f" ({each.where})" if each.where else "")
             why.add("ok", text)
         elif each.total > 1:
@@ -369,6 +386,7 @@ class DatasetFacts:
     paused: bool = False
     stopped: str = ""  # why nothing more happens to it, if so
     remedy: str = "floe doctor"  # and the command that helps
+    moving_to: str = ""  # who leads the log to which it is on its way
     eta_s: float | None = None
     workers: Workers = field(default_factory=Workers)
 
@@ -383,6 +401,8 @@ def why_dataset(facts: DatasetFacts) -> Why:
         return why
     for task in facts.tasks:
         _add_task(why, facts, task)
+    if facts.moving_to:
+        why.add("wait", f"it moves to a shard that {facts.moving_to} leads; {MOVING}")
     if facts.paused and why.state == "paused":
         why.next.append(f"floe set resume {facts.name}")
     if counts.get("failed"):
@@ -441,6 +461,9 @@ def _add_task(why: Why, facts: DatasetFacts, task: TaskFacts) -> None:
     if counts.get("waiting"):
         names = ", ".join(each.text for each in task.waits) or "others"
         why.add("wait", f"{task.name}: {counts['waiting']:,} wait for {names}")
+    for each in task.waits:
+        if each.holdup:
+            why.add("wait", f"{each.text}: {each.holdup}")
     unfit = counts.get("ready") and not any(s.fits(task.needs) for s in facts.workers.shapes)
     if unfit:
         why.add("block", f"{task.name} needs {needs_text(task.needs)}: no worker here could run it")

@@ -9,6 +9,7 @@ import apsw
 from federation.ids import DatasetID, ShardID, SiteID
 from keys.signing import DIGEST_BYTES
 from node.ranges import JobRanges
+from node.store.openwork import LEFT_TO_DO
 
 Flat = Sequence[int]
 
@@ -95,8 +96,7 @@ def owned_datasets(conn: apsw.Connection, site: bytes) -> list[int]:
     """Datasets of any log that are not finished and of which a site owns units, oldest first."""
     rows: Iterable[tuple[int]] = conn.execute(
         "SELECT no FROM dataset WHERE quarantined IS NULL AND shard IN (SELECT no FROM shard"
-        " WHERE anew = 0) AND EXISTS (SELECT 1 FROM task"
-        " WHERE task.dataset = dataset.no AND task.settled + task.cancelled < task.jobs)"
+        f" WHERE anew = 0) AND {LEFT_TO_DO}"
         " AND EXISTS (SELECT 1 FROM task JOIN owner ON owner.task = task.no"
         " WHERE task.dataset = dataset.no AND owner.site = (SELECT no FROM site WHERE key = ?))"
         " ORDER BY no",

@@ -23,6 +23,12 @@ _UNFINISHED = (
     "EXISTS (SELECT 1 FROM task WHERE task.dataset = dataset.no"
     " AND task.settled + task.cancelled < task.jobs)"
 )
+# Units of a finished dataset may have to run again, as their outputs are lost.
+LEFT_TO_DO = (
+    f"({_UNFINISHED} OR EXISTS (SELECT 1 FROM reproducing WHERE reproducing.task"
+    f" BETWEEN dataset.no * {TASKS_PER_DATASET} AND dataset.no * {TASKS_PER_DATASET}"
+    f" + {TASKS_PER_DATASET - 1}))"
+)
 
 
 class DatasetRow(NamedTuple):
@@ -143,11 +149,11 @@ def unaccepted(conn: apsw.Connection, shard: bytes) -> list[EntryRef]:
 
 
 def open_datasets(conn: apsw.Connection, site: bytes, generation: int) -> list[int]:
-    """Datasets of led shards with units that are neither settled nor cancelled, oldest first."""
+    """Datasets of led shards with units that have to run, or to run again, oldest first."""
     rows = conn.execute(
         "SELECT no FROM dataset WHERE quarantined IS NULL AND moved IS NULL AND shard IN "
         "(SELECT no FROM shard WHERE leader = ? AND generation = ? AND anew = 0) "
-        f"AND {_UNFINISHED} ORDER BY no",
+        f"AND {LEFT_TO_DO} ORDER BY no",
         (site, generation),
     )
     return [no for (no,) in rows]

@@ -138,7 +138,8 @@ class FromLog:
         if anew:
             self.board.dispatch.ready.withhold(no)
         if not self.board.load(no, with_done=not self._is_loaded(no)) and anew:
-            return  # not folded again yet, or cut off: what is out is still known
+            self._load_sources(no)
+            return  # not this site's, not folded again yet, or cut off: what is out is still known
         self.board.forget(no)
         state = datasets.get(no)
         if state is None:
@@ -147,6 +148,12 @@ class FromLog:
             if task.leased and (shut := task.leased.common(task.shut.flat)):
                 self.board.leases.order_stop(task, set(jobs_of(shut)), "cancelled")
         self._forget(state)
+
+    def _load_sources(self, dataset: int) -> None:
+        """Read anew what is done of a dataset that is none of this site's, where others wait."""
+        ready = self.board.dispatch.ready
+        for task in ready.tasks_of(dataset):
+            ready.settle(task, self.board.tables.settled(task.no))
 
     def _forget(self, state: DatasetState) -> None:
         """Drop a dataset that is over; whoever asks for it later reads the tables."""

@@ -11,20 +11,25 @@ import threading
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import apsw
-from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from federation.ids import DatasetID
 from federation.records import DigestColumn, Results, decode, digest_cells
+from node.changes import Change, DatasetChanged
+from node.fold import reproducing
 from node.meshing.filenames import OfAttempt
 from node.meshing.files import Wanted
 from node.model.inputs import read_digest
 from node.model.outputs import output_list
 from node.model.pilotspec import row_of, task_spec
 from node.model.rows import RowFile
+from node.ranges import jobs_of
+from node.services.questions import Reader
 from node.store import openwork
 from node.store.blobs import BlobMissing
 from node.store.database import StoreError
@@ -32,6 +37,8 @@ from node.store.feeds import Feeds
 from node.unitstate import TaskState
 from node.work.ports import Input, Known, Resolved
 from pilot.expand import ExpandError, JobNames, Tree
+
+_log = Logger()
 
 RECENT_MAX = 200_000  # output digests of units that succeeded lately, over all tasks
 LISTS_MAX = 20_000  # parsed output lists
@@ -58,12 +65,6 @@ class _Found:
     resolved: Resolved
     wanted: Sequence[Wanted] = ()
     lacking: Mapping[int, bytes] = field(default_factory=dict)  # job: digest
-
-
-class Reader(Protocol):
-    """Runs a function with a reading connection in another thread."""
-
-    def __call__(self, fn: Callable[[apsw.Connection], _Found]) -> Deferred[_Found]: ...
 
 
 Bring = Callable[[Sequence[Wanted]], Awaitable[Mapping[bytes, str]]]
@@ -115,6 +116,25 @@ class Inputs:
                     recent.setdefault((task.no, job), digest)
             while len(recent) > RECENT_MAX:
                 recent.popitem(last=False)
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        """The journal's subscriber: of units that run again, another success may count."""
+        for change in changes:
+            if isinstance(change, DatasetChanged) and change.verb == reproducing.VERB:
+                forget = partial(self._forget_again, dataset=change.dataset)
+                self._read(forget).addErrback(
+                    lambda failure: _log.failure("inputs: forgetting failed", failure)
+                )
+
+    def _forget_again(self, conn: apsw.Connection, dataset: int) -> None:
+        again = [
+            (task, job)
+            for task, *_ in openwork.tasks(conn, dataset)
+            for job in jobs_of(openwork.reproducing(conn, task))
+        ]
+        with self._guard:
+            for unit in again:
+                self._recent.pop(unit, None)
 
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
         failed: Mapping[bytes, str] = {}

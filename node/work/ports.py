@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from federation.records import Record
 from node.model.dataset import DatasetSpec
+from node.ranges import Flat
 from node.unitstate import DatasetFacts, TaskState
 
 Statement = Callable[[apsw.Connection], None]
@@ -48,6 +49,9 @@ class Tables(Protocol):
         """
 
     def known(self, dataset: int) -> Known: ...
+
+    def settled(self, task: int) -> Flat:
+        """Ranges of a task's units that are settled and need not run again. Long for millions."""
 
     def number(self, dataset_id: bytes) -> int | None:
         """Local number of a dataset."""

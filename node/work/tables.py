@@ -68,6 +68,9 @@ class FoldedTables:
     def number(self, dataset_id: bytes) -> int | None:
         return openwork.number(self._conn, dataset_id)
 
+    def settled(self, task: int) -> Sequence[int]:
+        return openwork.settled(self._conn, task)
+
     def known(self, dataset: int) -> Known:
         row = openwork.dataset(self._conn, dataset, self._site, self._generation)
         spec = self._spec(self._conn, dataset)

@@ -1,6 +1,7 @@
 """The leader's book: whose units go to whom, what stays together, what is taken from whom."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from federation.ids import SiteID
 from node.leading.book import Book, Give
 from node.model.dataset import Needs
 from node.ranges import JobRanges, ranges_of, size
+from node.unitstate import Wait
 from tests.unit.node.leading.books import (
     CPU_SHAPE,
     GPU,
@@ -58,6 +60,23 @@ def test_units_that_are_over_or_owned_are_not_given() -> None:
     facts = task(1, owners={B: [0, 40]}, settled=[50, 60], shut=[70, 80])
     gives = book(dataset(1, facts, jobs=100)).serve(peer(A), claim(), ALL)
     assert given_to(gives) == [(1, [0], [40, 50, 60, 70, 80, 100])]
+
+
+def test_units_that_run_again_are_given_and_what_waits_for_them_is_not() -> None:
+    chain = [task(1, settled=[0, 100], owners={B: [0, 100]}), task(1, 1, after=[0])]
+    follower = task(2, after=[0])
+    waits = replace(follower, waits=(Wait(64),))
+    made = book(dataset(1, *chain, jobs=100), dataset(2, waits, jobs=100))
+    made.set_lost([B])
+    made.drop(1)  # the follower still waits for what it knew of it
+    made.load(dataset(1, replace(chain[0], settled=[0, 90]), chain[1], jobs=100))
+    found = [give for _ in range(9) for give in made.serve(peer(A), claim(1000), ALL)]
+    given = JobRanges()
+    for give in found:
+        if give.dataset == 1 and 0 in give.tasks:
+            given.add_all(give.ranges)
+    assert given.flat == [90, 100]
+    assert all(give.ranges[-1] <= 90 for give in found if give.dataset == 2)
 
 
 def test_a_paused_dataset_is_not_given_and_not_wanted() -> None:

@@ -209,3 +209,34 @@ def test_a_false_file_among_many_stays_missing(
     ]
     assert list(bring(files, *wanted)) == [maker.log]
     assert blobs.get(maker.secret) == b"of another unit"
+
+
+def test_what_is_listed_opens_once_the_list_has_come(
+    files: RemoteFiles, maker: Maker, exchange: Exchange, tmp_path: Path
+) -> None:
+    second = Blobs(tmp_path / "second")
+    other = SiteID(b"s" * 32)
+    FileServer(maker.read, second, maybeDeferred).serve(exchange.of(other))
+    wanted = Wanted(maker.output, maker.name(), [other])
+    assert "opens no such file" in bring(files, wanted)[maker.output]
+    second.put(maker.blobs.get(maker.list))
+    second.put(BIG)
+    assert bring(files, wanted) == {}
+    second.close()
+
+
+def test_whether_a_file_is_kept_is_asked_without_bringing_it(
+    files: RemoteFiles, maker: Maker, blobs: Blobs, exchange: Exchange
+) -> None:
+    def kept(digest: bytes, *sites: SiteID) -> bool:
+        wanted = Wanted(digest, maker.name(), sites)
+        return bool(result_of(Deferred.fromCoroutine(files.is_kept(wanted))))
+
+    assert kept(maker.output, maker.site)
+    assert blobs.missing([maker.output]) == [maker.output]
+    assert not kept(maker.secret, maker.site)
+    assert not kept(maker.output, GONE)  # it says that it has nothing of it
+    exchange.cut[GONE] = 1
+    assert kept(maker.output, GONE)  # it may be there
+    blobs.put(BIG)
+    assert kept(maker.output)

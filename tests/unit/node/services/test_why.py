@@ -207,3 +207,27 @@ def test_a_task_that_no_worker_fits_is_named():
     task = TaskFacts("sim", total, Needs(gpu=8))
     shown = text(why_dataset(DatasetFacts("nugen", total, [task], workers=WORKERS)))
     assert "sim needs 1 CPU, 8 GPU" in shown
+
+
+def test_a_unit_says_what_keeps_settled_ones_from_serving():
+    lost = Dependency("sim", "nugen/417/sim", "settled", holdup="its outputs were lost")
+    shown = text(why_unit(unit(dependencies=[lost, Dependency("cal", "x/417/cal", "settled")])))
+    assert shown.startswith("waiting: sim is not to be had yet")
+    assert "wait sim: its outputs were lost" in shown
+    assert "ok cal settled" in shown
+    assert "-> floe why nugen/417/sim" in shown
+
+
+def test_a_settled_unit_that_runs_again_says_so():
+    shown = text(why_unit(unit("settled", again=True)))
+    assert "wait its outputs were lost, and others need them: it runs again" in shown
+    live = {"host": "w1", "started_ms": 0, "heard_s_ago": 1}
+    shown = text(why_unit(unit("settled", again=True, live=live)))
+    assert shown.startswith("running: on w1")
+
+
+def test_a_dataset_between_two_logs_says_where_it_goes():
+    assert "a shard that desy leads" in text(why_unit(unit(moving_to="desy")))
+    total = counts(units=5, ready=5)
+    dataset = DatasetFacts("d", total, [TaskFacts("sim", total, Needs())], moving_to="desy")
+    assert "it moves to a shard that desy leads" in text(why_dataset(dataset))

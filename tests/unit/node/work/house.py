@@ -185,6 +185,9 @@ class Tables:
         )
         return DatasetFacts(dataset, b"p" * 32, "g", 50, dataset, found.jobs, found.paused, tasks)
 
+    def settled(self, task: int) -> list[int]:
+        return ranges_of(self.disk.settled(task))
+
     def known(self, dataset: int) -> Known:
         found = self.datasets[dataset]
         described = []

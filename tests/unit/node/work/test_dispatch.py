@@ -94,6 +94,16 @@ def test_a_dataset_may_wait_for_one_that_ended_before() -> None:
     assert taken(dispatch(facts), 9) == [(128, 0), (128, 1)]
 
 
+def test_what_is_done_no_longer_of_a_dataset_that_others_wait_for_holds_them_up() -> None:
+    sources = {64: [0, 100]}
+    made = dispatch(dataset(2, task(128, Wait(64)), sources=sources))
+    assert taken(made, 1) == [(128, 0)]
+    made.ready.withhold(1)
+    assert taken(made, 1) == []
+    made.ready.settle(state(made, 64), [5, 7])
+    assert taken(made, 9) == [(128, 5), (128, 6)]
+
+
 def test_an_ended_dataset_is_forgotten_but_what_others_wait_for_stays() -> None:
     made = dispatch(
         dataset(1, task(64, jobs=2), jobs=2), dataset(2, task(128, Wait(64), jobs=2), jobs=2)

@@ -1,0 +1,75 @@
+"""What units and tasks wait for, and what keeps it from serving; for `floe why`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import apsw
+
+from node.model.dataset import After, DatasetSpec
+from node.services.why import Dependency
+from node.store import held, tasks
+from node.store.tasks import DatasetRow
+
+TASKS_A_DATASET = 64
+
+
+def of_unit(
+    conn: apsw.Connection, row: DatasetRow, spec: DatasetSpec, index: int, job: int
+) -> list[Dependency]:
+    """All that one unit of a task waits for."""
+    return [_one(conn, row, after, job) for after in spec.tasks[index].after]
+
+
+def _one(conn: apsw.Connection, row: DatasetRow, after: After, job: int) -> Dependency:
+    no = row.no if after.dataset is None else tasks.number(conn, after.dataset)
+    if no is None:
+        return Dependency(after.text, "", "not known here")
+    if after.all_jobs:
+        return of_all(conn, row, after, no)
+    parent = no * TASKS_A_DATASET + after.task
+    name = row.name if after.dataset is None else after.dataset_name
+    return Dependency(
+        after.text,
+        f"{name}/{job}/{after.task_name}",
+        tasks.state_of(conn, parent, job),
+        holdup=_holdup(conn, row, parent, job, job + 1),
+    )
+
+
+def of_all(conn: apsw.Connection, row: DatasetRow, after: After, no: int) -> Dependency:
+    """All jobs of a task of another dataset; no: that one's local number."""
+    counts = tasks.task_counts(conn, no)[after.task].counts
+    settled = min(counts.settled, after.jobs)
+    state = "settled" if settled >= after.jobs else "waiting"
+    holdup = _holdup(conn, row, no * TASKS_A_DATASET + after.task, 0, after.jobs)
+    return Dependency(after.text, "", state, settled, after.jobs, holdup=holdup)
+
+
+def of_datasets(
+    conn: apsw.Connection, row: DatasetRow, spec: DatasetSpec
+) -> Sequence[Sequence[Dependency]]:
+    """By task, what all of its units wait for in other datasets."""
+    return [
+        [
+            of_all(conn, row, after, no)
+            for after in task.after
+            if after.dataset is not None
+            and after.all_jobs
+            and (no := tasks.number(conn, after.dataset)) is not None
+        ]
+        for task in spec.tasks
+    ]
+
+
+def _holdup(conn: apsw.Connection, row: DatasetRow, task: int, lo: int, hi: int) -> str:
+    """Why settled jobs of a task do not serve a dataset; "" if they do."""
+    again = held.again(conn, task, lo, hi)
+    if again:
+        what = "its outputs were lost; it runs" if hi - lo == 1 else f"{again:,} run"
+        return f"{what} again" + ("" if hi - lo == 1 else ", as their outputs were lost")
+    lacking, leader = held.not_imported(conn, row.no, task, lo, hi)
+    if lacking:
+        what = "settled" if hi - lo == 1 else f"{lacking:,} settled"
+        return f"{what} in a log that {leader} leads; waits for their import into this one's"
+    return ""
