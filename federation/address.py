@@ -13,6 +13,7 @@ RIGHT: Final = "write HOST:PORT, such as login1.desy.example:7421 or [2001:db8::
 
 _LABEL: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _NAME_CHARS_MAX: Final = 253
+_PORT_DIGITS_MAX: Final = 5
 
 
 class BadAddress(ValueError):
@@ -24,7 +25,8 @@ def split_address(text: str) -> tuple[str, int]:
     if len(text) > limits.ADDRESS_BYTES_MAX:
         raise BadAddress(f"an address has at most {limits.ADDRESS_BYTES_MAX} characters")
     host, colon, port = text.rpartition(":")
-    if not colon or not (port.isascii() and port.isdigit()) or not 1 <= int(port[:6]) <= 65535:
+    digits = colon and port.isascii() and port.isdigit() and len(port) <= _PORT_DIGITS_MAX
+    if not digits or not 1 <= int(port) <= 65535:
         raise BadAddress(f"{text[:60]!r} has no port from 1 to 65535")
     return _host(host), int(port)
 

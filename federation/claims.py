@@ -249,7 +249,7 @@ def _written(fields: list[Any], check: _Reader[Any]) -> bytes:
 
 def _read(body: bytes, count: int, read: _Reader[Document]) -> Document:
     fields = codec.unpack(body, bytes_max=limits.CLAIM_BYTES_MAX)
-    if type(fields) is not list or not fields or fields[0] != _VERSION:
+    if type(fields) is not list or not fields or fields[0] != _VERSION or fields[0] is True:
         raise PeerError("not of a version that this site speaks")
     del fields[0]
     if len(fields) != count:

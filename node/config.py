@@ -229,7 +229,7 @@ def parse(text: str) -> Config:
     """Settings from the text of a config.toml. Raises ConfigError with every problem."""
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML errors, and numbers without end
         raise ConfigError(f"is no TOML: {error}") from None
     problems: list[str] = []
     sites = _table(document, "site", problems)

@@ -125,7 +125,7 @@ class Home:
                 site=str(found["site"]),
                 name=str(found["name"]),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
 

@@ -192,7 +192,7 @@ def parse_answer(status: int, answer: bytes) -> Any:
     """The JSON of an answer. Raises Refused for an error status, Unreachable for no JSON."""
     try:
         value = json.loads(answer.decode("utf-8")) if answer else None
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         if status < 400:
             raise Unreachable("the answer is no JSON: %r" % answer[:80]) from fault
         value = None

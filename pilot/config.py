@@ -55,11 +55,14 @@ def read(path: str) -> Settings:
         raise BadSettings("%s can be read by others: chmod 600 it" % path)
     try:
         table = json.loads(data.decode())
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise BadSettings("%s is no JSON: %s" % (path, fault)) from fault
     if not isinstance(table, dict):
         raise BadSettings("%s is no JSON object" % path)
-    return Settings(table)
+    try:
+        return Settings(table)
+    except (ValueError, TypeError, OverflowError) as fault:
+        raise BadSettings("%s has a setting that is none: %s" % (path, fault)) from fault
 
 
 def _optional_int(value: Any) -> Optional[int]:

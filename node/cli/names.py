@@ -33,9 +33,9 @@ def parse_name(text: str) -> Name:
     body, hash_sign, attempt = text.partition("#")
     parts = body.split("/")
     if not 1 <= len(parts) <= 3 or not all(parts):
-        raise ValueError(f"{text!r} is no name; write NAME, NAME/JOB or NAME/JOB/TASK")
+        raise ValueError(f"{text[:60]!r} is no name; write NAME, NAME/JOB or NAME/JOB/TASK")
     if hash_sign and len(parts) != 3:
-        raise ValueError(f"{text!r}: an attempt belongs to a unit; write NAME/JOB/TASK#2")
+        raise ValueError(f"{text[:60]!r}: an attempt belongs to a unit; write NAME/JOB/TASK#2")
     job = _integer(parts[1], "a job is a number from 0 on") if len(parts) > 1 else None
     task = parts[2] if len(parts) > 2 else None
     number = _integer(attempt, "an attempt is a number from 1 on") if hash_sign else None
@@ -55,7 +55,7 @@ def parse_jobs(text: str) -> list[int]:
     for piece in text.split(","):
         pairs.extend(_piece(piece.strip()))
         if len(pairs) > RANGES_MAX:
-            raise ValueError(f"{text!r} is more than {RANGES_MAX:,} ranges; ask in pieces")
+            raise ValueError(f"{text[:60]!r}… is more than {RANGES_MAX:,} ranges; ask in pieces")
     return _merged(sorted(pairs))
 
 
@@ -66,7 +66,7 @@ def jobs_text(ranges: list[int]) -> str:
 
 
 def _piece(text: str) -> list[tuple[int, int]]:
-    wrong = f"{text!r} is no range of jobs; write 7, 1-10, 1-10:2 or 5,8-9"
+    wrong = f"{text[:60]!r} is no range of jobs; write 7, 1-10, 1-10:2 or 5,8-9"
     span, colon, step_text = text.partition(":")
     first_text, dash, last_text = span.partition("-")
     first = _integer(first_text, wrong)
@@ -77,7 +77,7 @@ def _piece(text: str) -> list[tuple[int, int]]:
     if step == 1:
         return [(first, last + 1)]
     if (last - first) // step >= RANGES_MAX:
-        raise ValueError(f"{text!r} is more than {RANGES_MAX:,} ranges; ask in pieces")
+        raise ValueError(f"{text[:60]!r} is more than {RANGES_MAX:,} ranges; ask in pieces")
     return [(job, job + 1) for job in range(first, last + 1, step)]
 
 
@@ -94,7 +94,7 @@ def _merged(pairs: list[tuple[int, int]]) -> list[int]:
 def _integer(text: str, wrong: str) -> int:
     digits = text.replace("_", "")
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 12 or int(digits) > JOB_MAX:
-        raise ValueError(f"{wrong}, not {text!r}" if "write" not in wrong else wrong)
+        raise ValueError(f"{wrong}, not {text[:60]!r}" if "write" not in wrong else wrong)
     return int(digits)
 
 

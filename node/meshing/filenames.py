@@ -70,6 +70,7 @@ def read_piece(data: bytes) -> Piece:
     if type(fields) is not list or len(fields) < 4:
         raise PeerError("a question for a file that is no list of fields")
     kind, dataset, digest, offset, *rest = fields
+    _check(type(kind) is int, "a kind")
     _check(_is_digest(dataset) and _is_digest(digest), "digests of 32 bytes")
     _check(_in(offset, 0, SIZE_MAX), f"an offset from 0 to {SIZE_MAX}")
     if kind == _OF_DATASET and not rest:

@@ -33,7 +33,12 @@ _CUT: Final = Table(
 _FORCE: Final = Table(
     (
         Key("floe", Int(1, 1), "", required=True),
-        Key("kind", Text(11, KIND, "is another kind", f'"{KIND}"'), "", required=True),
+        Key(
+            "kind",
+            Text(11, KIND.replace(".", r"\."), "is another kind", f'"{KIND}"'),
+            "",
+            required=True,
+        ),
         Key("shard", HEX64, "", required=True),
         Key("site", HEX64, "", required=True),
         Key("generation", _GENERATION, "", required=True),

@@ -70,7 +70,7 @@ def read_person(document: bytes) -> PersonOrder:
         value = json.loads(document.decode("utf-8"))
     except (ValueError, RecursionError):
         raise BadPerson("the document is not JSON") from None
-    if not isinstance(value, dict) or value.get("floe") != 1:
+    if not isinstance(value, dict) or type(value.get("floe")) is not int or value["floe"] != 1:
         raise BadPerson('the document is not one of Icefloe: "floe" must be 1')
     kind = value.get("kind")
     if kind not in ("user.add", "user.remove"):

@@ -25,6 +25,7 @@ import apsw
 
 from federation.ids import SiteID
 from keys.identity import parse, show
+from keys.signing import BadKey
 from node.store.blobs import CHUNK_BYTES, DIGEST_BYTES, Blobs
 from node.store.database import (
     BUSY_MS,
@@ -41,6 +42,9 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 HIGHWATER_NAME = "floe.highwater"
 PAGES_A_STEP = 2_000
+_NO_MANIFEST = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, BadKey,
+)  # fmt: skip
 
 Tell = Callable[[str, int, int], None]
 """Told (what, done, total) now and then."""
@@ -135,12 +139,22 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
         version = found["icefloe_backup"]
-        parse(found["site"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        parse(str(found["site"]))
+        int(found["generation"])
+        whole = all(map(_is_inside, found["files"].keys()))
+    except _NO_MANIFEST as error:
         raise BackupError(f"{folder} is no whole backup: {error}") from None
     if version != FORMAT:
         raise BackupError(f"{folder} was made by a version of Icefloe that this one cannot read")
+    if not whole:
+        raise BackupError(f"{folder} is no backup of ours: it names files outside itself")
     return found
+
+
+def _is_inside(name: str) -> bool:
+    """Whether a name leads to a file below the backup's folder, and below a home."""
+    path = Path(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\0" not in name
 
 
 def check_backup(folder: Path, tell: Tell = _silent) -> dict[str, Any]:
@@ -149,7 +163,7 @@ def check_backup(folder: Path, tell: Tell = _silent) -> dict[str, Any]:
     files = manifest["files"]
     for done, (name, noted) in enumerate(files.items()):
         path = folder / name
-        if ".." in Path(name).parts or path.is_symlink() or not path.is_file():
+        if path.is_symlink() or not path.is_file():
             raise BackupError(f"{name} is missing from the backup {folder}")
         if _describe(path) != noted:
             raise BackupError(f"{name} in the backup {folder} is damaged")

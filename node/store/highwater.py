@@ -287,8 +287,13 @@ def _parse(slot: bytes) -> dict[str, Any] | None:
     check, _, text = slot.rstrip(b"\0").rstrip(b"\n").partition(b" ")
     if blake2b(text, digest_size=_CHECK_BYTES).hexdigest().encode() != check:
         return None
-    fields: dict[str, Any] = json.loads(text)
-    return fields if fields.get("magic") == _MAGIC else None
+    try:
+        fields: dict[str, Any] = json.loads(text)
+        _device, _inode, _volume = fields["file"]
+        int(fields["turn"]), fields["host"], _heads_of(fields), _lost_of(fields)
+        return fields if fields["magic"] == _MAGIC else None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return None  # whole, but of no version that this one reads: as good as torn
 
 
 def _heads_of(slot: dict[str, Any]) -> Heads:

@@ -29,7 +29,7 @@ def test_an_address_has_a_host_and_a_port(text: str, host: str, port: int) -> No
         "", ":7421", "desy", "desy:", "desy:0", "desy:65536", "desy:٧", "desy:-1", "de sy:7421",
         "2001:db8::1:7421", "[2001:db8::1]", "[zz]:7421", "1.2.3:7421", "1.2.3.256:7421",
         "-desy:7421", "desy..example:7421", "é.example:7421", "a" * 64 + ":7421", "x" * 400 + ":1",
-        "desy:" + "7" * 50, "user@desy:7421", "https://desy:7421",
+        "desy:" + "7" * 50, "desy:0000019999999", "desy:1000007421", "user@desy:7421", "https://desy:7421",
     ],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(text: str) -> None:

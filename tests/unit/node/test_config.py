@@ -98,7 +98,9 @@ def test_each_kind_of_mistake_has_its_words(text, word):
     assert word in problems(text)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"x" * (1024 * 1024 + 1)])
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"x" * (1024 * 1024 + 1), b"port = " + b"1" * 5000, b"a = " + b"[" * 3000]
+)
 def test_files_that_are_no_settings_at_all_are_named(tmp_path, content):
     path = tmp_path / "config.toml"
     path.write_bytes(content)

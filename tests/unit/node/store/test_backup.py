@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -165,12 +166,26 @@ def test_half_a_backup_is_refused(store, blobs, home, tmp_path):
         restore(tmp_path / "backup", tmp_path / "again")
 
 
-def test_a_manifest_cannot_name_files_outside(store, blobs, home, tmp_path):
+@pytest.mark.parametrize("inside", ["", "home"])
+def test_a_manifest_cannot_name_files_outside(store, blobs, home, tmp_path, inside):
     back_up(home, tmp_path / "backup", KEY.site, blobs)
     manifest = tmp_path / "backup" / MANIFEST
-    manifest.write_text(manifest.read_text().replace("config.toml", "../home/config.toml"))
-    with pytest.raises(BackupError):
+    outside = f"../{inside}/config.toml" if inside else str(home / "config.toml")
+    manifest.write_text(manifest.read_text().replace("config.toml", outside))
+    with pytest.raises(BackupError, match="outside"):
         restore(tmp_path / "backup", tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"site": "nobody"}, {"site": 7}, {"files": []}, {"generation": None}, {"generation": "x"}],
+)
+def test_a_manifest_with_wrong_fields_is_refused(store, blobs, home, tmp_path, change):
+    back_up(home, tmp_path / "backup", KEY.site, blobs)
+    manifest = tmp_path / "backup" / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | change))
+    with pytest.raises(BackupError, match="no whole backup"):
+        read_manifest(tmp_path / "backup")
 
 
 def test_no_room_for_a_backup_leaves_nothing(store, blobs, home, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from hashlib import blake2b
 
 import pytest
 
@@ -92,6 +93,14 @@ def test_damaged_file_asks(file):
     assert check(file, heads(1, 1)) is Standing.UNBOUND
     file._path.write_bytes(b"")
     assert check(file, NO_HEADS) is Standing.UNBOUND
+
+
+@pytest.mark.parametrize("text", [b"{}", b"no json", b'{"turn":1}', b"[" * 3000])
+def test_a_file_of_a_form_that_is_not_known_here_asks(file, text):
+    file.begin(heads(1, 1))
+    check_of = blake2b(text, digest_size=16).hexdigest().encode()
+    file._path.write_bytes((check_of + b" " + text + b"\n").ljust(4096, b"\0") * 2)
+    assert check(file, heads(1, 1)) is Standing.UNBOUND
 
 
 @pytest.mark.parametrize("torn_bytes", [0, 10, 100, 250])
