@@ -14,14 +14,16 @@ mesh-demo: .venv/.demo  ## Five sites share the dataset; the one that took it is
 test: .venv/.dev  ## All tests that need no cluster
 	@$(BIN)/python -m pytest tests
 
-# The model of ownership runs here and not in `test`, which leaves out what is marked `model`: it
-# takes 40 s and concerns the protocol alone. CI runs both targets.
-check: .venv/.dev  ## Format, lint, types, the pilot's Python floor, the import table, the model
+# The model of ownership and the fuzzing of decoders run here and not in `test`, which leaves out
+# what is marked `model` or `fuzz`: they take 40 s and a minute. CI runs both targets.
+check: .venv/.dev  ## Format, lint, types, the pilot's Python floor, imports, the model, fuzzing
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/vermin -q --no-tips --eval-annotations --violations -t=3.6- pilot
 	@$(BIN)/python -m pytest tests/test_architecture.py
 	@$(BIN)/python -m pytest -m model tests/model
+	@$(BIN)/python -m tests.fuzz --seconds 40
+	@$(BIN)/python -m pytest -m fuzz tests/fuzz
 
 sim: .venv/.dev  ## Random fault schedules on a simulated disk and clock: make sim SEED=7
 	@$(BIN)/python -m tests.simulation --seed $(SEED) --minutes 5
