@@ -22,7 +22,7 @@ from federation.pulse import UNREACHABLE_S
 from node.beacon.keeper import Beacons
 from node.beacon.making import BeaconMaker, OwnBeacon, Self
 from node.beacon.sites import KnownSites
-from node.changes import Change
+from node.changes import Change, DatasetAdded, DatasetChanged, TermOpened, UnitsReleased
 from node.claims.capacity import Capacity, More
 from node.claims.claimer import Claimer
 from node.claims.here import Here
@@ -42,6 +42,7 @@ from node.work import Work
 log = Logger()
 
 LOOK_S: Final = 2.0  # between two looks at what is low, lost, or waits
+NEWS = DatasetAdded | DatasetChanged | TermOpened | UnitsReleased  # may bring work for others
 OFFERS_S: Final = 30.0  # at offers that no entry brought just now, as after taking a shard over
 
 
@@ -143,6 +144,7 @@ class Sharing:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+        self.own_beacon.stop()
         self.claimer.stop()
         self.granting.stop()
         self.offers.stop()
@@ -152,6 +154,8 @@ class Sharing:
         self._here.changed(changes)
         self.granting.changed(changes)
         self.claimer.changed(changes)
+        if any(isinstance(change, NEWS) for change in changes):
+            self.own_beacon.soon()
 
     def durable(self, entries: Sequence[Entry]) -> None:
         """Entries, own or of others, are durable: words of their authors, maybe offers."""

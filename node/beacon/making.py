@@ -1,4 +1,7 @@
-"""Our own beacon, out of the tables and the pilots; sent when it changed, or a minute is over."""
+"""Our own beacon, out of the tables and the pilots; sent when it changed, or a minute is over.
+
+New work is told of at once, so that no site with room stands idle until the next round.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from federation import limits
 from federation.beacon import KIND, LOAD_MAX, Beacon, Heads, Running, Want, write_beacon
@@ -15,7 +18,7 @@ from federation.claims import label
 from federation.ids import SiteID
 from federation.ports import Floods
 from federation.pulse import UNREACHABLE_S
-from federation.shapes import Workers
+from federation.shapes import Shape, Workers
 from node.ready import Ready
 from node.store.highwater import Heads as OwnHeads
 from node.work.sessions import Session
@@ -23,6 +26,8 @@ from node.work.sessions import Session
 SEND_S: Final = 10.0  # when something changed
 IDLE_S: Final = 60.0  # when nothing did
 PER_SILENCE: Final = 3  # beacons that an idle site sends in the time that makes one unreachable
+NEWS_S: Final = 0.1  # in which what brings new work gathers
+NEWS_S_MIN: Final = 1.0  # from one beacon until the next for the sake of news
 
 
 class Capacity(Protocol):
@@ -111,7 +116,7 @@ class BeaconMaker:
 
 
 class OwnBeacon:
-    """Floods what the maker makes. Call `tick` every `send_s`."""
+    """Floods what the maker makes. Call `tick` every `send_s`, `soon` when there may be work."""
 
     def __init__(
         self,
@@ -129,14 +134,33 @@ class OwnBeacon:
         self._sent: Beacon | None = None
         self._sent_s = float("-inf")
         self._counter = 0
+        self._call: IDelayedCall | None = None
+
+    def stop(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
 
     def tick(self) -> None:
         beacon = self._maker.make(self._counter + 1)
-        now_s = self._reactor.seconds()
-        if self._told(beacon) and now_s - self._sent_s < self.idle_s:
-            return
+        if not self._told(beacon) or self._reactor.seconds() - self._sent_s >= self.idle_s:
+            self._send(beacon)
+
+    def soon(self) -> None:
+        """There may be units for others that no beacon told of."""
+        if self._call is None:
+            wait_s = self._sent_s + NEWS_S_MIN - self._reactor.seconds()
+            self._call = self._reactor.callLater(max(NEWS_S, wait_s), self._tell_news)
+
+    def _tell_news(self) -> None:
+        self._call = None
+        beacon = self._maker.make(self._counter + 1)
+        if self._sent is None or _offered(beacon) - _offered(self._sent):
+            self._send(beacon)
+
+    def _send(self, beacon: Beacon) -> None:
         self._counter += 1
-        self._sent, self._sent_s = beacon, now_s
+        self._sent, self._sent_s = beacon, self._reactor.seconds()
         self._floods.flood(KIND, write_beacon(beacon))
 
     def _told(self, beacon: Beacon) -> bool:
@@ -145,3 +169,8 @@ class OwnBeacon:
         return sent is not None and sent == replace(
             beacon, counter=sent.counter, clock_ms=sent.clock_ms
         )
+
+
+def _offered(beacon: Beacon) -> set[tuple[bytes, Shape]]:
+    """What a beacon says there is to claim."""
+    return {(want.dataset, want.shape) for want in beacon.wants if want.free}

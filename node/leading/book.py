@@ -160,6 +160,10 @@ class Book:
         """What people used, from the accepted results that this site holds."""
         self._used = used_s
 
+    def unmeasured(self, no: int) -> bool:
+        """Whether nobody knows how long units of a task take that has some left."""
+        return (task := self._tasks.get(no)) is not None and task.unit_s is None
+
     def learn_unit_s(self, no: int, unit_s: float) -> None:
         """Units of a task take so long on average."""
         if (task := self._tasks.get(no)) is not None:

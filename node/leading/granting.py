@@ -194,6 +194,8 @@ class Granting:
                     self._desk.recalling.arrived((by, change.dataset, task % limits.TASKS_MAX))
             case UnitsSettled(task=task, jobs=jobs):
                 self.book.settled(task, ranges_of(jobs))
+                if self.book.unmeasured(task):  # until then everybody gets samples only
+                    self._learn_times(task // limits.TASKS_MAX)
             case UnitsFailed(task=task, jobs=jobs):
                 self.book.ended(task, ranges_of(jobs))
             case DatasetChanged(dataset=dataset, verb=verb) if verb in READ_AGAIN:
@@ -247,8 +249,11 @@ class Granting:
         self._learnt_s = self._reactor.seconds()
         self.book.set_used(self._used())
         for dataset in self.book.datasets:
-            for task, unit_s in self._tables.unit_times(dataset):
-                self.book.learn_unit_s(task, unit_s)
+            self._learn_times(dataset)
+
+    def _learn_times(self, dataset: int) -> None:
+        for task, unit_s in self._tables.unit_times(dataset):
+            self.book.learn_unit_s(task, unit_s)
 
     def _find_lost(self) -> None:
         """Owners that were not heard of for too long."""

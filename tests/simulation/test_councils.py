@@ -154,6 +154,7 @@ def test_a_revoked_site_that_leads_votes_and_owns_units_takes_no_work_with_it(th
 
 def test_results_that_a_member_invents_for_units_it_was_never_granted_do_not_count(three):
     liar = three.hosts[2]
+    liar.node.parts.work.drain()  # a site that believes itself would never run what it is granted
     three.network.ways.split(["msu"], ["desy", "wisc"])
     made = submit(three, three.hosts[0])
     three.network.ways.mend_all()

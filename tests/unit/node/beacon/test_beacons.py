@@ -7,13 +7,21 @@ from dataclasses import replace
 
 from twisted.internet.task import Clock
 
-from federation.beacon import Beacon, read_beacon, write_beacon
+from federation.beacon import Beacon, Want, read_beacon, write_beacon
 from federation.claims import label
 from federation.ids import SiteID
 from federation.pulse import UNREACHABLE_S, Health
-from federation.shapes import Workers
+from federation.shapes import Shape, Workers
 from node.beacon.keeper import Beacons
-from node.beacon.making import IDLE_S, SEND_S, BeaconMaker, OwnBeacon, Self
+from node.beacon.making import (
+    IDLE_S,
+    NEWS_S,
+    NEWS_S_MIN,
+    SEND_S,
+    BeaconMaker,
+    OwnBeacon,
+    Self,
+)
 from node.beacon.sites import KnownSites
 from node.dispatch import Room
 from node.model.dataset import Needs
@@ -23,6 +31,8 @@ from node.store.highwater import Head, Heads
 from node.unitstate import DatasetState, TaskState
 from node.work.sessions import Lease, Session
 from tests.unit.federation.test_beacon import USUAL
+
+SHAPE = Shape(1, 0, 1024, 0, 3600)
 
 ME, A, B = SiteID(b"m" * 32), SiteID(b"a" * 32), SiteID(b"b" * 32)
 
@@ -174,11 +184,12 @@ class TestMaking:
         self.capacity = Capacity()
         self.sessions: list[Session] = []
         self.sent: list[Beacon] = []
+        self.wants: list[Want] = []
         self.heads = Heads(3, Head(7, b"c" * 32), Head(9, b"r" * 32))
         maker = BeaconMaker(
             Self(ME, "desy", "1.0", lambda: 5), lambda: self.heads, lambda: False,
             lambda: int(self.clock.seconds() * 1000), self.capacity, self.sessions,
-            Ready(Shares()), list, lambda no: bytes([no]) * 32,
+            Ready(Shares()), lambda: self.wants, lambda no: bytes([no]) * 32,
         )  # fmt: skip
         self.own = OwnBeacon(self.clock, maker, self)
         self.hasty = OwnBeacon(self.clock, maker, self, unreachable_s=12.0)
@@ -225,3 +236,34 @@ class TestMaking:
         self.run(SEND_S)
         assert [beacon.load for beacon in self.sent] == [500, 750]
         assert [beacon.counter for beacon in self.sent] == [1, 2]
+
+    def test_new_work_is_told_of_at_once(self) -> None:
+        self.run(SEND_S)
+        self.wants = [Want(b"d" * 8, SHAPE, 100, 0)]
+        self.own.soon()
+        self.clock.advance(NEWS_S)
+        assert [beacon.wants for beacon in self.sent[1:]] == [tuple(self.wants)]
+
+    def test_however_much_work_comes_it_is_told_of_once_a_second(self) -> None:
+        self.run(SEND_S)
+        for number in range(50):
+            self.wants = [Want(bytes([number]) * 8, SHAPE, 100, 0)]
+            self.own.soon()
+            self.clock.advance(NEWS_S)
+        assert len(self.sent) == 1 + 50 * NEWS_S / NEWS_S_MIN
+
+    def test_what_was_told_before_waits_for_the_next_tick(self) -> None:
+        self.wants = [Want(b"d" * 8, SHAPE, 100, 0)]
+        self.run(SEND_S)
+        self.wants = [Want(b"d" * 8, SHAPE, 70, 30), Want(b"e" * 8, SHAPE, 0, 7)]
+        self.own.soon()
+        self.clock.advance(NEWS_S_MIN)
+        assert len(self.sent) == 1
+        self.run(SEND_S)
+        assert len(self.sent) == 2
+
+    def test_nothing_is_told_once_it_is_stopped(self) -> None:
+        self.own.soon()
+        self.own.stop()
+        self.clock.advance(NEWS_S_MIN)
+        assert self.sent == []

@@ -21,7 +21,7 @@ from node.changes import DatasetAdded, TermOpened, UnitsGranted, UnitsReleased, 
 from node.leading.book import Peer
 from node.leading.granting import LEARN_S, LOST_S, Granting
 from node.leading.ledger import DatasetFacts
-from node.ranges import JobRanges
+from node.ranges import JobRanges, size
 from node.store.highwater import Head, Heads
 from tests.unit.node.leading.books import SHARD, A, B, claim, dataset, peer, task
 from tests.unit.node.work.house import result_of
@@ -330,6 +330,20 @@ def test_usage_and_times_are_learnt_every_minute() -> None:
     assert house.granting.book.datasets[1].tasks[0].unit_s == 7.0
     house.claim(A, claim(300))
     assert house.commit()[0].dataset[0] == 2
+
+
+def test_the_first_results_of_a_task_end_its_sampling() -> None:
+    house = House(dataset(1, task(1, unit_s=None)))
+    house.claim(A, claim(300))
+    (sample,) = house.commit()
+    house.tables.times = [(64, 0.5)]
+    house.granting.changed([UnitsSettled(64, [0, 1])])
+    house.tables.times = [(64, 9.0)]
+    house.granting.changed([UnitsSettled(64, [2])])
+    assert house.granting.book.datasets[1].tasks[0].unit_s == 0.5
+    house.claim(A, claim(300))
+    (grant,) = house.commit()
+    assert size(grant.ranges) > size(sample.ranges)
 
 
 def test_a_shard_that_is_taken_over_is_shared_out_at_once() -> None:
