@@ -75,6 +75,14 @@ class UnitsFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class ResultsRefused:
+    """A log passed by results of a site that do not count, as it had not granted those units."""
+
+    dataset: int
+    by: SiteID
+
+
+@dataclass(frozen=True, slots=True)
 class UserChanged:
     key: bytes
 
@@ -128,6 +136,7 @@ Change = (
     | UnitsSettled
     | UnitsFaulted
     | UnitsFailed
+    | ResultsRefused
     | UserChanged
     | FeedForked
     | MembersChanged

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
-from federation.ids import Lane
+from federation.ids import Lane, SiteID
 from federation.records import (
     Accept,
     Adopt,
@@ -18,7 +18,7 @@ from federation.records import (
     Reproduce,
     Results,
 )
-from node.changes import DatasetChanged
+from node.changes import DatasetChanged, ResultsRefused
 from node.fold import importing, moving, orders, owners, reproducing, roots
 from node.fold.acts import Acts
 from node.fold.attempts import Attempts
@@ -267,6 +267,8 @@ class Following:
             self._scene.guarded(member, act)
         except Refusal as refusal:
             self._scene.refuse(entry, idx, str(refusal), shard.no)
+            for (key,) in select(self._conn, "SELECT key FROM site WHERE no = ?", (site,)):
+                self._scene.changes.append(ResultsRefused(member.no, SiteID(key)))
 
 
 def _results_of(records: Sequence[Record | Refused]) -> Iterator[tuple[int, int, Results]]:

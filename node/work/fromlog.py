@@ -14,6 +14,7 @@ from node.changes import (
     Change,
     DatasetAdded,
     DatasetChanged,
+    ResultsRefused,
     UnitsFailed,
     UnitsFaulted,
     UnitsGranted,
@@ -56,8 +57,13 @@ class FromLog:
             case UnitsReleased(tasks=tasks, ranges=ranges, by=by):
                 if by == self.board.site:
                     ready.release(tasks, ranges)
-            case DatasetAdded() | DatasetChanged():
-                self._dataset(change)
+            case DatasetAdded():
+                self._dataset(change.dataset)
+            case DatasetChanged(dataset=no, verb=verb):
+                self._dataset(no, anew=verb in READ_AGAIN)
+            case ResultsRefused(dataset=no, by=by):
+                if by == self.board.site:
+                    self._dataset(no, anew=True)
             case _:
                 pass
 
@@ -79,6 +85,9 @@ class FromLog:
         """Units run again, those that were lost for a reason of their own after a while."""
         task = self.board.dispatch.ready.tasks.get(change.task)
         if task is None:
+            return
+        if task.dataset is not None and any(job in task.done for job in change.jobs):
+            self._dataset(task.dataset.no, anew=True)  # it ran well here, and does not count
             return
         now_s = self.board.now_s()
         at_once = []
@@ -130,11 +139,12 @@ class FromLog:
         if state is not None and task.done.count >= state.jobs:
             self._forget(state)
 
-    def _dataset(self, change: DatasetAdded | DatasetChanged) -> None:
-        """Read a new or changed dataset; stop what its user cancelled."""
-        no = change.dataset
+    def _dataset(self, no: int, *, anew: bool = False) -> None:
+        """Read a new or changed dataset; stop what its user cancelled.
+
+        anew: trust nothing of it that is remembered; what ran here may not count.
+        """
         datasets = self.board.dispatch.ready.datasets
-        anew = isinstance(change, DatasetChanged) and change.verb in READ_AGAIN
         if anew:
             self.board.dispatch.ready.withhold(no)
         if not self.board.load(no, with_done=not self._is_loaded(no)) and anew:

@@ -38,6 +38,7 @@ class Farm:
         self.fates = Fates(world.seed)
         self.loss = 0.0  # of requests, and of answers
         self.repeat = 0.0  # of reports that go out twice
+        self.closed: set[Host] = set()  # sites whose batch systems start nothing
         self._world = world
         self._random = Random(f"farm {world.seed}")
         self._born = 0
@@ -60,7 +61,7 @@ class Farm:
         while self._has_units(host):
             self.pilots = [pilot for pilot in self.pilots if not pilot.gone]
             have = sum(pilot.host is host for pilot in self.pilots)
-            while have < PILOTS and await self._add(host):
+            while have < self._most(host) and await self._add(host):
                 have += 1
             await self._world.sleep(5.0)
         self._providing.discard(host)
@@ -68,7 +69,10 @@ class Farm:
     def room(self, host: Host) -> StillRoom:
         """The pilots that could be started at a site."""
         have = sum(pilot.host is host and not pilot.gone for pilot in self.pilots)
-        return StillRoom(max(0, PILOTS - have))
+        return StillRoom(max(0, self._most(host) - have))
+
+    def _most(self, host: Host) -> int:
+        return 0 if host in self.closed else PILOTS
 
     def _has_units(self, host: Host) -> bool:
         return (

@@ -69,6 +69,21 @@ def test_a_leader_that_is_cut_off_goes_on_with_what_it_owns_and_grants_race_a_ta
     assert len(leaders(three, made)) == 2
 
 
+def test_what_a_leader_that_was_cut_off_ran_beyond_the_cut_runs_again(three):
+    """The others accept its results before they grant it the units: those do not count."""
+    old, *others = three.hosts
+    made = submit(three, old)
+    some_settled(three, others[0])
+    for other in others:
+        three.farm.closed.add(other)
+        three.farm.lose(other)
+    three.network.ways.split(["desy"], ["wisc", "msu"])
+    three.pass_s(2 * TAKE_OVER_S)
+    assert task_counts(old, "settled") == 2 * JOBS
+    three.finish()
+    assert len(leaders(three, made)) == 2
+
+
 def test_orders_from_two_nodes_that_race_a_take_over_are_all_taken_once(three):
     made = submit(three, three.hosts[0], jobs=60)
     some_settled(three, three.hosts[1])

@@ -5,7 +5,14 @@ from __future__ import annotations
 import apsw
 import pytest
 
-from node.changes import DatasetAdded, UnitsFailed, UnitsFaulted, UnitsGranted, UnitsSettled
+from node.changes import (
+    DatasetAdded,
+    ResultsRefused,
+    UnitsFailed,
+    UnitsFaulted,
+    UnitsGranted,
+    UnitsSettled,
+)
 from node.fold import state_root
 from tests.unit.node.fold.world import (
     INFRASTRUCTURE,
@@ -267,7 +274,7 @@ def test_results_that_were_granted_later_do_not_count(site: Site) -> None:
     id_ = site.submit(grant=False)
     site.log.results(results(id_, 0, [2]))
     site.log.grant(id_, [0], [0, 10])
-    site.fold()
+    assert ResultsRefused(1, site.log.site) in site.fold()
     assert site.counts() == {"ready": 10}
 
 

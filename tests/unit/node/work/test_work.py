@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 
 from federation.ids import SiteID
 from federation.records import Outcome
-from node.changes import DatasetChanged, UnitsGranted
+from node.changes import DatasetChanged, ResultsRefused, UnitsFaulted, UnitsGranted
 from node.store import pilots as store
 from node.work.refusals import Refusal
 from tests.unit.node.work.house import (
@@ -355,6 +355,33 @@ def test_a_dataset_that_a_cut_took_away_comes_back_with_a_grant_as_the_new_log_h
     house.datasets[1] = described
     house.work.changed([UnitsGranted(1, [T], [0, 4], SiteID(SITE))])
     assert house.pilot().poll(4)["work"][0]["jobs"] == [0, 4]
+
+
+@pytest.mark.parametrize("who", ["this site", "another"])
+def test_units_whose_results_a_log_does_not_count_run_again(who: str) -> None:
+    """They ran here before this log granted them: as beyond the cut of an earlier term."""
+    house = House(Described(1, 4))
+    pilot = house.pilot()
+    pilot.poll(2)
+    pilot.finish()
+    house.disk.attempts.clear()
+    by = SiteID(SITE if who == "this site" else b"o" * 32)
+    house.work.changed([ResultsRefused(1, by)])
+    assert house.state(T).done.flat == ([] if who == "this site" else [0, 2])
+    if who == "this site":
+        assert pilot.poll(2)["work"][0]["jobs"] == [0, 2]
+
+
+def test_a_unit_that_ran_well_here_and_not_for_its_log_runs_again() -> None:
+    """As when it had read something else than what its log took from its parents."""
+    house = House(Described(1, 4))
+    pilot = house.pilot()
+    pilot.poll(2)
+    pilot.finish()
+    house.disk.attempts[0] = (T, 0, Outcome.INFRASTRUCTURE, "stale")
+    house.work.changed([UnitsFaulted(T, (0,), (Outcome.INFRASTRUCTURE,))])
+    assert house.state(T).done.flat == [1, 2]
+    assert pilot.poll(2)["work"][0]["jobs"] == [0, 1, 2, 3]
 
 
 def test_a_paused_dataset_gives_nothing_out_until_it_is_resumed() -> None:
