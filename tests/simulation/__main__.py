@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from tests.simulation.replay import TRIES, command_of, replay
@@ -14,6 +15,7 @@ from tests.simulation.schedule import (
     FAULTS,
     NETWORK_FAULTS,
     STEPS,
+    STEPS_A_DAY,
     Schedule,
     draw,
 )
@@ -25,7 +27,7 @@ class Run:
     """What makes a run what it is."""
 
     seed: int
-    steps: int = STEPS
+    steps: int = 0  # the usual number
     sites: int = 1
     days: float = 0.0
     faults: str = "all"
@@ -37,7 +39,8 @@ class Run:
         usual = list(FAULTS) if alone else list(every)
         kinds = {"all": usual, "none": []}.get(self.faults, self.faults.split(","))
         weights = {kind: every[kind] for kind in every if kind in kinds}
-        return draw(self.seed, self.steps, weights, self.days * DAY_S or None)
+        usual_steps = ceil(self.days * STEPS_A_DAY) or STEPS
+        return draw(self.seed, self.steps or usual_steps, weights, self.days * DAY_S or None)
 
     @property
     def command(self) -> str:
@@ -63,7 +66,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sites", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=STEPS, help="events in a schedule")
+    parser.add_argument(
+        "--steps", type=int, default=0, help=f"events; else {STEPS}, or {STEPS_A_DAY} a day"
+    )
     parser.add_argument(
         "--days", type=float, default=0.0, help="in which they come; else one every 10 s"
     )

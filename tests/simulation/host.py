@@ -57,7 +57,7 @@ class Host:
 
     def wall_ms(self) -> int:
         """What this machine takes for the time."""
-        return EPOCH_MS + self.wall_jump_ms + int(self._world.clock.seconds() * 1000)
+        return EPOCH_MS + self.wall_jump_ms + int(self._world.now_s * 1000)
 
     @property
     def up(self) -> bool:

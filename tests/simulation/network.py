@@ -248,6 +248,11 @@ class Network:
     def _both_pass(self, one: Machine, other: Machine) -> bool:
         return self.ways.passes(one, other) and self.ways.passes(other, one)
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is cut and nobody is paused."""
+        return self.ways.whole and not any(each.paused for each in self.machines.values())
+
     def wires(self, machine: Machine) -> list[Wire]:
         """The machine's ends of its connections."""
         return list(self._wires[machine])

@@ -61,6 +61,11 @@ class Ways:
         """Whether a packet sent now would arrive."""
         return source.powered and target.powered and not self._cuts[source.name, target.name]
 
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is cut."""
+        return not any(self._cuts.values())
+
     def set(self, source: str, target: str, way: Way) -> None:
         """How bytes travel in one direction, from the next connection on."""
         self._ways[source, target] = way

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gc
 import shutil
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
@@ -44,6 +46,7 @@ HEAL_S_MAX = 20_000.0
 LOOK_S = 15.0
 LOOK_AT_ALL_S = 60.0
 QUIET_S = 60.0  # of healing, at least
+REST_S = 110.0  # without news, with all up and linked: then nothing comes until something happens
 TURNS_MAX = 3_000_000
 NAMES = ("desy", "wisc", "msu", "kit", "tokyo", "pisa", "brno", "utrecht", "lund")
 
@@ -90,6 +93,10 @@ class World:
         self._log = LogReader(self)
         self._turns = 0
         self._after: list[Callable[[], None]] = []
+        self._coming = deque(sorted(self.schedule, key=lambda event: event.at_s))
+        self._next: IDelayedCall | None = None  # of what is coming
+        self._rest: tuple[float, object] = (0.0, None)  # since when all held the same, and what
+        self.leapt_s = 0.0  # passed over
 
     @property
     def present(self) -> list[Host]:
@@ -97,6 +104,11 @@ class World:
         return [host for host in self.hosts if not host.lost]
 
     # Time
+
+    @property
+    def now_s(self) -> float:
+        """Since the beginning, with what was passed over."""
+        return self.clock.seconds() + self.leapt_s
 
     def sleep(self, seconds: float) -> Deferred[None]:
         return deferLater(self.clock, seconds, lambda: None)
@@ -113,7 +125,7 @@ class World:
         self._after.append(act)
 
     def note(self, text: str) -> None:
-        self.trace.append(f"{self.clock.seconds():10.3f} {text}")
+        self.trace.append(f"{self.now_s:10.3f} {text}")
 
     def failed(self, why: str) -> None:
         """Something that must not happen has happened."""
@@ -126,7 +138,7 @@ class World:
         """Faults, healing, checks. Raises Broken."""
         with self:
             end_s = max((event.at_s for event in self.schedule), default=0.0) + 5.0
-            self.until(lambda: self.clock.seconds() >= end_s)
+            self.until(lambda: self.now_s >= end_s)
             self.finish()
 
     def __enter__(self) -> World:
@@ -136,8 +148,7 @@ class World:
         self._log.start()
         for host in self.hosts:
             host.start()
-        for event in self.schedule:
-            self.clock.callLater(event.at_s, self._happen, event)
+        self._await_next()
         self.spawn(self._watch(), "watching")
         return self
 
@@ -188,6 +199,47 @@ class World:
         for act in after:
             act()
 
+    def _await_next(self) -> None:
+        if self._coming:
+            wait_s = max(0.0, self._coming[0].at_s - self.now_s)
+            self._next = self.clock.callLater(wait_s, self._come)
+
+    def _come(self) -> None:
+        event = self._coming.popleft()
+        self._await_next()
+        self._happen(event)
+
+    def _leap(self) -> None:
+        """Pass over quiet time: it would bring nothing but what comes round for ever.
+
+        To the nodes it is as if all machines had slept: no timer went on, the clocks on the wall
+        did. Nothing can come of it that a slow mesh may not do.
+        """
+        if self._next is None or not self._next.active() or not self._rests():
+            return
+        left_s = self._next.getTime() - self.clock.seconds()
+        self._next.reset(0.0)
+        self.leapt_s += left_s
+        self.note(f"nothing happens for {left_s:.0f} s")
+
+    def _rests(self) -> bool:
+        """Whether all are up and linked, nobody has anything to do, and that for a while."""
+        now_s = self.clock.seconds()
+        held = self._held_by_all()
+        if held is None or held != self._rest[1]:
+            self._rest = now_s, held
+        return held is not None and now_s - self._rest[0] >= REST_S
+
+    def _held_by_all(self) -> object:
+        """What every site holds, if all the same, and nobody is at work."""
+        if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
+            return None
+        nodes = [host.node for host in self.present if host.node is not None and host.node.idle]
+        if len(nodes) < len(self.hosts) or not self.network.whole:
+            return None
+        held = [node.held() for node in nodes]
+        return held[0] if all(each == held[0] for each in held) else None
+
     def _happen(self, event: Event) -> None:
         if self.calm:
             return
@@ -204,6 +256,7 @@ class World:
         while True:
             await self.sleep(LOOK_S if len(self.hosts) == 1 else LOOK_AT_ALL_S)
             self.look()
+            self._leap()
 
     def look(self) -> None:
         """Settled results stay: as a site alone shows them, or as councils have settled them."""
