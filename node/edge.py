@@ -176,12 +176,8 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews) -> MeshApi:
     store, members = parts.store, parts.store.members
 
     def own() -> Own:
-        pilots = parts.work.pilots()
-        running = sum(int(pilot["units"]) for pilot in pilots)
-        ready = tasks.counts(store.conn).ready
-        return Own(
-            parts.version, ["local"], running, max(0, ready - running), len(pilots), facts.draining
-        )
+        told = parts.sharing.own_beacon.now()  # so that all sites show the same of one another
+        return Own(parts.version, ["local"], told.active, told.ready, told.pilots, facts.draining)
 
     config = parts.config.mesh
     source = FactSource(

@@ -13,6 +13,7 @@ from federation.beacon import Beacon, read_beacon
 from federation.errors import PeerError
 from federation.ids import SiteID
 from federation.pulse import Health, Pulse
+from node.beacon.clocks import Leads, ahead_s, heard
 
 _log = Logger()
 
@@ -21,6 +22,7 @@ _log = Logger()
 class _Kept:
     beacon: Beacon
     pulse: Pulse
+    leads: Leads
 
 
 class Beacons:
@@ -52,7 +54,9 @@ class Beacons:
         )
         if beacon.site != origin or beat is None:
             return
-        self._kept[origin] = _Kept(beacon, beat)
+        kept = self._kept.get(origin)
+        leads = heard(kept.leads if kept else None, beacon.boot, beacon.clock_ms, beat.heard_s)
+        self._kept[origin] = _Kept(beacon, beat, leads)
         for fn in self._subscribers:
             try:
                 fn(beacon)
@@ -80,6 +84,13 @@ class Beacons:
     def age_s(self, site: SiteID) -> float | None:
         """Seconds since the newest beacon of a site came; None: there is none."""
         return pulse.age_s(self._pulse(site), self._reactor.seconds())
+
+    def clock_s(self, site: SiteID, wall_s: float, way_s: float = 0.0) -> float | None:
+        """How far a site's clock is ahead of ours; None: not known yet. See `clocks.ahead_s`."""
+        kept = self._kept.get(site)
+        if kept is None:
+            return None
+        return ahead_s(kept.leads, self._reactor.seconds(), wall_s, way_s)
 
     def health(self, site: SiteID, *, revoked: bool = False) -> Health:
         """How a member stands."""

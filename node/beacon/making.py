@@ -141,8 +141,12 @@ class OwnBeacon:
         if call is not None:
             call.cancel()
 
+    def now(self) -> Beacon:
+        """What others would be told now."""
+        return self._maker.make(self._counter + 1)
+
     def tick(self) -> None:
-        beacon = self._maker.make(self._counter + 1)
+        beacon = self.now()
         if not self._told(beacon) or self._reactor.seconds() - self._sent_s >= self.idle_s:
             self._send(beacon)
 
@@ -154,7 +158,7 @@ class OwnBeacon:
 
     def _tell_news(self) -> None:
         self._call = None
-        beacon = self._maker.make(self._counter + 1)
+        beacon = self.now()
         if self._sent is None or _offered(beacon) - _offered(self._sent):
             self._send(beacon)
 

@@ -72,9 +72,11 @@ class FactSource:
 
     async def facts(self) -> MeshFacts:
         tables = await self._read(_read)
+        links = self._links()
+        way_s = {link.peer: link.rtt_s / 2 for link in links if link.up and link.rtt_s is not None}
         return MeshFacts(
-            sites=[self._site(site, tables) for site in self._sites()],
-            links=[self._link(link) for link in self._links()],
+            sites=[self._site(site, tables, way_s.get(site, 0.0)) for site in self._sites()],
+            links=[self._link(link) for link in links],
             shards=[self._shard(row) for row in tables.shards if self._is_shown(row)],
             alarms=tables.troubles,
             lost_after_s=self._lost_after_s,
@@ -90,7 +92,8 @@ class FactSource:
     def _name(self, site: SiteID) -> str:
         return self._members.name_of(site)
 
-    def _site(self, site: SiteID, tables: _Tables) -> SiteFact:
+    def _site(self, site: SiteID, tables: _Tables, way_s: float) -> SiteFact:
+        """way_s: half a round trip on the link with it, or 0."""
         granted = tables.granted.get(site, 0)
         if site == self._members.own:
             return self._own_site(site, granted)
@@ -104,7 +107,7 @@ class FactSource:
             version=self._members.words[site].version if site in self._members.words else "",
             granted=granted,
         )
-        return fact if beacon is None else self._with_beacon(fact, beacon, tables)
+        return fact if beacon is None else self._with_beacon(fact, beacon, tables, way_s)
 
     def _own_site(self, site: SiteID, granted: int) -> SiteFact:
         own = self._own()
@@ -122,20 +125,21 @@ class FactSource:
             note=own.draining,
         )
 
-    def _with_beacon(self, fact: SiteFact, beacon: Beacon, tables: _Tables) -> SiteFact:
+    def _with_beacon(
+        self, fact: SiteFact, beacon: Beacon, tables: _Tables, way_s: float
+    ) -> SiteFact:
         heads = {Lane.CONTROL: beacon.heads.control, Lane.RESULTS: beacon.heads.results}
         lag = sum(
             max(0, seq - tables.tips.get((beacon.site, beacon.generation, int(lane)), 0))
             for lane, seq in heads.items()
         )
-        age_s = fact.seen_s or 0.0
         return SiteFact(
             key=fact.key,
             name=fact.name,
             state=fact.state,
             seen_s=fact.seen_s,
             lag=lag,
-            clock_s=(beacon.clock_ms - self._wall_ms()) / 1000 + age_s,
+            clock_s=self._beacons.clock_s(beacon.site, self._wall_ms() / 1000, way_s),
             version=beacon.version,
             running=beacon.active,
             ready=beacon.ready,

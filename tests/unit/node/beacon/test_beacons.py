@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import pytest
 from twisted.internet.task import Clock
 
 from federation.beacon import Beacon, Want, read_beacon, write_beacon
@@ -93,6 +94,19 @@ class TestKeeper:
         self.beacons.keep([B])
         assert self.beacons.newest(A) is None
         assert self.beacons.newest(B) is not None
+
+    def test_the_clock_of_a_site_is_told_by_its_quickest_beacon(self) -> None:
+        """Two seconds ahead; beacons take 40, 0.3 and 5 seconds."""
+        for counter, way_s in enumerate((40, 0.3, 5), 1):
+            self.clock.advance(60)
+            made_ms = int((self.clock.seconds() + 1000 + 2 - way_s) * 1000)
+            self.beacons.hear(A, said(A, counter, clock_ms=made_ms))
+        self.clock.advance(17)
+        wall_s = self.clock.seconds() + 1000
+        assert self.beacons.clock_s(A, wall_s) == pytest.approx(1.7)
+        assert self.beacons.clock_s(A, wall_s, way_s=0.25) == pytest.approx(1.95)
+        assert self.beacons.clock_s(A, wall_s + 3600) == pytest.approx(1.7 - 3600)
+        assert self.beacons.clock_s(B, wall_s) is None
 
 
 class Members:
