@@ -246,7 +246,9 @@ def _commands(parts: Parts, people: People, sets: DatasetViews, watch: Watch) ->
     async def change(dataset: int, timeout_s: float) -> None:
         await watch.change(dataset, timeout_s, lambda gone: None)
 
-    lookups = OrderLookups(store.conn, counts, store.tables.shards, store.tables.still_shards)
+    lookups = OrderLookups(
+        store.conn, counts, store.tables.shards, store.tables.still_shards, store.members.name_of
+    )
     return Commands(store.journal, people.name_of, lookups, change, parts.reactor.seconds)
 
 

@@ -78,11 +78,21 @@ def _show_dataset(reply: Json) -> None:
         f"id {harmless(dataset.get('id', '?'))[:16]}",
     ]
     say(f"  {' · '.join(words)}")
+    for order in reply.get("orders") or []:
+        say(f"  {_order_line(order)}")
     if forced := reply.get("forced"):
         from node.cli.mesh import forced_line  # rare
 
         for each in forced:
             say(f"  {forced_line(each)}")
+
+
+def _order_line(order: Json) -> str:
+    """An order that the dataset's log refused, or has not taken."""
+    verb = harmless(order.get("verb", "?"))
+    if order.get("state") == "refused":
+        return f"order {verb} was refused: {harmless(order.get('why', '?'))}"
+    return f"order {verb} is kept, and not applied yet: the site that leads has not taken it"
 
 
 def _show_unit(floe: Floe, client: Client, name: Name) -> None:

@@ -24,7 +24,7 @@ from node.services.writing import Control, write
 class Target:
     """The dataset of an order: whose it is, in which shard, and whether this site leads that.
 
-    still: nobody leads it any more, until an admin helps.
+    still: nobody leads it any more, until an admin helps. leader: the name of the site that leads.
     """
 
     no: int
@@ -33,6 +33,7 @@ class Target:
     shard: ShardID
     led: bool = True
     still: bool = False
+    leader: str = ""
 
 
 class Ports(Protocol):
@@ -47,6 +48,12 @@ class Ports(Protocol):
 
     def check(self, target: Target, order: Order) -> None:
         """Raises Refusal for an order that names what the dataset does not have."""
+
+    def refusal(self, target: Target, order: bytes) -> str:
+        """Why the log refused an order, by its digest; "" if it did not, or not yet."""
+
+    def is_admin(self, target: Target, key: bytes) -> bool:
+        """Whether somebody is an admin of the site that leads the dataset."""
 
     def counts(self, dataset: int) -> dict[str, int]: ...
 
@@ -90,13 +97,7 @@ class Commands:
         target = self._ports.target(order.dataset)
         if target is None:
             raise Refusal("not-found", f"no dataset {order.dataset.hex()[:12]} at this site")
-        if signer != target.person and not asking.admin:
-            raise Refusal(
-                "denied",
-                f"{target.name} belongs to {self._name_of(target.person)}; "
-                f"{asking.name} may not {order.verb} it",
-                f"ask {self._name_of(target.person)} or an admin",
-            )
+        self._check_person(target, order, signer, asking)
         if target.still:
             raise Refusal(
                 "conflict",
@@ -119,8 +120,10 @@ class Commands:
             )
         await write(self._journal, Command(target.shard, document, signature, UserKey(signer)))
         if not target.led:
-            await self._taken(target, id_)
-        elif not self._ports.seen(id_):
+            await self._answered(target, id_)
+        if why := self._ports.refusal(target, id_):
+            raise Refusal("conflict", f"the log of {target.name} refused the order: {why}")
+        if target.led and not self._ports.seen(id_):
             raise Refusal("conflict", "the order was written but could not be taken", "floe doctor")
         return {
             "dataset": {"id": order.dataset.hex(), "name": target.name},
@@ -129,9 +132,30 @@ class Commands:
             "counts": self._ports.counts(target.no),
         }
 
-    async def _taken(self, target: Target, order: bytes) -> None:
+    def _check_person(self, target: Target, order: Order, signer: bytes, asking: Person) -> None:
+        """Raise Refusal unless the signer may give this order: as the leader's log will judge."""
+        if signer == target.person:
+            return
+        owner = self._name_of(target.person)
+        if not asking.admin:
+            raise Refusal(
+                "denied",
+                f"{target.name} belongs to {owner}; {asking.name} may not {order.verb} it",
+                f"ask {owner} or an admin",
+            )
+        if not self._ports.is_admin(target, signer):
+            raise Refusal(
+                "denied",
+                f"{target.name} belongs to {owner} and is led by {target.leader}; an admin of"
+                f" another site may not {order.verb} it",
+                f"ask {owner} or an admin of {target.leader}",
+            )
+
+    async def _answered(self, target: Target, order: bytes) -> None:
         """Wait a while for the leader of another site."""
         until_s = self._now_s() + APPLIED_S
-        while not self._ports.seen(order) and (left_s := until_s - self._now_s()) > 0:
+        while (left_s := until_s - self._now_s()) > 0:
+            if self._ports.seen(order) or self._ports.refusal(target, order):
+                return
             # A short wait: the change may have come between the question and here.
             await self._change(target.no, min(left_s, 1.0))

@@ -18,7 +18,7 @@ from node.services.commands import Target
 from node.services.people import Person
 from node.services.refusal import Refusal
 from node.services.submit import Known, Shape
-from node.store import tasks
+from node.store import offers, shards, tasks
 
 Counts = Callable[[int], dict[str, int]]
 
@@ -106,7 +106,7 @@ class OrderLookups:
     """Implements `commands.Ports`.
 
     counts: of a dataset, by its local number; led: the shards that this site leads; still: those
-    that it led, and that nobody leads now.
+    that it led, and that nobody leads now; name_of: a site's.
     """
 
     def __init__(
@@ -115,11 +115,13 @@ class OrderLookups:
         counts: Counts,
         led: Callable[[], Sequence[ShardID]],
         still: Callable[[], Sequence[ShardID]],
+        name_of: Callable[[SiteID], str],
     ) -> None:
         self._conn = conn
         self._counts = counts
         self._led = led
         self._still = still
+        self._name_of = name_of
 
     def read(self, document: bytes) -> Order:
         return read_command(document)
@@ -131,10 +133,22 @@ class OrderLookups:
         row = tasks.dataset(self._conn, no)
         shard = ShardID(row.shard)
         still = shard in self._still()
-        return Target(row.no, row.name, row.person, shard, shard in self._led(), still)
+        leader = self._name_of(shards.leader(self._conn, shard))
+        return Target(row.no, row.name, row.person, shard, shard in self._led(), still, leader)
 
     def seen(self, order: bytes) -> bool:
         return tasks.seen(self._conn, order)
+
+    def refusal(self, target: Target, order: bytes) -> str:
+        found = {each.id: each.refused for each in offers.open_orders(self._conn, target.no)}
+        return found.get(order, "")
+
+    def is_admin(self, target: Target, key: bytes) -> bool:
+        leader = shards.leader(self._conn, target.shard)
+        return any(
+            row.site == leader and row.key == key and "admin" in row.roles
+            for row in tasks.people(self._conn)
+        )
 
     def counts(self, dataset: int) -> dict[str, int]:
         return self._counts(dataset)

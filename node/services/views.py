@@ -21,7 +21,8 @@ from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import shown_force
 from node.services.watch import Watch
 from node.services.why import DatasetFacts, Dependency, TaskFacts, why_dataset
-from node.store import held, openwork, settling, tasks
+from node.store import held, offers, openwork, settling, tasks
+from node.store.offers import OpenOrder
 from node.store.openwork import ForcedShard
 from node.store.tasks import DatasetRow, TaskCounts
 
@@ -41,6 +42,7 @@ class Whole:
     sites: Sequence[tuple[bytes, str, int]]
     forced: Sequence[ForcedShard]
     unsettled: Mapping[int, int]  # by task: accepted, but not settled by the council yet
+    open_orders: Sequence[OpenOrder]  # of sites, and without effect
 
 
 def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
@@ -54,6 +56,7 @@ def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
         tasks.sites(conn, row.no),
         openwork.forced(conn, row.shard),
         settling.unsettled(conn, row.no),
+        offers.open_orders(conn, row.no),
     )
 
 
@@ -106,6 +109,7 @@ class DatasetViews:
             "sites": self._sites(found, counts),
             "eta_s": self._eta_s(found.row.no, counts),
             "commands": [head.hex() for head in found.heads],
+            "orders": [_order(each) for each in found.open_orders],
             "forced": [shown_force(each) for each in found.forced],
             "unsettled": sum(found.unsettled.values()),
         }
@@ -166,6 +170,7 @@ class DatasetViews:
             stopped=self._stopped(found.row),
             remedy="floe doctor" if found.row.quarantined else RECOVER,
             moving_to=moving_to,
+            orders=[(each.verb, each.refused) for each in found.open_orders],
             eta_s=self._eta_s(found.row.no, counts),
             workers=self._facts.workers(),
         )
@@ -263,3 +268,9 @@ class DatasetViews:
             waits.append(Dependency(after.text, "", state, settled, total))
         needs = needs_of(task.overrides, spec.needs)
         return TaskFacts(task.name, self._counts(task), needs, waits)
+
+
+def _order(order: OpenOrder) -> Value:
+    """An order that has no effect: refused by the dataset's log, or not taken by it yet."""
+    state = "refused" if order.refused else "kept"
+    return {"id": order.id.hex(), "verb": order.verb, "state": state, "why": order.refused}

@@ -387,6 +387,7 @@ class DatasetFacts:
     stopped: str = ""  # why nothing more happens to it, if so
     remedy: str = "floe doctor"  # and the command that helps
     moving_to: str = ""  # who leads the log to which it is on its way
+    orders: Sequence[tuple[str, str]] = ()  # (verb, why it was refused or "") of those not taken
     eta_s: float | None = None
     workers: Workers = field(default_factory=Workers)
 
@@ -403,6 +404,8 @@ def why_dataset(facts: DatasetFacts) -> Why:
         _add_task(why, facts, task)
     if facts.moving_to:
         why.add("wait", f"it moves to a shard that {facts.moving_to} leads; {MOVING}")
+    for verb, refused in facts.orders:
+        why.add(*_order_line(verb, refused))
     if facts.paused and why.state == "paused":
         why.next.append(f"floe set resume {facts.name}")
     if counts.get("failed"):
@@ -410,6 +413,12 @@ def why_dataset(facts: DatasetFacts) -> Why:
     if counts.get("ready") and not facts.paused:
         _add_idle_workers(why, facts.workers)
     return why
+
+
+def _order_line(verb: str, refused: str) -> tuple[str, str]:
+    if refused:
+        return "block", f"the order {verb} was refused: {refused}"
+    return "wait", f"the order {verb} is kept here; the site that leads has not taken it yet"
 
 
 def _headline(facts: DatasetFacts) -> tuple[str, str]:

@@ -48,6 +48,11 @@ def shards(conn: apsw.Connection) -> list[ShardRow]:
     return [_row(conn, *row) for row in select(conn, sql)]
 
 
+def leader(conn: apsw.Connection, shard: ShardID) -> SiteID:
+    """Who leads a shard whose founding is here, by its newest term."""
+    return SiteID(select(conn, "SELECT leader FROM shard WHERE id = ?", (shard,))[0][0])
+
+
 # Entries of the newest leader that its council has not settled, where it has more than one seat.
 _BEYOND: Final = (
     "FROM log_entry l JOIN feed f ON f.no = l.feed AND f.site = s.leader"

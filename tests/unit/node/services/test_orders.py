@@ -317,10 +317,12 @@ def test_a_full_disk_is_said_and_nothing_is_stored(intake, journal):
 
 
 class OrderPorts:
-    target_of = Target(1, "nugen", BEN.key.raw, SHARD)
+    target_of = Target(1, "nugen", BEN.key.raw, SHARD, leader="desy")
 
     def __init__(self):
         self.orders = set()
+        self.refusals = {}
+        self.admins = {ANA.key.raw}
 
     def read(self, document):
         return read_command(document)
@@ -330,6 +332,12 @@ class OrderPorts:
 
     def seen(self, order):
         return order in self.orders
+
+    def refusal(self, target, order):
+        return self.refusals.get(order, "")
+
+    def is_admin(self, target, key):
+        return key in self.admins
 
     def counts(self, dataset):
         return {"units": 5}
@@ -347,6 +355,7 @@ class Orders:
         journal.on_write = self.fold
         self.waits = 0
         self.taken_after = 0  # waits until the leader of another site has taken an order
+        self.refused_after = 0  # or until its log has refused it
         self.written = set()
 
     def fold(self, record):
@@ -361,6 +370,8 @@ class Orders:
         self.now_s += timeout_s
         if self.waits == self.taken_after:
             self.ports.orders |= self.written
+        if self.waits == self.refused_after:
+            self.ports.refusals = dict.fromkeys(self.written, "the order was taken before")
 
     def send(self, who=BEN, asking=None, dataset=b"d" * 32, verb="pause", nonce=bytes(16)):
         document = command_document(dataset, verb, {}, [], nonce)
@@ -393,6 +404,23 @@ def test_an_order_for_a_leader_that_is_away_is_kept_and_said_not_to_be_applied(o
     assert run(orders.send())["applied"] is False
     assert orders.now_s == APPLIED_S
     assert len(journal.records) == 1
+
+
+def test_an_order_that_the_log_of_another_site_refuses_is_refused_with_its_reason(orders, journal):
+    orders.ports.target_of = replace(OrderPorts.target_of, led=False)
+    orders.refused_after = 2
+    assert "taken before" in refused("conflict", orders.send()).message
+    assert orders.waits == 2
+
+
+def test_an_admin_of_another_site_than_the_leaders_is_refused_before_anything_is_written(
+    orders, journal
+):
+    orders.ports.target_of = replace(OrderPorts.target_of, led=False)
+    orders.ports.admins = {b"an admin there"}
+    error = refused("denied", orders.send(ANA))
+    assert "an admin of desy" in error.right
+    assert journal.records == []
 
 
 def test_a_dataset_that_nobody_leads_takes_no_orders(orders, journal):

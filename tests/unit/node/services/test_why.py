@@ -231,3 +231,10 @@ def test_a_dataset_between_two_logs_says_where_it_goes():
     total = counts(units=5, ready=5)
     dataset = DatasetFacts("d", total, [TaskFacts("sim", total, Needs())], moving_to="desy")
     assert "it moves to a shard that desy leads" in text(why_dataset(dataset))
+
+
+def test_an_order_without_effect_is_told_with_the_reason() -> None:
+    orders = [("cancel", "the order was taken before"), ("pause", "")]
+    shown = text(why_dataset(DatasetFacts("nugen", counts(ready=5), [], orders=orders)))
+    assert "the order cancel was refused: the order was taken before" in shown
+    assert "the order pause is kept here" in shown
