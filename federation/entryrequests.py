@@ -12,7 +12,7 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 
 from federation import codec, limits
-from federation.entry import Entry, open_entry
+from federation.entry import Entry, open_entry, verify_entry
 from federation.errors import PeerError, RemoteRefused, Unreachable
 from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
 from federation.ports import FeedStore
@@ -47,6 +47,8 @@ class EntryRequests:
         """Give an entry. Raises RemoteRefused."""
         try:
             entry = self._store.entry(read_ref(body))
+            if entry is not None:
+                verify_entry(entry)
         except PeerError as error:
             raise RemoteRefused(str(error)) from None
         if entry is None or entry.body is None:

@@ -28,6 +28,7 @@ class Reason(IntEnum):
     SILENT = 6  # nothing was heard, or nothing taken, for too long
     REVOKED = 7
     TROUBLE = 8  # of the end that says it
+    TWIN = 9  # another process with the same site key, started later, is linked
 
 
 class FloodKind(IntEnum):
@@ -96,6 +97,13 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
+class TwinSeen:
+    """A process with a site's key was turned away: another one, started later, is linked."""
+
+    site: SiteID
+
+
+@dataclass(frozen=True, slots=True)
 class FloodHeard:
     """A newer document of another site, its signature checked."""
 
@@ -161,6 +169,6 @@ class Outcome(IntEnum):
 
 
 Event = (
-    LinkUp | LinkDown | TakeIn | ForkSeen | OwnAhead | Damaged | FloodHeard | Asked | Answered
-    | TunnelOpened | TunnelData | TunnelRoom | TunnelShut
+    LinkUp | LinkDown | TakeIn | ForkSeen | OwnAhead | Damaged | TwinSeen | FloodHeard | Asked
+    | Answered | TunnelOpened | TunnelData | TunnelRoom | TunnelShut
 )  # fmt: skip

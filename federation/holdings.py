@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 from federation import codec, limits
 from federation.entry import Entry
+from federation.errors import PeerError
 from federation.feed import FeedTip
 from federation.ids import EntryID, FeedID
 from federation.ports import FeedStore
@@ -71,11 +72,14 @@ class Holdings:
                 self._coming.pop((feed, seq), None)
 
     def at(self, feed: FeedID, seq: int) -> Entry | None:
-        """The entry held at a place, durable or on its way."""
+        """The entry held at a place, durable or on its way; None for one that is damaged."""
         coming = self._coming.get((feed, seq))
         if coming is not None or not 1 <= seq <= self.tip(feed).seq:
             return coming
-        found = self._store.entries(feed, seq - 1, 1)
+        try:
+            found = self._store.entries(feed, seq - 1, 1)
+        except PeerError:  # damaged; whoever is asked for it next says so
+            return None
         return found[0] if found and found[0].header.seq == seq else None
 
     def id_at(self, feed: FeedID, seq: int) -> EntryID | None:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from federation.errors import PeerError
-from federation.events import Event, LinkDown, LinkUp, Reason
+from federation.events import Event, LinkDown, LinkUp, Reason, TwinSeen
 from federation.ids import SiteID
 from federation.session import Session, Source, Urgency
 from federation.timing import Timing
 from federation.wire import Hello, Message
 
+TWIN = "another process with this site's key, started later, has the link"
 HELD_MAX = 4  # links to one peer that are not up yet; more are turned away
 
 
@@ -125,21 +126,29 @@ class Hub:
     # The sessions' side
 
     def greeted(self, session: Session, now_s: float) -> None:
-        """Choose between two links to one peer. An older process of the peer has no links."""
+        """Choose between two links to one process of a peer: of two young ones the first."""
         older = self.sessions.get(session.peer)
-        if older is not None and not self._replaces(session, older, now_s):
+        same = older is not None and _boot(older) == _boot(session)
+        if older is not None and same and now_s - older.opened_s < self.timing.young_s:
             session.close(Reason.DUPLICATE, now_s)
-            return
-        self.chosen(session, now_s)
+        else:
+            self.chosen(session, now_s)
 
-    def chosen(self, session: Session, now_s: float) -> None:
+    def chosen(self, session: Session, now_s: float) -> bool:
+        """Make a link the one with its peer, unless a later process of that has it: whether so."""
         older = self.sessions.get(session.peer)
+        if older is not None and _boot(older) > _boot(session):
+            self.events.append(TwinSeen(session.peer))
+            session.close(Reason.TWIN, now_s, TWIN)
+            return False
         if older is not None:
-            older.close(Reason.DUPLICATE, now_s)
+            same = _boot(older) == _boot(session)
+            older.close(Reason.DUPLICATE if same else Reason.TWIN, now_s, "" if same else TWIN)
         self._held.remove(session)
         self.sessions[session.peer] = session
         session.start(now_s)
         self.events.append(LinkUp(session))
+        return True
 
     def sources(self, session: Session, now_s: float) -> Sequence[tuple[Urgency, Source]]:
         return [source for plane in self._planes for source in plane.opened(session, now_s)]
@@ -163,14 +172,6 @@ class Hub:
     def wake(self, session: Session) -> None:
         self._ready[session] = None
 
-    def _replaces(self, session: Session, older: Session, now_s: float) -> bool:
-        new, old = session.their_hello, older.their_hello
-        assert new is not None
-        assert old is not None
-        if new.boot != old.boot:
-            return new.boot > old.boot
-        return now_s - older.opened_s >= self.timing.young_s
-
     def _watch(self, session: Session, now_s: float) -> None:
         """Call the session's `tick` when it is due, as long as it lives."""
 
@@ -181,3 +182,8 @@ class Hub:
 
         # A deadline may move to an earlier time, but never by more than this.
         self.agenda.at(min(session.deadline_s, now_s + self.timing.ping_s), check)
+
+
+def _boot(session: Session) -> int:
+    assert session.their_hello is not None
+    return session.their_hello.boot

@@ -37,6 +37,7 @@ from federation.events import (
     OwnAhead,
     Reason,
     TakeIn,
+    TwinSeen,
 )
 from federation.exchange import Exchange
 from federation.feed import ForkProof
@@ -59,6 +60,7 @@ OnFlood = Callable[[SiteID, bytes], None]
 OnFork = Callable[[FeedID, int, ForkProof], None]
 OnOwnAhead = Callable[[SiteID, FeedID, int], None]
 OnDamaged = Callable[[FeedID, int], None]
+OnTwin = Callable[[SiteID], None]
 
 
 class Mesh:
@@ -120,6 +122,7 @@ class Mesh:
         self._on_fork: list[OnFork] = []
         self._on_own_ahead: list[OnOwnAhead] = []
         self._on_damaged: list[OnDamaged] = []
+        self._on_twin: list[OnTwin] = []
         self._stopped = False
         self._idle: Deferred[None] | None = None
         self._requesting.serve(CALL_BACK, self._roads.called_back)
@@ -191,8 +194,23 @@ class Mesh:
         self._on_own_ahead.append(fn)
 
     def on_damaged(self, fn: OnDamaged) -> None:
-        """Call `fn` with feed and seq of an entry that the store gave back damaged."""
+        """Call `fn` with feed and seq of an entry that the store gave back damaged.
+
+        Once a place, until `mended` is told of it.
+        """
         self._on_damaged.append(fn)
+
+    def mended(self, feed: FeedID, seq: int) -> None:
+        """The store gives an entry back as it should again."""
+        self.exchange.sync.mended(feed, seq, self._reactor.seconds())
+        self._driver.run()
+
+    def on_twin(self, fn: OnTwin) -> None:
+        """Call `fn` with a site, this one maybe, with whose key two processes want links.
+
+        The one that was started later has them.
+        """
+        self._on_twin.append(fn)
 
     # Floods
 
@@ -321,6 +339,8 @@ class Mesh:
         elif isinstance(event, Damaged):
             for damaged in self._on_damaged:
                 damaged(event.feed, event.seq)
+        elif isinstance(event, TwinSeen):
+            self._twin(event.site)
         else:
             self._roads.happened(event)
 
@@ -345,9 +365,15 @@ class Mesh:
             self._dialling.linked(site)
             return
         self._count(event)
+        if event.theirs and event.reason == Reason.TWIN:
+            self._twin(self.me)
         replaced = site in self.exchange.hub.sessions
         if not replaced and (event.session.dialled or event.was_up):
             self._dialling.ended(site, event.words or "the link ended", was_up=event.was_up)
+
+    def _twin(self, site: SiteID) -> None:
+        for seen in self._on_twin:
+            seen(site)
 
     def _count(self, event: LinkDown) -> None:
         if event.theirs and event.reason == Reason.PROTOCOL:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from federation import limits
-from federation.entry import Entry
+from federation.entry import Entry, verify_entry
 from federation.errors import PeerError
 from federation.holdings import Holdings
 from federation.ids import FeedID, Lane
@@ -146,11 +146,7 @@ class Serving:
         if self._left[lane] < limits.FRAME_ROOM:
             return None
         limit = min(self._read_max[lane], span.through - span.after)
-        try:
-            read = self._holdings.read(feed, span.after, limit)
-        except PeerError:  # the store gave bytes that are no entry: they go nowhere
-            self._damaged(feed, span.after + 1)
-            return []
+        read = self._read(feed, span.after, limit)
         taken: list[Entry] = []
         for entry in read:
             room -= entry_bytes(entry)
@@ -158,10 +154,30 @@ class Serving:
                 break
             taken.append(entry)
         fits = len(taken) == len(read)
-        self._read_max[lane] = min(
-            limits.READ_ENTRIES_MAX, 2 * len(taken) if fits else max(1, len(taken))
-        )
+        self._read_max[lane] = min(limits.READ_ENTRIES_MAX, max(1, len(taken) * (2 if fits else 1)))
         return taken
+
+    def _read(self, feed: FeedID, after: int, limit: int) -> Sequence[Entry]:
+        """Entries as their author signed them, up to the first that the store gives otherwise."""
+        try:
+            found = self._holdings.read(feed, after, limit)
+        except PeerError:
+            return self._read_singly(feed, after, limit)
+        for index, entry in enumerate(found):
+            if not _is_sound(entry, feed, after + 1 + index):
+                self._damaged(feed, after + 1 + index)
+                return found[:index]
+        return found
+
+    def _read_singly(self, feed: FeedID, after: int, limit: int) -> Sequence[Entry]:
+        """What comes before one of several that cannot be read; it goes nowhere itself."""
+        if limit == 1:
+            self._damaged(feed, after + 1)
+            return []
+        found: list[Entry] = []
+        while len(found) < limit and (one := self._read(feed, after + len(found), 1)):
+            found += one
+        return found
 
 
 def push_frames(entries: Sequence[Entry]) -> list[PushFrame]:
@@ -179,6 +195,15 @@ def push_frames(entries: Sequence[Entry]) -> list[PushFrame]:
         batch.append(entry)
         room -= size
     return [*frames, _push_frame(batch)] if batch else frames
+
+
+def _is_sound(entry: Entry, feed: FeedID, seq: int) -> bool:
+    """Whether what was read at a place is what stands there, and signed."""
+    try:
+        verify_entry(entry)
+    except PeerError:
+        return False
+    return (entry.header.feed, entry.header.seq) == (feed, seq)
 
 
 def _push_frame(entries: Sequence[Entry]) -> PushFrame:

@@ -56,7 +56,7 @@ class Hub(Protocol):
     def greeted(self, session: Session, now_s: float) -> None:
         """The peer said hello, and it is ours to choose: call `session.start` or `close`."""
 
-    def chosen(self, session: Session, now_s: float) -> None:
+    def chosen(self, session: Session, now_s: float) -> bool:
         """The peer chose this link."""
 
     def sources(self, session: Session, now_s: float) -> Sequence[tuple[Urgency, Source]]: ...
@@ -262,8 +262,8 @@ class Session:
         elif self.their_hello is None:
             raise PeerError("the first message is no hello")
         elif self.state is State.HELD and not self._chooses:
-            self._hub.chosen(self, now_s)
-            self._take(message, size, now_s)
+            if self._hub.chosen(self, now_s):
+                self._take(message, size, now_s)
         elif self.state is not State.UP:
             raise PeerError("a message on a link that waits for its settling")
         elif isinstance(message, Ping):

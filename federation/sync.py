@@ -144,6 +144,11 @@ class Sync:
 
         self._hub.agenda.at(now_s + self._hub.timing.neighbours_s, compare)
 
+    def mended(self, feed: FeedID, seq: int, now_s: float) -> None:
+        """A damaged entry was replaced: who asked for it in vain may ask again."""
+        self._damaged.discard((feed, seq))
+        self.compare_soon(now_s)
+
     def peers(self) -> Sequence[Peer]:
         return list(self._peers.values())
 
@@ -247,7 +252,7 @@ class Sync:
         if not self._known(feed.site):
             return
         if place.seq > ours.seq:
-            if feed.site == self._hub.me and feed.generation == self.writing:
+            if self._is_written_here(feed):
                 self._hub.events.append(OwnAhead(peer.session.peer, feed, place.seq))
             elif len(peer.ahead) < limits.AHEAD_FEEDS_MAX or feed in peer.ahead:
                 peer.ahead[feed] = place.seq
@@ -259,6 +264,11 @@ class Sync:
             self._forks.suspect(peer.session, feed, place.seq, now_s)
         elif feed.site == self._hub.me:
             peer.serving.holds(feed, place.seq)
+
+    def _is_written_here(self, feed: FeedID) -> bool:
+        """Whether this site writes a feed itself, or would before it took it from others."""
+        writing = self.writing
+        return feed.site == self._hub.me and writing is not None and feed.generation >= writing
 
     def _own_feeds(self) -> list[FeedID]:
         return [feed for feed in self._holdings.feeds() if feed.site == self._hub.me]
@@ -300,7 +310,7 @@ class Sync:
             peer.strange += 1
             return False
         tip = self._holdings.expected(feed)
-        if header.seq <= tip.seq and self._holdings.id_at(feed, header.seq) == entry.id:
+        if header.seq <= tip.seq and self._holdings.id_at(feed, header.seq) in (entry.id, None):
             peer.repeated += 1
             return False
         verify_entry(entry)
@@ -318,7 +328,7 @@ class Sync:
             self._fetching.gave_up(peer, feed, now_s)
             self._forks.differs(peer.session, entry, fork.at, now_s)
             return False
-        if feed.site == self._hub.me and feed.generation == self.writing:
+        if self._is_written_here(feed):
             self._hub.events.append(OwnAhead(peer.session.peer, feed, header.seq))
             return False
         self._holdings.coming(entry, tip)
@@ -332,8 +342,7 @@ class Sync:
             return follow(self._holdings.expected(feed), entry)
         except Known:
             held = self._holdings.id_at(feed, seq)
-            if held is None:
-                raise LocalError(f"the store lost entry {seq} of a feed") from None
+            assert held is not None  # else it was let be
             check_same(held, entry)
             raise LocalError("an entry that is held was taken for a new one") from None
 

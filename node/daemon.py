@@ -134,14 +134,14 @@ def run(home: Home, *, detached: bool = False, network_home: bool = False) -> in
         logs.begin(logs.to_file(home.log), form=form)
     else:
         logs.begin(logs.to_terminal(), form=form)
-    from node import site
+    from node import lives
 
     def ready() -> None:
         if detached:
             _say({"ready": True})
             _close_standard_streams()
 
-    error = site.run(home, ready, network_home=network_home)
+    error = lives.run(home, ready, network_home=network_home)
     if error and detached:
         _say({"error": error})
     elif error:

@@ -183,7 +183,7 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews) -> MeshApi:
     source = FactSource(
         store.read, members, parts.sharing.beacons, parts.meshing.mesh.links, own,
         lambda: time.time_ns() // 1_000_000, parts.council.standing, config.lost_after_s,
-        config.vote_after_s,
+        config.vote_after_s, lambda: parts.meshing.care.twins,
     )  # fmt: skip
     RootServer(store.read).serve(parts.meshing.mesh)
     comparison = Comparison(
@@ -264,6 +264,7 @@ def _status(parts: Parts, people: People, facts: SiteFacts, rate: Rate) -> Statu
         facts,
         rate,
         parts.reactor.seconds,
+        parts.meshing.care.warnings,
     )
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import secrets
-import signal
 import sys
 import time
 from collections.abc import Callable
@@ -26,16 +24,16 @@ from twisted.logger import Logger
 
 from federation.election import Pace
 from federation.ids import FeedID, Lane, SiteID
-from keys.identity import KeyFileError, show
+from keys.identity import show
 from node import pilotzip
 from node.beacon.making import Self
-from node.config import Config, ConfigError, load
+from node.config import Config
 from node.council.service import Council
 from node.council.tables import FoldedFacts
 from node.dispatch import Dispatch
 from node.edge import Parts, Store, serve
 from node.fold import Fold
-from node.home import Home, HomeError, NodeAddress, make_private_folder, write_private
+from node.home import Home, NodeAddress, make_private_folder, write_private
 from node.http import tls
 from node.http.json import dump
 from node.http.server import Factory
@@ -48,13 +46,12 @@ from node.meshing.service import Meshing
 from node.model.commands import read_command
 from node.model.share import Shares
 from node.model.validate import read_submission
-from node.opening import Opened, first_records, make_undumpable, open_home
+from node.opening import Opened, first_records, open_home
 from node.provision import PilotHome, Provision
 from node.sharing import Around, Inside, Sharing
 from node.store import pilots as pilot_rows
 from node.store import tasks
 from node.store.blobs import Blobs
-from node.store.database import StoreError
 from node.store.feeds import Feeds
 from node.store.writer import Journal, JournalLimits
 from node.tending import Own, Tending
@@ -72,11 +69,6 @@ SHARES_S = 60.0  # usage is read anew so often
 # journal's own 0.2 s, 200 such pilots together get no further than 1,900 requests a second.
 GATHER_S = 0.1
 SPOOL = "uploads"  # below the run folder: large bodies on their way
-# A thread that computes gives way after so long. SQLite lets go of the interpreter in every
-# statement; at Python's 5 ms, a long listing would hold the writer up at each of them.
-SWITCH_S = 0.0005
-GC_YOUNG = 20_000  # requests leave cycles; the default of 700 would collect at every few of them
-Expected = KeyFileError | ConfigError | HomeError | StoreError | CannotListenError
 
 
 def our_version() -> str:
@@ -89,10 +81,14 @@ def our_version() -> str:
 class Site:
     """A node that runs. `start` and `stop` once each."""
 
-    def __init__(self, reactor: Any, home: Home, config: Config) -> None:
+    def __init__(
+        self, reactor: Any, home: Home, config: Config, outlived: Callable[[str], None]
+    ) -> None:
+        """outlived: told why when the store turns out to be an old copy while the node runs."""
         self._reactor = reactor
         self._home = home
         self._config = config
+        self._outlived = outlived
         self._undo: list[Callable[[], Any]] = []  # the last first
         self._provisioning: Provision | None = None
 
@@ -159,6 +155,7 @@ class Site:
                 gather_s=GATHER_S, free_bytes_min=self._config.store.free_bytes_min
             ),
         )
+        journal.on_outlived(self._outlived)
         self._undo.append(journal.close)  # before what its last changes are read with
         tables = FoldedTables(conn, site, opened.generation, tasks.spec)
         if not tables.shards():
@@ -388,61 +385,3 @@ def _number(port: IListeningPort) -> int:
 
 def _today() -> int:
     return int(time.time()) // 86_400
-
-
-def run(home: Home, ready: Callable[[], None], *, network_home: bool = False) -> str:
-    """Run a node on `home` until it is told to stop; what kept it from starting, or "".
-
-    ready: called once the API answers.
-    """
-    from twisted.internet import reactor
-
-    steady: Any = reactor
-    # Twisted's timers follow the wall clock, which may jump by a year: pilots would be given up,
-    # or no timer would fire for as long.
-    steady.seconds = time.monotonic
-    ended: list[str] = []
-
-    def failed(error: BaseException) -> None:
-        if isinstance(error, Expected):
-            ended.append(str(error))
-        else:
-            log.failure("the node could not start")
-            ended.append(f"the node could not start: {type(error).__name__}: {error}")
-        reactor.callLater(0, reactor.stop)
-
-    async def begin() -> None:
-        try:
-            config = load(home.config)
-            if network_home:
-                config = config.on_network_home()
-            make_undumpable()
-            site = Site(reactor, home, config)
-            address = await site.start()
-        except BaseException as error:
-            failed(error)
-            return
-        reactor.addSystemEventTrigger(
-            "before", "shutdown", lambda: Deferred.fromCoroutine(site.stop())
-        )
-        _settle_memory()
-        log.info("{name} is up: {api}", name=address.name, api=address.api)
-        ready()
-
-    def start() -> None:
-        hang_up: Any = reactor
-        signal.signal(signal.SIGHUP, lambda *_: hang_up.callFromThread(reactor.stop))
-        Deferred.fromCoroutine(begin())
-
-    sys.setswitchinterval(SWITCH_S)
-    reactor.callWhenRunning(start)
-    reactor.run()
-    log.info("the node has stopped")
-    return ended[0] if ended else ""
-
-
-def _settle_memory() -> None:
-    """What is loaded now stays: no later collection needs to look at it."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG, 10, 20)

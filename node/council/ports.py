@@ -35,7 +35,10 @@ class Facts(Protocol):
         """The votes that count for terms above the newest, and all of this site's own."""
 
     def generations(self) -> Mapping[SiteID, int]:
-        """The newest generation of each site of which an entry is here."""
+        """In which generation each site writes now, for all that is known here.
+
+        The newest of which an entry is here; the one after it where that was proved to be forked.
+        """
 
 
 class Pen(Protocol):

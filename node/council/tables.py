@@ -45,5 +45,8 @@ class FoldedFacts:
         return self._acts.votes(self._conn, shard)
 
     def generations(self) -> Mapping[SiteID, int]:
-        sql = "SELECT site, max(generation) FROM feed GROUP BY site"
+        sql = (
+            "SELECT site, max(generation) FROM (SELECT site, generation FROM feed UNION ALL"
+            " SELECT site, generation + 1 FROM fork) GROUP BY site"
+        )
         return {SiteID(site): generation for site, generation in self._conn.execute(sql)}

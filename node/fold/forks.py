@@ -22,8 +22,8 @@ def note(step: Step, record: Forked) -> None:
     if ids[0] > ids[1]:
         raise Refusal("the entry with the smaller id comes first")
     step.conn.execute(
-        "INSERT OR IGNORE INTO fork VALUES (?, ?, ?, ?, ?, ?)",
-        (feed.site, feed.generation, int(feed.lane), seq, *ids),
+        "INSERT OR IGNORE INTO fork VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (feed.site, feed.generation, int(feed.lane), seq, *ids, step.entry),
     )
     if step.conn.changes():
         step.changes.append(FeedForked(feed.site, feed.generation))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import apsw
 
@@ -16,9 +17,13 @@ from node.beacon.keeper import Beacons
 from node.council.service import Standing
 from node.members import Members
 from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
+from node.services.meshwhy import fork_line, twin_line
 from node.services.questions import Reader
 from node.store import shards as rows
+from node.store.forks import Forking, forkings
 from node.store.shards import ShardRow
+
+FORK_SHOWN_S: Final = 7 * 86_400.0  # after that it is history, if the site has gone on
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,17 @@ class _Tables:
     tips: Mapping[tuple[SiteID, int, int], int]
     shards: Sequence[ShardRow]
     troubles: Sequence[str]
+    forks: Mapping[SiteID, Forking]
 
 
 def _read(conn: apsw.Connection) -> _Tables:
-    return _Tables(rows.granted(conn), rows.tips(conn), rows.shards(conn), rows.troubles(conn))
+    return _Tables(
+        rows.granted(conn),
+        rows.tips(conn),
+        rows.shards(conn),
+        rows.troubles(conn),
+        {each.site: each for each in forkings(conn)},
+    )
 
 
 class FactSource:
@@ -59,6 +71,7 @@ class FactSource:
         standing: Callable[[ShardID], Standing | None],
         lost_after_s: float,
         vote_after_s: float,
+        twins: Callable[[], Sequence[SiteID]],
     ) -> None:
         self._read = read
         self._members = members
@@ -69,6 +82,7 @@ class FactSource:
         self._standing = standing
         self._lost_after_s = lost_after_s
         self._vote_after_s = vote_after_s
+        self._twins = twins
 
     async def facts(self) -> MeshFacts:
         tables = await self._read(_read)
@@ -78,7 +92,7 @@ class FactSource:
             sites=[self._site(site, tables, way_s.get(site, 0.0)) for site in self._sites()],
             links=[self._link(link) for link in links],
             shards=[self._shard(row) for row in tables.shards if self._is_shown(row)],
-            alarms=tables.troubles,
+            alarms=[*self._alarms(tables), *tables.troubles],
             lost_after_s=self._lost_after_s,
         )
 
@@ -92,8 +106,27 @@ class FactSource:
     def _name(self, site: SiteID) -> str:
         return self._members.name_of(site)
 
+    def _alarms(self, tables: _Tables) -> list[str]:
+        """Forks that are new, or whose site has not gone on yet; processes with one key."""
+        lines = []
+        for site, fork in tables.forks.items():
+            age_s = self._age_s(fork.proved_hlc) or 0.0
+            if age_s < FORK_SHOWN_S or fork.newest <= fork.generation:
+                lines.append(fork_line(self._name(site), fork.generation, fork.newest))
+        return [*lines, *(twin_line(self._name(site)) for site in self._twins())]
+
     def _site(self, site: SiteID, tables: _Tables, way_s: float) -> SiteFact:
         """way_s: half a round trip on the link with it, or 0."""
+        fact = self._healthy_site(site, tables, way_s)
+        fork = tables.forks.get(site)
+        return replace(
+            fact,
+            forked=fork.generation if fork else 0,
+            newest=fork.newest if fork else 0,
+            twin=site in self._twins(),
+        )
+
+    def _healthy_site(self, site: SiteID, tables: _Tables, way_s: float) -> SiteFact:
         granted = tables.granted.get(site, 0)
         if site == self._members.own:
             return self._own_site(site, granted)

@@ -20,6 +20,7 @@ from node.config import MeshConfig
 from node.members import Members
 from node.meshing import fileserver
 from node.meshing.copies import Copies
+from node.meshing.feedcare import FeedCare
 from node.meshing.filenames import OfAttempt, OfDataset
 from node.meshing.files import RemoteFiles, Wanted
 from node.meshing.fileserver import FileServer
@@ -86,6 +87,7 @@ class Meshing:
         self.mesh.writing = home.generation
         self.files = RemoteFiles(self.mesh, home.blobs, home.in_thread, home.members.name_of)
         self.elsewhere = Elsewhere(self.mesh, home.site, home.read)
+        self.care = FeedCare(home.reactor, self.mesh, home.journal, home.conn)
         self._storing = Storing(home.reactor, self.mesh)
         self._keeper = Keeper(home.reactor, home.read, self.files)
         self._copies = Copies(
@@ -100,11 +102,13 @@ class Meshing:
         self._keeper.serve(self.mesh)
         journal = self._home.journal
         journal.subscribe(self._keeper.changed)
+        journal.subscribe(self.care.changed)
         journal.subscribe_durable(self.mesh.durable)
         journal.subscribe_durable(self._copies.arrived)
         if len(self.members.members()) > 1 or self.members.addresses(self._home.site):
             self.listen()
             self._announce()
+        self.care.start()
         self.mesh.start()
         self._copies.start()
 
@@ -132,6 +136,7 @@ class Meshing:
 
     async def stop(self) -> None:
         self._copies.stop()
+        self.care.stop()
         await self.mesh.stop()
 
     def serve_units(

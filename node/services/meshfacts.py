@@ -26,6 +26,9 @@ class SiteFact:
     pilots: int | None = None
     granted: int = 0  # units that it owns and that are not settled
     note: str = ""
+    forked: int = 0  # the newest generation of its feeds that has two branches; 0 for none
+    newest: int = 0  # generation of its feeds that is known here
+    twin: bool = False  # two processes with its key want links
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class MeshFacts:
     sites: Sequence[SiteFact]
     links: Sequence[LinkFact] = ()
     shards: Sequence[ShardFact] = ()
-    alarms: Sequence[str] = field(default_factory=tuple)  # forks, quarantined datasets
+    alarms: Sequence[str] = field(default_factory=tuple)  # forks, twins, quarantined datasets
     lost_after_s: float = 3600.0
 
     def site(self, name: str) -> SiteFact | None:

@@ -22,6 +22,7 @@ def why_site(facts: MeshFacts, site: SiteFact) -> Why:
         return why
     if site.own:
         why.add("ok", "this is the site that you ask")
+    _add_copies(why, site)
     _add_links(why, facts, site)
     _add_units(why, facts, site)
     _add_shards(why, facts, site)
@@ -50,6 +51,20 @@ def alarms(facts: MeshFacts) -> list[str]:
                 " are not here yet"
             )
     return lines
+
+
+def fork_line(name: str, generation: int, newest: int) -> str:
+    """That a site signed two entries for one place of its feeds, and whether it has gone on."""
+    on = f"it goes on under generation {newest}" if newest > generation else "its acts wait"
+    return (
+        f"{name}: two copies of it wrote generation {generation} of its feeds; {on}."
+        f" floe mesh why {name}"
+    )
+
+
+def twin_line(name: str) -> str:
+    """That two processes have the key of a site."""
+    return f"{name}: two nodes with its key run; one of them is kept out. floe mesh why {name}"
 
 
 def settled_line(facts: MeshFacts) -> str:
@@ -174,6 +189,31 @@ def _offset(seconds: float) -> str:
     return f"{shown_age(abs(seconds))} {'ahead' if seconds > 0 else 'behind'}"
 
 
+def _add_copies(why: Why, site: SiteFact) -> None:
+    """What came of two copies of the site's home."""
+    if site.forked:
+        gone_on = site.newest > site.forked
+        why.add(
+            "ok" if gone_on else "block",
+            f"two copies of its home wrote generation {site.forked} of its feeds: of each place one"
+            " entry counts here; "
+            + (
+                f"it goes on under generation {site.newest}"
+                if gone_on
+                else "it does nothing more under that generation"
+            ),
+        )
+    if site.twin:
+        why.add("block", "two nodes with its key run now: the one started later has the links")
+        why.next.append("stop one of its two nodes: floe down where it runs")
+    if site.twin or site.newest <= site.forked != 0:
+        why.next.append(f"if its admin knows of no copy, the key is stolen: {_revoke(site.name)}")
+
+
+def _revoke(name: str) -> str:
+    return f"floe mesh revoke {name}"
+
+
 def _add_next(why: Why, facts: MeshFacts, site: SiteFact) -> None:
     if site.state is not Health.UNREACHABLE:
         return
@@ -184,7 +224,7 @@ def _add_next(why: Why, facts: MeshFacts, site: SiteFact) -> None:
     ]
     if alone:
         why.next.append("have its node started again: floe up")
-    why.next.append(f"nothing to do, unless it is gone for good: floe mesh revoke {site.name}")
+    why.next.append(f"nothing to do, unless it is gone for good: {_revoke(site.name)}")
 
 
 def _unreachable_line(facts: MeshFacts, site: SiteFact) -> str:

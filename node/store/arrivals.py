@@ -21,16 +21,16 @@ class Call:
     """One call of `put`: fires when all of its entries that fit are durable."""
 
     left: int = 0
-    refusal: Exception | None = None  # why the first of the others did not fit
+    refusals: list[Exception] = field(default_factory=list)  # why others did not fit: a feed, one
     waiter: Deferred[None] = field(default_factory=Deferred)
 
     def end_if_done(self) -> None:
         if self.left or self.waiter.called:
             return
-        if self.refusal is None:
-            self.waiter.callback(None)
+        if self.refusals:
+            self.waiter.errback(self.refusals[0])
         else:
-            self.waiter.errback(self.refusal)
+            self.waiter.callback(None)
 
 
 @dataclass(slots=True, eq=False)
@@ -66,8 +66,8 @@ class Arrivals:
         """Queue the entries that fit.
 
         refuse: raises for an entry that is not to be taken in. The feed of an entry that does not
-        fit gets no more in this call; those of other feeds go on. The call's refusal is a Fork,
-        Gap, or what `refuse` raised.
+        fit gets no more in this call; those of other feeds go on. The call's refusals are Forks,
+        Gaps, and what `refuse` raised.
         """
         call = Call()
         shut: set[FeedID] = set()
@@ -79,7 +79,7 @@ class Arrivals:
                 self._put(entry, call, refuse)
             except Exception as error:
                 shut.add(feed)
-                call.refusal = call.refusal or error
+                call.refusals.append(error)
         return call
 
     def _put(self, entry: Entry, call: Call, refuse: Callable[[Entry], None]) -> None:

@@ -203,12 +203,6 @@ class Bodies:
         return found
 
 
-def known_forks(connection: apsw.Connection) -> set[tuple[bytes, int]]:
-    """(site, generation) of every forked feed of which a proof is in the log."""
-    rows = connection.execute("SELECT DISTINCT site, generation FROM fork")
-    return {(site, generation) for site, generation in rows}
-
-
 def _tip(row: tuple[Any, ...]) -> FeedTip:
     site, generation, lane, seq, id, hlc = row
     return FeedTip(FeedID(SiteID(site), generation, Lane(lane)), seq, EntryID(id), hlc)

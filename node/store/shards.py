@@ -126,20 +126,15 @@ def tips(conn: apsw.Connection) -> Mapping[tuple[SiteID, int, int], int]:
 
 
 def troubles(conn: apsw.Connection) -> list[str]:
-    """What an admin must hear of: forks, entries and datasets that could not be folded."""
-    found = [
-        f"site {bytes(site).hex()[:8]} signed two entries for one place of its feeds: whoever holds"
-        " its key must be asked"
-        for (site,) in select(conn, "SELECT DISTINCT site FROM fork")
-    ]
+    """What an admin must hear of: entries and datasets that could not be folded."""
     (entries,) = select(conn, "SELECT count(*) FROM quarantine")[0]
     (sets,) = select(conn, "SELECT count(*) FROM dataset WHERE quarantined IS NOT NULL")[0]
-    if entries or sets:
-        found.append(
-            f"{entries:,} entries and {sets:,} datasets could not be folded here and are set aside:"
-            " floe doctor"
-        )
-    return found
+    if not entries and not sets:
+        return []
+    return [
+        f"{entries:,} entries and {sets:,} datasets could not be folded here and are set aside:"
+        " floe doctor"
+    ]
 
 
 def _keys(joined: bytes) -> tuple[SiteID, ...]:

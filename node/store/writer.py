@@ -34,7 +34,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from federation.entry import Entry
-from federation.feed import FeedTip
+from federation.feed import FeedTip, ForkProof
 from federation.ids import FeedID, Lane, SiteID
 from federation.records import Forked, Record, encode
 from keys.identity import SiteKey
@@ -43,7 +43,8 @@ from node.store.cycle import Builder, Clock, Cycle, Leader
 from node.store.database import Database, DiskFull, InThread, StoreError, in_pool, stop_pool
 from node.store.feeds import Feeds
 from node.store.folding import Fold
-from node.store.highwater import Head, Heads, HighWater
+from node.store.highwater import Head, Heads, HighWater, leap_generations
+from node.store.outliving import Outliving
 from node.store.queues import Queues
 from node.store.taking import Taking
 from node.store.waiting import (
@@ -82,11 +83,13 @@ class Journal:
         wall_ms: Callable[[], int] | None = None,
         free_bytes: Callable[[], int] | None = None,
         bounds: JournalLimits | None = None,
+        leap: Callable[[], int] = leap_generations,
     ) -> None:
         """generation: where `highwater.check` said to author; `highwater.begin` was called.
 
         commit: runs a blocking function in a thread; by default one thread of its own.
-        wall_ms: wall clock for entries; free_bytes: free space of the home's disk.
+        wall_ms: wall clock for entries; free_bytes: free space of the home's disk. leap: how many
+        generations to skip when this store turns out to be an old copy.
         """
         self.trouble = ""  # why nothing can be written at the moment, for people
         self._reactor = reactor
@@ -107,7 +110,9 @@ class Journal:
             clock,
             self._bounds.arrived_bytes_max,
             self._prove_fork,
+            self.outlive,
         )
+        self._outliving = Outliving(reactor, highwater, self._bounds.retry_s_max, leap)
         self._arrivals = self._taking.arrivals
         self._queues = Queues(self._lanes, self._arrivals, self._bounds)
         self._builder = Builder(reactor, self._db, key, fold, self._lanes, clock)
@@ -165,8 +170,8 @@ class Journal:
         An exception of `fn` undoes its own statements only and is what the Deferred fails with.
         When the transaction has to be tried again, so is `fn`.
         """
-        if self._closing is not None:
-            return fail(JournalClosed("the node is stopping"))
+        if (closed := self._closed()) is not None:
+            return fail(closed)
         waiting = Waiting(b"", False, fn)
         self._queues.put_local(waiting, in_order=in_order)
         self._schedule()
@@ -178,8 +183,8 @@ class Journal:
         make: called once, in the reactor's thread, when every earlier entry of ours is durable; []
         for nothing. Fires when what it made is durable. Fails with JournalClosed.
         """
-        if self._closing is not None:
-            return fail(JournalClosed("the node is stopping"))
+        if (closed := self._closed()) is not None:
+            return fail(closed)
         waiting = Waiting(b"", False, compose=make)
         self._queues.put_late(waiting)
         self._schedule()
@@ -193,8 +198,8 @@ class Journal:
         are here already are no error. While the disk has little room, results are refused with
         JournalFull, and beyond a bound of waiting bytes everything is, at once.
         """
-        if self._closing is not None:
-            return fail(JournalClosed("the node is stopping"))
+        if (closed := self._closed()) is not None:
+            return fail(closed)
         scarce = self._free_bytes() < self._bounds.free_bytes_min
         try:
             call = self._taking.take(entries, scarce=scarce)
@@ -211,6 +216,35 @@ class Journal:
     def subscribe_durable(self, fn: Hears) -> None:
         """Call `fn` with every entry, own or taken in, once it is durable and may be passed on."""
         self._hearing.append(fn)
+
+    def note_fork(self, proof: ForkProof) -> None:
+        """Write a proof of a fork that links found, if none is in the log.
+
+        Raises PeerError for what proves none.
+        """
+        self._taking.note(proof)
+
+    def outlive(self, feed: FeedID, seq: int) -> None:
+        """A peer shows an entry of our own feeds that is not here: nothing more is written.
+
+        Entries of earlier generations are no news. See node/store/outliving.py.
+        """
+        if feed.generation >= self._generation:
+            self._outliving.show(feed, seq)
+            if not self._running:
+                self._retire()
+
+    def on_outlived(self, fn: Callable[[str], None]) -> None:
+        """Call `fn` once with the reason when this store turned out to be an old copy.
+
+        By then the next start is sure to go on under a later generation.
+        """
+        self._outliving.hear(fn)
+
+    @property
+    def outlived(self) -> str:
+        """Why nothing is written any more: this store is an old copy; "" if it is not."""
+        return self._outliving.why
 
     @property
     def backlog(self) -> int:
@@ -248,11 +282,17 @@ class Journal:
 
     # Taking in
 
+    def _closed(self) -> JournalClosed | None:
+        """Why nothing is written any more; None if it is."""
+        if self.outlived:
+            return JournalClosed(self.outlived)
+        return None if self._closing is None else JournalClosed("the node is stopping")
+
     def _put(
         self, lane: OwnLane, record: Record, intake: bool, statement: Statement | None
     ) -> Deferred[None]:
-        if self._closing is not None:
-            return fail(JournalClosed("the node is stopping"))
+        if (closed := self._closed()) is not None:
+            return fail(closed)
         try:
             waiting = Waiting(encode(record), intake, statement)
         except Exception as error:
@@ -282,7 +322,7 @@ class Journal:
 
     def _schedule(self) -> None:
         """See to it that a cycle starts when the first of what waits is due."""
-        if self._running or self._cycle is not None:
+        if self._running or self._cycle is not None or self.outlived:
             return
         delay_s = self._delay_s()
         if delay_s is None:
@@ -364,8 +404,18 @@ class Journal:
         for waiting in cycle.waiting:
             waiting.waiter.callback(None)
         self._arrivals.durable(cycle.arrived)
+        self._retire()
         self._schedule()
         self._finish_closing()
+
+    def _retire(self) -> None:
+        """Stop writing for good, if a peer showed entries of ours that are not here."""
+        if not self._outliving.due:
+            return
+        closed = JournalClosed(self._outliving.retire(self.heads))
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._give_up(closed)
 
     # When the disk refuses
 
@@ -378,8 +428,12 @@ class Journal:
             self._builder.undo()
             self._give_up_intake(cycle, error)
         self._note_trouble(error)
-        if self._closing is not None:
-            self._abandon(cycle)
+        self._retire()
+        if self.outlived:
+            self._finish_closing()
+        elif self._closing is not None:
+            self._give_up(JournalClosed(f"the node stopped: {self.trouble}"))
+            self._finish_closing()
         elif cycle.empty and not self._queues.behind:
             self._cycle, self.trouble = None, ""
             self._schedule()
@@ -414,15 +468,12 @@ class Journal:
         if first:
             _log.failure("journal: {trouble}", Failure(error), trouble=self.trouble)  # type: ignore[no-untyped-call]
 
-    def _abandon(self, cycle: Cycle) -> None:
-        """Stopping with a disk that does not write: what waits was never acknowledged."""
-        left = [*cycle.waiting, *self._queues.clear()]
-        self._cycle = None
-        closed = JournalClosed(f"the node stopped: {self.trouble}")
-        for waiting in left:
+    def _give_up(self, closed: JournalClosed) -> None:
+        """What waits will not be written; it was never acknowledged."""
+        cycle, self._cycle = self._cycle, None
+        for waiting in [*(cycle.waiting if cycle else ()), *self._queues.clear()]:
             waiting.waiter.errback(closed)
-        self._arrivals.abandon(cycle.arrived, closed)
-        self._finish_closing()
+        self._arrivals.abandon(cycle.arrived if cycle else (), closed)
 
     # Threads
 
@@ -437,6 +488,7 @@ class Journal:
             return
         if self._call is not None and self._call.active():
             self._call.cancel()
+        self._outliving.stop()
         if self._pool is not None:
             stop_pool(self._pool)
         self._closing.callback(None)

@@ -8,9 +8,10 @@ from typing import Protocol
 
 import pytest
 
-from federation.entry import Entry
+from federation.entry import Entry, seal
+from federation.feed import prove_fork
 from federation.ids import FeedID, Lane, ShardID, SiteID
-from federation.records import Ack, Found
+from federation.records import Ack, Forked, Found, Site
 from federation.settle import Seat, settled
 from federation.shard import found
 from keys.identity import SiteKey
@@ -165,3 +166,15 @@ def test_entries_are_read_from_the_same_store(made: Taking) -> None:
     assert made.facts.feeds.tip(results).seq == 0
     assert ShardID(SHARD) == SHARD
     assert KEYS["a"].site == ref.feed.site
+
+
+def test_a_site_goes_on_above_a_generation_that_was_proved_to_be_forked(made: Taking) -> None:
+    forker, witness = (SiteKey(letter * 32) for letter in (b"f", b"w"))
+    feed = FeedID(SiteID(forker.site), 3, Lane.CONTROL)
+    branches = [seal(forker, feed, 1, b"", 1, [Site(name, "1")]) for name in ("a", "b")]
+    made.take([branches[0]])
+    assert made.facts.generations()[feed.site] == 3
+    proof = prove_fork(*branches)
+    record = Forked(proof.first, proof.first_signature, proof.second, proof.second_signature)
+    made.take([seal(witness, FeedID(SiteID(witness.site), 1, Lane.CONTROL), 1, b"", 2, [record])])
+    assert made.facts.generations()[feed.site] == 4

@@ -13,11 +13,12 @@ from federation.canvass import read_lead
 from federation.election import Pace
 from federation.entry import Entry, seal
 from federation.errors import Unreachable
+from federation.feed import ForkProof, check_fork
 from federation.ids import EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.ledger import Ledger
 from federation.opening import Ballot
 from federation.ports import Handler
-from federation.records import Found, FoundCouncil, Record
+from federation.records import Forked, Found, FoundCouncil, Record
 from federation.settle import Seats, settled
 from federation.shard import Shard, found
 from keys.identity import SiteKey
@@ -34,6 +35,7 @@ class MemoryFacts:
         self.feeds = MemoryFeeds()
         self._me = me
         self._ledgers: dict[ShardID, Ledger] = {}
+        self._forked: set[FeedID] = set()
 
     def take(self, entries: Sequence[Entry]) -> None:
         """Hold and read entries that follow their feeds."""
@@ -45,6 +47,11 @@ class MemoryFacts:
     def _read(self, entry: Entry) -> None:
         records = entry.records()
         for record in records:
+            if isinstance(record, Forked):
+                proof = ForkProof(
+                    record.first, record.first_signature, record.second, record.second_signature
+                )
+                self._forked.add(check_fork(proof)[0])
             shard = getattr(record, "shard", None)
             if shard is not None and shard not in self._ledgers:
                 self._begin(shard)
@@ -77,8 +84,10 @@ class MemoryFacts:
 
     def generations(self) -> Mapping[SiteID, int]:
         newest: dict[SiteID, int] = {}
-        for tip in self.feeds.tips():
-            newest[tip.feed.site] = max(newest.get(tip.feed.site, 0), tip.feed.generation)
+        at_least = [(tip.feed.site, tip.feed.generation) for tip in self.feeds.tips()]
+        at_least += [(feed.site, feed.generation + 1) for feed in self._forked]
+        for site, generation in at_least:
+            newest[site] = max(newest.get(site, 0), generation)
         return newest
 
 

@@ -91,6 +91,7 @@ class Host:
             commit_s=self._next_commit_s,
             others=[each.as_neighbour() for each in world.hosts if each is not self],
             more=lambda: [world.farm.room(self)], shown=self._shown,
+            outlived=self._outlived,
         )  # fmt: skip
         node = self.node = Node(around)
         node.process.answer(node.boot()).addCallbacks(
@@ -140,6 +141,11 @@ class Host:
     def _shown(self, entries: Sequence[Entry]) -> None:
         """Entries are durable: from here on they may leave the node."""
         self._world.witness.saw(self.site, entries)
+
+    def _outlived(self) -> None:
+        """The node found out that it runs on an old copy: it goes on under a new generation."""
+        self._note("the node finds that its store is an old copy")
+        self.die("kill", 0, 1.0)
 
     def die(self, mode: str, seed: int, again_s: float | None = None) -> None:
         """The process ends; the next one gets what is left of the disk. again_s: until then."""

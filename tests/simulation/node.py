@@ -57,7 +57,7 @@ class Surroundings:
 
     folder: for what the simulated disk does not hold. boot: greater at each start. commit_s: how
     long the next commit takes. others: whom its admin takes in at first. more: pilots that could be
-    started. shown: hears of every entry that is durable.
+    started. shown: hears of every entry that is durable. outlived: the store is an old copy.
     """
 
     process: NetworkedProcess
@@ -75,6 +75,7 @@ class Surroundings:
     others: Sequence[Neighbour]
     more: Callable[[], list[More]]
     shown: Callable[[Sequence[Entry]], None]
+    outlived: Callable[[], None]
 
 
 class Node:
@@ -113,16 +114,19 @@ class Node:
         highwater = HighWater(
             self.home / HIGH_WATER_NAME, database.path, files=around.disk.files, host="sim"
         )
-        found = begin_generation(
-            database, self.site, highwater, leap=lambda: around.random.randrange(1 << 16)
-        )
+
+        def leap() -> int:
+            return around.random.randrange(1 << 16)
+
+        found = begin_generation(database, self.site, highwater, leap=leap)
         self.generation = found.generation
         self.conn = database.reader()
         fold = self.fold(self.site)
         journal = self.journal = Journal(
             self.process, database, around.key, found.generation, fold, highwater,
-            commit=self._commit, wall_ms=around.wall_ms, free_bytes=self._free_bytes,
+            commit=self._commit, wall_ms=around.wall_ms, free_bytes=self._free_bytes, leap=leap,
         )  # fmt: skip
+        journal.on_outlived(lambda why: around.outlived())
         journal.subscribe_durable(around.shown)
         blobs = self._blobs = open_blobs(around.folder)
         for record in self._first_records():

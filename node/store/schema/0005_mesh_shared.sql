@@ -8,6 +8,7 @@ CREATE TABLE fork (
     seq INTEGER NOT NULL,
     first BLOB NOT NULL,
     second BLOB NOT NULL,
+    entry INTEGER NOT NULL, -- that holds a proof
     PRIMARY KEY (site, generation, lane, seq, first, second)
 ) STRICT, WITHOUT ROWID;
 

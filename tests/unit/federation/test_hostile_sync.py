@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 import pytest
 
 from federation import limits
@@ -10,7 +13,7 @@ from federation.errors import BadEntry
 from federation.events import Damaged, LinkDown, Reason, TakeIn
 from federation.ids import FeedID, Lane
 from federation.records import Site
-from federation.session import Session
+from federation.session import Session, State
 from federation.wire import (
     Credit,
     Entries,
@@ -221,15 +224,24 @@ class DamagedFeeds(MemoryFeeds):
     """A store in which one entry's bytes have changed on disk."""
 
     damaged_seq = 0
+    flipped: Literal["body", "signature", "header"] = "body"
 
     def entries(self, feed: FeedID, after: int, limit: int) -> list[Entry]:
-        found = super().entries(feed, after, limit)
-        if any(entry.header.seq == self.damaged_seq for entry in found):
+        return [
+            self._damaged(entry) if entry.header.seq == self.damaged_seq else entry
+            for entry in super().entries(feed, after, limit)
+        ]
+
+    def _damaged(self, entry: Entry) -> Entry:
+        if self.flipped == "body":
             raise BadEntry("a body that is not the signed one")
-        return found
+        if self.flipped == "signature":
+            return replace(entry, signature=bytes([entry.signature[0] ^ 1]) + entry.signature[1:])
+        return replace(entry, header=replace(entry.header, seq=entry.header.seq ^ 1))
 
 
-def test_a_damaged_entry_is_told_and_goes_to_nobody() -> None:
+@pytest.mark.parametrize("flipped", ["body", "signature", "header"])
+def test_a_damaged_entry_is_told_and_goes_to_nobody(flipped: str) -> None:
     net = FakeNet()
     one, two, three = (net.site(number) for number in (1, 2, 3))
     one.feeds = DamagedFeeds()
@@ -238,15 +250,31 @@ def test_a_damaged_entry_is_told_and_goes_to_nobody() -> None:
     net.link(one, two)
     net.run(2)
     assert all_equal([one, two])
-    one.feeds.damaged_seq = 4  # type: ignore[attr-defined]
+    one.feeds.damaged_seq, one.feeds.flipped = 4, flipped  # type: ignore[attr-defined]
     net.link(one, three)
     net.run(2)
-    assert Damaged(FeedID(one.id, 1, Lane.CONTROL), 1) in one.seen(Damaged)
-    assert not three.held()
+    assert one.seen(Damaged) == [Damaged(FeedID(one.id, 1, Lane.CONTROL), 4)]
+    assert [tip.seq for tip in three.feeds.tips()] == [3]
     assert not three.seen(LinkDown)
     net.link(three, two)  # who has it whole gives it
     net.run(70)
     assert all_equal([two, three])
+
+
+def test_a_peer_that_sends_an_entry_again_that_is_damaged_here_breaks_nothing() -> None:
+    net = FakeNet()
+    one, two = net.site(1), net.site(2)
+    two.feeds = DamagedFeeds()
+    two.start(boot=2)
+    entries = one.write(5)
+    _, theirs = net.link(one, two)
+    net.run(2)
+    assert all_equal([one, two])
+    two.feeds.damaged_seq = 3  # type: ignore[attr-defined]
+    two.act(
+        theirs.receive(encode(Push(Lane.CONTROL, [sealed(entry) for entry in entries])), net.now_s)
+    )
+    assert theirs.state is State.UP
 
 
 def test_relays_that_withhold_a_feed_keep_it_from_nobody_with_another_way() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from federation import limits
-from federation.events import LinkDown, LinkUp, Reason
+from federation.events import LinkDown, LinkUp, Reason, TwinSeen
 from federation.ids import Lane
 from federation.session import State
 from federation.wire import Bye, Credit, Hello, Ping, Pong, encode, frame
@@ -206,6 +206,24 @@ def test_a_link_of_an_earlier_process_does_not_replace_a_later_one() -> None:
     one.act(late.receive(encode(Hello(1, 1, 0, "x")), net.now_s))
     assert late.state is State.CLOSED
     assert list(one.exchange.hub.sessions.values()) != [late]
+
+
+@pytest.mark.parametrize("twin", [0, 1])
+def test_two_processes_with_one_key_are_noticed_and_the_later_one_has_the_link(twin: int) -> None:
+    net, *sites = pair()
+    clone, peer = FakeSite(net, sites[twin].key, 2, None), sites[1 - twin]
+    net.sites.append(clone)
+    net.link(sites[twin], peer)
+    net.run(1)
+    net.link(clone, peer)
+    net.run(1)
+    assert downs(sites[twin]) == [(Reason.TWIN, True)]
+    mine, _ = net.link(sites[twin], peer)  # it tries again
+    net.run(1)
+    assert mine.state is State.CLOSED
+    assert peer.seen(TwinSeen)[-1] == TwinSeen(sites[twin].id)
+    assert [hub.state for hub in clone.exchange.hub.sessions.values()] == [State.UP]
+    assert {reason for reason, _ in downs(sites[twin])} == {Reason.TWIN}
 
 
 def test_an_older_link_gives_way_to_a_new_one() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from federation import hlc
 from federation.entry import Entry, seal
-from federation.feed import Fork, ForkProof, Gap, check_fork
+from federation.feed import Fork, ForkProof, Gap, check_fork, prove_fork
 from federation.ids import FeedID, Lane, SiteID
 from federation.records import Accept, Forked, Site
 from keys.identity import SiteKey
@@ -291,7 +291,6 @@ def test_what_another_copy_of_this_home_wrote_is_refused_and_named(store, genera
     done = outcome(store.journal.ingest([author.write()]))
     assert isinstance(done[0], OwnFeedAhead)
     assert "another copy" in str(done[0])
-    assert outcome(store.journal.control(a_site())) == []
 
 
 def test_our_own_entries_coming_back_are_no_news(store):
@@ -299,6 +298,112 @@ def test_our_own_entries_coming_back_are_no_news(store):
     store.turn()
     entries = store.feeds.entries(FeedID(SiteID(KEY.site), 1, Lane.CONTROL))
     assert outcome(store.journal.ingest(entries)) == [None]
+
+
+def test_a_peer_that_holds_later_entries_of_ours_ends_all_writing_here(store):
+    store.journal.control(a_site())
+    store.turn()
+    author = Author(KEY)
+    author.entries = store.feeds.entries(author.feed)
+    waits = outcome(store.journal.control(a_site("late")))
+    told: list[str] = []
+    store.journal.on_outlived(told.append)
+    store.journal.ingest([author.write()]).addErrback(lambda _: None)
+    store.turn()
+    assert len(told) == 1
+    assert "another copy" in store.journal.outlived == told[0]
+    assert isinstance(waits[0], JournalClosed)
+    other = Author()
+    for refused in (
+        store.journal.control(a_site()),
+        store.journal.results(some_results()),
+        store.journal.local(lambda conn: None),
+        store.journal.ingest([other.write()]),
+    ):
+        assert isinstance(outcome(refused)[0], JournalClosed)
+    store.turn(10)
+    assert len(own_control(store)) == 1
+
+
+@pytest.mark.parametrize("lane", list(Lane))
+def test_the_next_start_writes_above_all_that_was_shown_and_takes_it_in(tmp_path, lane):
+    store = Store(tmp_path / "home", fold=real_fold())
+    author = Author(KEY, lane, generation=70_000)
+    shown = [author.write(), author.write()]
+    store.journal.outlive(author.feed, 2)
+    store.close()
+    store = Store(tmp_path / "home", fold=real_fold())
+    assert store.found.generation > 70_000
+    assert outcome(store.journal.ingest(shown)) == []
+    store.turn()
+    assert stored(store, author) == ids(author)
+    assert store.highwater.lost[-1].generation == 70_000
+    store.close()
+
+
+def test_what_is_on_its_way_to_the_disk_comes_first(tmp_path):
+    commits = HeldCommits()
+    store = Store(tmp_path / "home", fold=real_fold(), commit=commits)
+    done = outcome(store.journal.control(a_site()))
+    store.turn()
+    store.journal.outlive(FeedID(SiteID(KEY.site), 1, Lane.CONTROL), 9)
+    assert store.journal.outlived == ""
+    commits.release()
+    assert done == [None]
+    assert "entry 9" in store.journal.outlived
+    store.close()
+
+
+def test_earlier_generations_of_ours_elsewhere_are_no_alarm(store):
+    earlier = FeedID(SiteID(KEY.site), store.found.generation - 1, Lane.CONTROL)
+    store.journal.outlive(earlier, 10)
+    assert store.journal.outlived == ""
+
+
+def test_a_fork_of_our_present_feed_ends_all_writing_and_one_of_an_earlier_is_proved(tmp_path):
+    store = Store(tmp_path / "home", fold=real_fold())
+    copy = Author(KEY)
+    store.journal.control(a_site())
+    store.turn()
+    (mine,) = store.feeds.entries(copy.feed)
+    proof = prove_fork(mine, copy.write(a_site("elsewhere")))
+    store.journal.note_fork(proof)
+    assert "another copy" in store.journal.outlived
+    store.close()
+    store = Store(tmp_path / "home", fold=real_fold())
+    store.journal.note_fork(proof)
+    store.journal.note_fork(proof)
+    store.turn(1)
+    assert store.journal.outlived == ""
+    assert [proof_of(record) for record in forked(store)] == [proof]
+    store.close()
+
+
+def test_an_entry_that_follows_one_of_ours_that_we_never_wrote_ends_all_writing(store):
+    store.journal.control(a_site())
+    store.turn()
+    copy = Author(KEY)
+    copy.write(a_site("elsewhere"))
+    later = copy.write()
+    assert isinstance(outcome(store.journal.ingest([later]))[0], Fork)
+    assert "another copy" in store.journal.outlived
+
+
+def test_a_disk_that_does_not_take_the_word_is_asked_again(tmp_path):
+    disk = FakeDisk()
+    store = Store(tmp_path / "home", fold=real_fold(), disk=disk)
+    told: list[str] = []
+    store.journal.on_outlived(told.append)
+    disk.full = True
+    store.journal.outlive(FeedID(SiteID(KEY.site), 5, Lane.CONTROL), 1)
+    store.turn(1)
+    assert store.journal.outlived
+    assert told == []
+    disk.full = False
+    store.turn(JournalLimits().retry_s_max)
+    assert len(told) == 1
+    store.close()
+    disk.close()
 
 
 # The clock
