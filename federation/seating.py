@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from federation.ids import FeedID
+from federation.ids import FeedID, SiteID
 from federation.voting import View, sits
 
 SEATS: Final = (5, 3)  # tried in turn; a council of more settles no safer, and slower
@@ -66,6 +66,12 @@ def outgrown(view: View, founder: FeedID, others: Sequence[Candidate]) -> Why | 
     if better > len(voters):
         return Why.GROWN
     return Why.LOST if lost and better > len(voters) - len(lost) else None
+
+
+def refuge(others: Sequence[Candidate]) -> SiteID | None:
+    """Who should lead what a site leads that is drained; None if nobody can."""
+    fit = sorted((each for each in others if _fit(each)), key=_order)
+    return fit[0].seat.site if fit else None
 
 
 def _fit(candidate: Candidate) -> bool:

@@ -17,10 +17,9 @@ from twisted.logger import Logger
 from federation.ids import FeedID, Lane, SiteID
 from federation.shapes import MIB
 from node.config import Config
-from node.council.founding import Founding, Peers
+from node.council.founding import Founding
 from node.council.service import Council
 from node.council.tables import FoldedFacts
-from node.council.views import Views
 from node.home import Home, NodeAddress
 from node.http.api import Api
 from node.http.auth import Logins
@@ -97,6 +96,7 @@ class Parts:
     meshing: Meshing
     sharing: Sharing
     council: Council
+    founding: Founding  # finds a shard for each submission
     work: Work
     lead: Lead
     provision: Provision
@@ -201,7 +201,7 @@ def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissi
     return Submissions(
         parts.config.name,
         store.journal,
-        _founding(parts).shard,
+        parts.founding.shard,
         SubmitLookups(
             store.conn,
             blobs,
@@ -225,16 +225,6 @@ def _shapes_elsewhere(parts: Parts) -> list[Shape]:
         for beacon in parts.sharing.beacons.fresh()
         for workers in beacon.workers
     ]
-
-
-def _founding(parts: Parts) -> Founding:
-    """Finds the shard for each submission: with the council that the mesh allows by then."""
-    store = parts.store
-    me = FeedID(store.site, store.opened.generation, Lane.CONTROL)
-    peers = Peers(store.site, store.members, parts.reactor.seconds)
-    parts.sharing.beacons.subscribe(peers.heard)
-    views = Views(me, store.facts, store.members)
-    return Founding(me, views, store.tables.shards, peers, store.journal, secrets.token_bytes)
 
 
 def _commands(parts: Parts, people: People, sets: DatasetViews, watch: Watch) -> Commands:

@@ -28,7 +28,8 @@ from node.leading.ledger import Ungranted
 _log = Logger()
 
 ACCEPT_GATHER_S = 1.0
-GRANTED_AGAIN = frozenset({"extend", "retry", "force"})
+ADOPTED = "adopt"
+GRANTED_AGAIN = frozenset({"extend", "retry", "force", ADOPTED})
 
 
 class LeadTables(Protocol):
@@ -45,6 +46,9 @@ class LeadTables(Protocol):
 
     def was_granted(self, shard: ShardID, site: SiteID) -> bool:
         """Whether the site was ever granted units of this shard: its results may count there."""
+
+    def shard_of(self, dataset: int) -> ShardID | None:
+        """In whose log a dataset stands."""
 
     def unaccepted_by(self, shard: ShardID) -> Iterable[EntryRef]:
         """The same for one shard, whoever leads it."""
@@ -119,6 +123,9 @@ class Lead:
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: new work is granted, what came before it is accepted."""
+        changes = list(changes)
+        for shard in self._adopted_by(changes):
+            self.take_over(shard)  # what ran while the dataset was between two logs
         for change in changes:
             if isinstance(change, TermOpened) and change.shard in self._shards():
                 self.take_over(change.shard)
@@ -127,6 +134,17 @@ class Lead:
             ):
                 done = Deferred.fromCoroutine(self._grant(change.dataset))
                 done.addErrback(lambda failure: _log.failure("lead: a grant failed", failure))
+
+    def _adopted_by(self, changes: Iterable[Change]) -> set[ShardID]:
+        """The shards led here to which datasets have come."""
+        found = {
+            self._tables.shard_of(change.dataset)
+            for change in changes
+            if isinstance(change, DatasetChanged) and change.verb == ADOPTED
+        }
+        if found:
+            self._granted.clear()  # who had units of what left counts there no more
+        return {shard for shard in self._shards() if shard in found}
 
     def take_over(self, shard: ShardID) -> None:
         """Accept what the log of a shard lacks. Call in the turn in which its force is written:

@@ -89,6 +89,7 @@ class Sharing:
     ) -> None:
         """unreachable_s: so long a site may be silent before nobody asks it for anything."""
         rules = rules or Rules()
+        self.drained = self._drained(inside.work)
         self.beacons = Beacons(reactor, unreachable_s)
         self._reactor = reactor
         self._around = around

@@ -117,6 +117,7 @@ class Site:
         meshing = self._join_mesh(store)
         self._council = self._sit(store, meshing)
         work = await self._start_work(store, meshing)
+        self._tending = self._tend(store, meshing)
         port = self._listen(opened)
         address = self._address(opened, _number(port))
         provision = self._provisioning = self._provision(work, address)
@@ -127,7 +128,8 @@ class Site:
         self._undo.append(self._council.stop)
         self._sharing.start()
         self._undo.append(self._sharing.stop)
-        self._tend(store, meshing)
+        self._tending.start()
+        self._undo.append(self._tending.stop)
         provision.start(pilot_rows.live(store.conn))
         self._undo.append(provision.stop)
         self._tick(store, work)
@@ -263,14 +265,13 @@ class Site:
         mesh = self._config.mesh
         return Rules(lost_s=mesh.lost_after_s, asked_s=mesh.hold_s)
 
-    def _tend(self, store: Store, meshing: Meshing) -> None:
+    def _tend(self, store: Store, meshing: Meshing) -> Tending:
         own = Own(
             self._reactor, store.site, store.opened.generation, store.journal, store.blobs,
-            store.conn, store.read, deferToThread,
+            store.conn, store.facts, store.tables.shards, store.read, deferToThread,
         )  # fmt: skip
-        tending = Tending(own, meshing, self._sharing, self._rules())
-        tending.start()
-        self._undo.append(tending.stop)
+        patience_s = self._config.mesh.vote_after_s
+        return Tending(own, meshing, self._sharing, self._rules(), patience_s)
 
     def _provision(self, work: Work, address: NodeAddress) -> Provision:
         program = self._home.pilots / "pilot.pyz"
@@ -340,6 +341,7 @@ class Site:
             meshing=meshing,
             sharing=self._sharing,
             council=self._council,
+            founding=self._tending.founding,
             work=work,
             lead=self._lead,
             provision=provision,

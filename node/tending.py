@@ -1,8 +1,12 @@
-"""What the leader of a shard looks after once in a while, assembled: lost outputs run again."""
+"""What the leader of a shard looks after once in a while, assembled.
+
+Lost outputs run again; datasets go to where they should be led.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,13 +15,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from federation.ids import SiteID
+from federation.ids import DatasetID, EntryRef, FeedID, Lane, ShardID, SiteID
+from node.council import moving
+from node.council.founding import Founding, Peers
+from node.council.moving import STEADY_S_MAX, Moving
+from node.council.tables import FoldedFacts
+from node.council.views import Views
 from node.leading.granting import Rules
 from node.leading.reproducing import Reproducing
 from node.meshing.service import Meshing
 from node.services.questions import Reader
 from node.sharing import Sharing
-from node.store import losses, tasks
+from node.store import losses, moves, tasks
 from node.store.blobs import Blobs
 from node.store.writer import Journal
 
@@ -36,14 +45,39 @@ class Own:
     journal: Journal
     blobs: Blobs
     conn: apsw.Connection  # reads in the reactor's thread: short questions only
+    facts: FoldedFacts
+    led: Callable[[], Sequence[ShardID]]  # the shards that this site leads, the newest last
     read: Reader
     in_thread: Callable[[Callable[[], Any]], Deferred[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTables:
+    """Implements `moving.Tables`."""
+
+    conn: apsw.Connection
+    facts: FoldedFacts
+
+    def standing(self, shard: ShardID, most: int) -> Sequence[DatasetID]:
+        return moves.standing(self.conn, shard, most)
+
+    def leaving(self, to: ShardID) -> Sequence[tuple[DatasetID, ShardID]]:
+        return moves.leaving(self.conn, to)
+
+    def proof(
+        self, source: ShardID, dataset: DatasetID, to: ShardID
+    ) -> tuple[EntryRef, Sequence[EntryRef]] | None:
+        place = moves.place(self.conn, source, dataset, to)
+        acks = None if place is None else self.facts.proof(source, *place)
+        return None if place is None or acks is None else (place[0], acks)
 
 
 class Tending:
     """Start it when the mesh runs. All methods run in the reactor's thread."""
 
-    def __init__(self, own: Own, meshing: Meshing, sharing: Sharing, rules: Rules) -> None:
+    def __init__(
+        self, own: Own, meshing: Meshing, sharing: Sharing, rules: Rules, vote_after_s: float
+    ) -> None:
         self._own = own
         self._sharing = sharing
         self._rules = rules
@@ -52,14 +86,27 @@ class Tending:
             own.reactor, own.site, own.generation, own.journal, own.read, tasks.spec,
             meshing.files, own.blobs, own.in_thread, self._lost, meshing.members.members,
         )  # fmt: skip
+        me = FeedID(own.site, own.generation, Lane.CONTROL)
+        peers = Peers(own.site, meshing.members, own.reactor.seconds)
+        sharing.beacons.subscribe(peers.heard)
+        views = Views(me, own.facts, meshing.members)
+        self.founding = Founding(me, views, own.led, peers, own.journal, secrets.token_bytes)
+        self._moving = Moving(
+            own.reactor, me, views, own.led, peers, self.founding,
+            MoveTables(own.conn, own.facts), own.journal, meshing.mesh, meshing.keep,
+            sharing.drained, min(STEADY_S_MAX, vote_after_s),
+        )  # fmt: skip
+        own.journal.subscribe(self._moving.changed)
 
     def start(self) -> None:
         self._every(LOST_LOOK_S, self._reproducing.look)
+        self._every(moving.LOOK_S, self._moving.look)
 
     def stop(self) -> None:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
+        self._moving.stop()
 
     def _lost(self) -> list[SiteID]:
         """The sites that made something and have not been heard of for too long."""

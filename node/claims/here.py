@@ -12,7 +12,7 @@ from federation.ids import DatasetID, EntryRef, ShardID, SiteID
 from federation.ports import FeedStore
 from federation.shapes import Shape, Workers
 from node.beacon.keeper import Beacons
-from node.changes import Change, DatasetAdded, TermOpened
+from node.changes import READ_AGAIN, Change, DatasetAdded, DatasetChanged, TermOpened
 from node.claims.capacity import Capacity
 from node.claims.policy import Owner, Stock
 from node.claims.stock import StockTaking
@@ -100,8 +100,10 @@ class Here:
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber, before all others here."""
-        if any(isinstance(change, TermOpened | DatasetAdded) for change in changes):
-            self._places.clear()
+        for change in changes:
+            moved = isinstance(change, DatasetChanged) and change.verb in READ_AGAIN
+            if moved or isinstance(change, TermOpened | DatasetAdded):
+                self._places.clear()
 
     def number(self, dataset: DatasetID, shard: ShardID) -> int | None:
         return ledgers.number(self._conn, dataset, shard)

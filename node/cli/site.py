@@ -88,7 +88,7 @@ def site_test(floe: Floe, timeout: int) -> int:
 @json_option
 @pass_floe
 def site_drain(floe: Floe, off: bool, why: str) -> None:
-    """Start nothing new here; what runs is finished."""
+    """Start nothing new here, let others lead its datasets; what runs is finished."""
     reply = floe.client().post("/v1/admin/drain", {"drain": not off, "why": why})
     if floe.as_json:
         print_json(reply)

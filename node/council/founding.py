@@ -7,6 +7,7 @@ founds the next shard at its next submission, with whoever is up then.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -97,16 +98,25 @@ class Founding:
         self._random = random
         self._one_at_a_time = DeferredLock()
 
-    async def shard(self) -> ShardID:
+    async def shard(self, leaving: SiteID | None = None) -> ShardID:
         """The shard for a dataset that is submitted now; founds one if need be.
 
-        Raises what the journal raises.
+        leaving: a site that wants to lead no more, and sits in no council that is as large without
+        it. Raises what the journal raises.
         """
         async with self._one_at_a_time:
-            return self._newest() or await self._found()
+            candidates = self._candidates(leaving)
+            return self._newest(candidates, leaving) or await self._found(candidates)
 
-    async def _found(self) -> ShardID:
-        seats = choose(self._me, self._peers.candidates())
+    def _candidates(self, leaving: SiteID | None) -> Sequence[Candidate]:
+        known = self._peers.candidates()
+        without = [each for each in known if each.seat.site != leaving]
+        beside = [replace(each, drained=False) for each in known if each.seat.site == leaving]
+        large = len(choose(self._me, [*without, *beside]))
+        return without if len(choose(self._me, without)) >= large else [*without, *beside]
+
+    async def _found(self, candidates: Sequence[Candidate]) -> ShardID:
+        seats = choose(self._me, candidates)
         record = found(self._me, self._random(limits.NONCE_BYTES), seats)
         await self._journal.control(record)
         _log.info(
@@ -116,10 +126,14 @@ class Founding:
         )
         return record.shard
 
-    def _newest(self) -> ShardID | None:
+    def _newest(self, candidates: Sequence[Candidate], leaving: SiteID | None) -> ShardID | None:
         """The newest shard that is led here, unless a better council can be had by now."""
         led = self._led()
         view = self._views.view(led[-1]) if led else None
-        if view is None or outgrown(view, self._me, self._peers.candidates()) is not None:
+        if view is None or outgrown(view, self._me, candidates) is not None:
+            return None
+        voters = view.shard.voters(view.shard.newest)
+        sits = any(seat.site == leaving for seat in voters)
+        if sits and not any(each.seat.site == leaving for each in candidates):
             return None
         return led[-1]

@@ -25,10 +25,12 @@ from federation.entry import Entry
 from federation.errors import PeerError, RemoteRefused
 from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.records import (
+    Adopt,
     Command,
     Dataset,
     Force,
     FoundCouncil,
+    Move,
     Open,
     Record,
     SeatClose,
@@ -45,7 +47,9 @@ ACK_GATHER_S: Final = 1.0
 LOOK_S_MAX: Final = (
     60.0  # a look at least so often: what only time changes is never missed for long
 )
-URGENT: Final = (Vote, Open, Force, FoundCouncil, SeatClose, Dataset, Command)
+URGENT: Final = (
+    Vote, Open, Force, FoundCouncil, SeatClose, Dataset, Command, Move, Adopt
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import apsw
 
-from federation.ids import ShardID, SiteID
+from federation.ids import EntryRef, ShardID, SiteID
 from federation.opening import Ballot
 from federation.settle import Seats
 from federation.shard import Shard
 from keys.signing import KEY_BYTES
 from node.fold.acts import Acts
+from node.fold.proving import proof_of
 from node.fold.seats import seats_of
 from node.store.feeds import Feeds
 
@@ -43,6 +44,10 @@ class FoldedFacts:
 
     def votes(self, shard: ShardID) -> Sequence[Ballot]:
         return self._acts.votes(self._conn, shard)
+
+    def proof(self, shard: ShardID, place: EntryRef, index: int) -> Sequence[EntryRef] | None:
+        """Entries whose acks settle record `index` of an entry in a shard's log; None: none do."""
+        return proof_of(self._conn, self._acts, shard, place, index)
 
     def generations(self) -> Mapping[SiteID, int]:
         sql = (

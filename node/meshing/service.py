@@ -151,6 +151,13 @@ class Meshing:
             self._home.site, self.members, self._council, self._storing, self.members.name_of
         )
 
+    async def keep(
+        self, dataset: DatasetID, sites: Sequence[SiteID], wanted: int, timeout_s: float
+    ) -> Sequence[SiteID]:
+        """Have sites keep a dataset with its files: those that do, once there are so many or the
+        time is over."""
+        return await self._storing.keep(dataset, sites, wanted, timeout_s)
+
     # Files of other sites
 
     async def bring(self, wanted: Sequence[Wanted]) -> Mapping[bytes, str]:

@@ -84,6 +84,10 @@ class FoldedTables:
         """`unaccepted` for one shard, whoever leads it."""
         return openwork.unaccepted(self._conn, shard)
 
+    def shard_of(self, dataset: int) -> ShardID | None:
+        place = ledgers.place(self._conn, dataset)
+        return None if place is None else place[1]
+
     def was_granted(self, shard: ShardID, site: SiteID) -> bool:
         return ledgers.was_granted(self._conn, shard, site)
 

@@ -30,6 +30,9 @@ class Tables:
     def open_datasets(self) -> Sequence[int]:
         return list(self.free)
 
+    def shard_of(self, dataset: int) -> ShardID | None:
+        return SHARD
+
     def unaccepted(self) -> Sequence[EntryRef]:
         return self.left
 

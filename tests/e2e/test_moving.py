@@ -1,0 +1,42 @@
+"""Datasets of real nodes change their council: the mesh grows, the first site dies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.meshes import mesh, sees, wait_until
+from bench.site import Site
+
+HURRY = 'vote_after = "4s"\nlost_after = "6s"\n'
+
+
+def counts(site: Site, name: str) -> dict[str, int]:
+    found: dict[str, int] = site.json("show", name)["counts"]
+    return found
+
+
+def shard_of(site: Site, dataset: int = 1) -> dict[str, Any]:
+    """The shard that holds datasets; all are in one once the moves are over."""
+    held = [each for each in site.json("mesh", "shards")["shards"] if each["datasets"]]
+    return held[0] if len(held) == 1 and held[0]["datasets"] == dataset else {}
+
+
+def test_work_begun_at_one_site_goes_on_at_two_that_joined_when_the_first_is_lost() -> None:
+    with mesh(("madison",), config=HURRY) as here:
+        first = here["madison"]
+        first.run("submit", "--name", "long", "--jobs", "100", "--", "sleep", "0.3")
+        wait_until(lambda: counts(first, "long")["settled"] > 3, 30, "work at one site")
+        second, third = (here.add(name, config=HURRY) for name in ("desy", "nersc"))
+        wait_until(lambda: sees(third, 3), 20, "all sites alive")
+        wait_until(lambda: len(shard_of(second).get("council", [])) == 3, 30, "a council of three")
+        before = counts(second, "long")["settled"]
+        assert 0 < before < 100
+        here.kill("madison")
+        second.wait("long", 120)
+        found = counts(second, "long")
+        assert found["settled"] == 100 >= before
+        wait_until(lambda: counts(third, "long") == found, 10, "the same at the third site")
+        assert shard_of(second)["leader"] in ("desy", "nersc")
+        assert second.json("mesh", "verify")["equal"] is True
+        attempts = [second.json("show", f"long/{job}/main")["attempts"] for job in range(0, 100, 9)]
+        assert all(sum(each["accepted"] for each in tried) == 1 for tried in attempts)

@@ -1,0 +1,288 @@
+"""Datasets go to a larger council, to one without a lost seat, away from a site that is drained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from random import Random
+
+import pytest
+from twisted.internet.task import LoopingCall
+
+from federation.election import Pace
+from federation.ids import DatasetID, FeedID, Lane, ShardID, SiteID
+from federation.ports import Handler
+from federation.records import Accept, Adopt, Dataset, Move
+from node.council.founding import Founding, Peers
+from node.council.moving import LOOK_S, Moving
+from node.council.service import Council
+from node.council.tables import FoldedFacts
+from node.council.views import Views
+from node.store import ledgers, openwork, tasks
+from node.tending import MoveTables
+from tests.unit.node.claims.mesh import Mesh, MeshSite, a_fold
+
+PACE = Pace(12.0)
+STEADY_S = 5.0
+
+
+class Seated:
+    """A site of a mesh with its seats in councils; implements the ports Voice and Revocations."""
+
+    def __init__(self, net: Net, site: MeshSite) -> None:
+        self.net, self.site = net, site
+        self.boot = 1
+        clock, self.wire = site.mesh.clock, site.mesh.wires.of(site.id)
+        me = FeedID(site.id, site.generation, Lane.CONTROL)
+        self.facts = FoldedFacts(site.conn, site.id, a_fold(site.id).acts())
+        self.council = Council(
+            clock, me, self.facts, site.journal, self, self, PACE, Random(site.name)
+        )
+        site.journal.subscribe_durable(self.council.arrived)
+        peers = Peers(site.id, site, clock.seconds)
+        site.sharing.beacons.subscribe(peers.heard)
+        views = Views(me, self.facts, self)
+        random = Random(site.name)
+        founding = Founding(me, views, site.tables.shards, peers, site.journal, random.randbytes)
+        self.moving = Moving(
+            clock, me, views, site.tables.shards, peers, founding,
+            MoveTables(site.conn, self.facts), site.journal, self.wire, self.keep,
+            site.sharing.drained, STEADY_S,
+        )  # fmt: skip
+        site.journal.subscribe(self.moving.changed)
+        self.loop = LoopingCall(self.moving.look)
+        self.loop.clock = clock
+        self.council.start()
+        self.loop.start(LOOK_S, now=False)
+
+    async def keep(
+        self, dataset: DatasetID, sites: Sequence[SiteID], wanted: int, timeout_s: float
+    ) -> Sequence[SiteID]:
+        return [site for site in sites if site not in self.net.full]
+
+    def request(self, site: SiteID, kind: str, body: bytes) -> object:
+        return self.wire.request(site, kind, body)
+
+    def serve(self, kind: str, handler: Handler) -> None:
+        self.wire.serve(kind, handler)
+
+    def flood(self, kind: str, document: bytes) -> None:
+        self.wire.flood(kind, document)
+
+    def on_flood(self, kind: str, fn: Callable[[SiteID, bytes], None]) -> None:
+        self.wire.on_flood(kind, fn)
+
+    def revoked(self, site: SiteID) -> bool:
+        return site in self.net.revoked
+
+    def subscribe(self, fn: Callable[[], None]) -> None:
+        self.net.told.append(fn)
+
+    def council_of(self, dataset: DatasetID) -> set[str]:
+        """Names of those that vote on the shard in which a dataset stands."""
+        sites = openwork.council_of(self.site.conn, self.site.number(dataset))
+        return {self.net.mesh.by_id(site).name for site in sites}
+
+    def leader(self, dataset: DatasetID) -> str:
+        place = ledgers.place(self.site.conn, self.site.number(dataset))
+        assert place is not None
+        return self.net.mesh.by_id(place[2]).name
+
+    def stop(self) -> None:
+        self.loop.stop()
+        self.moving.stop()
+        self.council.stop()
+
+
+class Net:
+    """Sites with councils. full: those that keep no files for others."""
+
+    def __init__(self, folder: Path) -> None:
+        self.mesh = Mesh(folder)
+        self.sites: list[Seated] = []
+        self.revoked: set[SiteID] = set()
+        self.full: set[SiteID] = set()
+        self.told: list[Callable[[], None]] = []
+
+    def join(self, *names: str, unit_s: float = 5.0) -> list[Seated]:
+        found = [Seated(self, self.mesh.site(name, unit_s=unit_s)) for name in names]
+        self.sites += found
+        return found
+
+    def revoke(self, seated: Seated) -> None:
+        site = seated.site.id
+        self.mesh.members.remove(site)
+        self.revoked.add(site)
+        self.mesh.cut.add(site)
+        for fn in [*self.told, *self.mesh.told]:
+            fn()
+
+    def settled_everywhere(self, dataset: DatasetID, units: int) -> bool:
+        return all(
+            each.site.settled(dataset) == units
+            for each in self.sites
+            if each.site.id not in self.mesh.cut
+        )
+
+    def close(self) -> None:
+        for each in self.sites:
+            each.stop()
+        self.mesh.close()
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Iterator[Net]:
+    net = Net(tmp_path)
+    yield net
+    net.close()
+
+
+def ran(net: Net) -> int:
+    return sum(len(each.site.pilot.ran) for each in net.sites)
+
+
+def test_the_datasets_of_a_site_that_was_alone_go_to_a_council_once_others_join(net: Net) -> None:
+    [desy] = net.join("desy")
+    dataset = desy.site.submit("running", 160)
+    net.mesh.run(20)
+    before = desy.site.settled(dataset)
+    assert before > 0
+    net.join("gent", "oslo")
+    net.mesh.until(lambda: desy.council_of(dataset) == {"desy", "gent", "oslo"}, 60)
+    left = 160 - desy.site.settled(dataset)
+    took_s = net.mesh.until(lambda: net.settled_everywhere(dataset, 160), 600)
+    assert took_s < 1.3 * left * 5 / 12  # nobody was idle for long
+    assert ran(net) == 160
+    assert desy.site.duplicates(dataset) == 0
+    assert len(desy.site.control_records(Move)) == len(desy.site.control_records(Adopt)) == 1
+
+
+def test_two_sites_have_no_larger_council_than_one(net: Net) -> None:
+    desy, _ = net.join("desy", "gent")
+    dataset = desy.site.submit("here", 10)
+    net.mesh.run(60)
+    assert desy.council_of(dataset) == {"desy"}
+    assert desy.site.control_records(Move) == []
+
+
+def test_what_grew_outlives_the_site_that_began_it(net: Net) -> None:
+    [desy] = net.join("desy")
+    dataset = desy.site.submit("running", 120)
+    net.mesh.run(10)
+    gent, oslo = net.join("gent", "oslo")
+    net.mesh.until(lambda: "gent" in desy.council_of(dataset), 60)
+    net.mesh.run(5)
+    net.mesh.cut.add(desy.site.id)
+    net.mesh.until(lambda: gent.leader(dataset) != "desy", 3 * PACE.patience_s)
+    for each in (gent, oslo):
+        each.site.sharing.granting._rules = type(each.site.sharing.granting._rules)(30.0)
+    net.mesh.until(lambda: net.settled_everywhere(dataset, 120), 900)
+    assert gent.site.duplicates(dataset) == 0
+    assert tasks.counts(gent.site.conn, gent.site.number(dataset)).done
+
+
+def test_a_drained_site_gives_what_it_leads_to_another(net: Net) -> None:
+    desy, gent, _ = net.join("desy", "gent", "oslo")
+    net.mesh.run(10)
+    dataset = desy.site.submit("running", 100)
+    net.mesh.run(10)
+    desy.site.work.drain()
+    net.mesh.until(lambda: gent.leader(dataset) != "desy", 60)
+    assert desy.leader(dataset) in ("gent", "oslo")
+    net.mesh.until(lambda: net.settled_everywhere(dataset, 100), 600)
+    assert ran(net) == 100
+    assert gent.site.duplicates(dataset) == 0
+    assert gent.council_of(dataset) == {"desy", "gent", "oslo"}  # it still votes
+
+
+def test_a_drained_site_keeps_no_seat_that_another_could_take(net: Net) -> None:
+    desy, gent, *_ = net.join("desy", "gent", "oslo", "rome")
+    net.mesh.run(10)
+    dataset = desy.site.submit("running", 20)
+    net.mesh.run(2)
+    desy.site.work.drain()
+    net.mesh.until(lambda: gent.leader(dataset) != "desy", 60)
+    assert gent.council_of(dataset) == {"gent", "oslo", "rome"}
+
+
+def test_of_two_sites_a_drained_one_gives_all_to_the_other(net: Net) -> None:
+    desy, _ = net.join("desy", "gent")
+    net.mesh.run(10)
+    dataset = desy.site.submit("running", 40)
+    net.mesh.run(10)
+    desy.site.work.drain()
+    net.mesh.until(lambda: desy.leader(dataset) == "gent", 60)
+    net.mesh.until(lambda: net.settled_everywhere(dataset, 40), 300)
+
+
+def test_a_seat_that_is_lost_for_good_is_replaced(net: Net) -> None:
+    desy, gent, oslo = net.join("desy", "gent", "oslo")
+    dataset = desy.site.submit("running", 120)
+    net.mesh.until(lambda: len(desy.council_of(dataset)) == 3, 60)
+    net.revoke(oslo)
+    net.mesh.run(30)
+    assert desy.council_of(dataset) == {"desy", "gent", "oslo"}  # nobody could sit there instead
+    net.join("rome")
+    net.mesh.until(lambda: desy.council_of(dataset) == {"desy", "gent", "rome"}, 90)
+    for each in (desy, gent):
+        each.site.sharing.granting._rules = type(each.site.sharing.granting._rules)(30.0)
+    net.mesh.until(lambda: gent.site.settled(dataset) == 120, 900)
+
+
+def test_a_dataset_waits_until_a_majority_of_the_next_council_keeps_its_files(net: Net) -> None:
+    [desy] = net.join("desy")
+    dataset = desy.site.submit("running", 20)
+    gent, oslo = net.join("gent", "oslo")
+    net.full = {gent.site.id, oslo.site.id}
+    net.mesh.run(60)
+    assert desy.site.control_records(Move) == []
+    net.full.discard(gent.site.id)
+    net.mesh.until(lambda: len(desy.council_of(dataset)) == 3, 30)
+
+
+def test_nothing_moves_to_a_council_that_has_not_settled_its_founding(net: Net) -> None:
+    [desy] = net.join("desy")
+    desy.site.submit("running", 20)
+    gent, oslo = net.join("gent", "oslo")
+    net.mesh.run(STEADY_S)
+    net.mesh.cut.update({gent.site.id, oslo.site.id})
+    net.mesh.run(60)
+    assert desy.site.control_records(Move) == []
+
+
+def test_an_order_that_arrives_while_its_dataset_moves_is_obeyed(net: Net) -> None:
+    [desy] = net.join("desy")
+    dataset = desy.site.submit("running", 4000)
+    gent, _ = net.join("gent", "oslo")
+    net.mesh.until(lambda: bool(desy.site.control_records(Move)), 60)
+    gent.site.order(dataset, "cancel")
+    net.mesh.until(lambda: len(gent.council_of(dataset)) == 3, 30)
+    number = desy.site.number(dataset)
+    net.mesh.until(lambda: tasks.counts(desy.site.conn, number).cancelled > 3900, 60)
+
+
+def test_a_dataset_submitted_meanwhile_follows(net: Net) -> None:
+    [desy] = net.join("desy")
+    old = desy.site.shard
+    desy.site.submit("first", 20)
+    net.join("gent", "oslo")
+    net.mesh.run(40)
+    dataset = desy.site.submit("late", 20, shard=old)
+    net.mesh.until(lambda: len(desy.council_of(dataset)) == 3, 30)
+    net.mesh.until(lambda: net.settled_everywhere(dataset, 20), 100)
+
+
+def test_the_log_that_a_dataset_left_accepts_nothing_more(net: Net) -> None:
+    [desy] = net.join("desy")
+    dataset = desy.site.submit("running", 120)
+    net.join("gent", "oslo")
+    net.mesh.until(lambda: len(desy.council_of(dataset)) == 3, 60)
+    net.mesh.run(3)
+    first = len(_accepts(desy, desy.site.shard))
+    net.mesh.run(30)
+    assert len(_accepts(desy, desy.site.shard)) == first
+    assert desy.site.control_records(Dataset)[0].shard == desy.site.shard
+
+
+def _accepts(seated: Seated, shard: ShardID) -> list[Accept]:
+    return [each for each in seated.site.control_records(Accept) if each.shard == shard]
