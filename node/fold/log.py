@@ -94,27 +94,10 @@ class Fold:
         return bool(select(conn, "SELECT 1 FROM shard WHERE behind = 1 LIMIT 1"))
 
     def go_on(self, conn: apsw.Connection) -> list[Change]:
-        """Fold some of what was left; what changed.
-
-        A shard of which folding fails unexpectedly is left as it is, and shouted about.
-        """
+        """Fold some of what was left; what changed."""
         changes: list[Change] = []
-        sql = "SELECT no FROM shard WHERE behind = 1 ORDER BY no"
-        for (no,) in select(conn, sql):
-            told: list[Change] = []
-            conn.execute("SAVEPOINT walk")
-            try:
-                self._walk(conn, told, "no", [no])
-            except ENVIRONMENT_ERRORS:
-                raise
-            except Exception:
-                _log.failure("fold: a shard cannot be folded on; please report this")
-                conn.execute("ROLLBACK TO walk; RELEASE walk")
-                conn.execute("UPDATE shard SET behind = 0 WHERE no = ?", (no,))
-                self.forget()
-                continue
-            conn.execute("RELEASE walk")
-            changes += told
+        for (no,) in select(conn, "SELECT no FROM shard WHERE behind = 1 ORDER BY no"):
+            self._walk(conn, changes, "no", [no])
         return changes
 
     def acts(self) -> Acts:
@@ -151,11 +134,47 @@ class Fold:
             fresh or {},
             self._made,
         )
-        moved = [walk.walk(column, shard) for shard in shards]
+
+        def walked(column: str, shard: bytes | int) -> bool:
+            return self._guarded(conn, changes, column, shard, walk)
+
+        moved = [walked(column, shard) for shard in shards]
         # Control entries may be what another log waits for, and so may be what was folded now.
         look = any(moved) or bool(fresh)
-        while look and any(walk.walk("no", no) for (no,) in select(conn, _STUCK)):
+        while look and any(walked("no", no) for (no,) in select(conn, _STUCK)):
             pass  # what one of them waits for may be another's
+
+    def _guarded(
+        self,
+        conn: apsw.Connection,
+        changes: list[Change],
+        column: str,
+        shard: bytes | int,
+        walk: Walk,
+    ) -> bool:
+        """Walk over one log, whole or not at all; whether it moved.
+
+        A log of which folding fails unexpectedly is left where it stands, which is noted and
+        shouted about; it is tried again with its next entry. What made it go on is no part of that.
+        """
+        told = len(changes)
+        conn.execute("SAVEPOINT walk")
+        try:
+            moved = walk.walk(column, shard)
+        except ENVIRONMENT_ERRORS:
+            raise
+        except Exception as error:
+            _log.failure("fold: a shard cannot be folded on; please report this")
+            conn.execute("ROLLBACK TO walk; RELEASE walk")
+            del changes[told:]
+            self.forget()
+            why = f"{type(error).__name__}: {error}"[:1000]
+            conn.execute(f"INSERT OR REPLACE INTO quarantine {_STANDS} WHERE s.{column} = ?",
+                         (why, shard))  # fmt: skip
+            conn.execute(f"UPDATE shard SET behind = 0 WHERE {column} = ?", (shard,))
+            return False
+        conn.execute("RELEASE walk")
+        return moved
 
     def _remember(self, entry: bytes, records: Sequence[Record | Refused]) -> None:
         self._decoded[entry] = records
@@ -176,6 +195,12 @@ class Fold:
             return None
 
 
+# The entry of its log at which a shard stands; the newest one if it waits for results there.
+_STANDS: Final = (
+    "SELECT coalesce((SELECT min(l.entry) FROM log_entry l WHERE l.shard = s.id"
+    " AND l.feed = s.at_feed AND l.seq > s.at_seq),"
+    " (SELECT max(l.entry) FROM log_entry l WHERE l.shard = s.id)), ? FROM shard s"
+)
 _STUCK: Final = "SELECT no FROM shard WHERE stuck = 1 ORDER BY no"
 _WAITING: Final = (
     "SELECT no FROM shard WHERE waits_site = ? AND waits_generation = ? AND waits_seq <= ?"

@@ -5,6 +5,9 @@ from __future__ import annotations
 import apsw
 import pytest
 
+from federation.ids import DatasetID
+from federation.records import Grant
+from federation.records import Site as Named
 from node.changes import (
     DatasetAdded,
     ResultsRefused,
@@ -375,3 +378,27 @@ def test_a_full_disk_is_nobodys_fault(site: Site, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(apsw.FullError):
         site.results(results(id_, 0, [0]))
     assert site.conn.execute("SELECT quarantined FROM dataset").get is None
+
+
+def test_a_log_that_cannot_be_folded_on_takes_nothing_else_of_an_entry_along(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the log stands still, and goes on where it stands once the fold can."""
+    id_ = site.submit()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("node.fold.owners.remember", broken)
+        grant = Grant(site.log.shard, DatasetID(id_), [0], [0, 5], site.log.site)
+        site.log.control(Named("desy", "1"), grant)
+        site.fold()
+        site.log.control(Named("zeuthen", "1"))
+        site.fold()
+    assert site.conn.execute("SELECT name FROM site").fetchall() == [("zeuthen",)]
+    (why,) = site.conn.execute("SELECT why FROM quarantine").fetchall()[0]
+    assert "a bug" in why
+    site.results(results(id_, 0, [0]))
+    assert site.counts() == {"settled": 1, "ready": 9}
+    assert site.refused() == []
