@@ -42,6 +42,7 @@ class Holding:
         self._seen: dict[Log, int] = {}  # the last seq that was looked at and is whole
         self._whole: dict[Log, EntryRef] = {}  # the last entry among those with log records
         self._more: set[Log] = set()  # that were too much for one call
+        self._looking: set[Log] = set()  # a dataset may have gone to another log and back
 
     @property
     def more(self) -> bool:
@@ -72,6 +73,15 @@ class Holding:
     def _reach(self, segment: Segment) -> EntryRef | None:
         """Look at what is new of a term's own part of the log, beyond any cut too."""
         log = _log(segment)
+        if log not in self._looking:
+            self._looking.add(log)
+            try:
+                self._look(segment, log)
+            finally:
+                self._looking.remove(log)
+        return self._whole.get(log)
+
+    def _look(self, segment: Segment, log: Log) -> None:
         own = Segment(segment.term, segment.first, until=segment.until)
         seen = self._seen.get(log, segment.first[0] - 1)
         last = seen + ENTRIES_A_CALL
@@ -82,9 +92,8 @@ class Holding:
                 break
             for entry, records in entries:
                 if records is None or not self._take(own, entry, records):
-                    return self._whole.get(log)
+                    return
                 seen = self._seen[log] = entry.seq
-        return self._whole.get(log)
 
     def _take(self, own: Segment, entry: EntryRef, records: Sequence[Record | Refused]) -> bool:
         """Whether all that one entry's records of the log name is here."""

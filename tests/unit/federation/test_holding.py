@@ -6,9 +6,9 @@ from federation.holding import ENTRIES_A_CALL, ENTRIES_AT_ONCE, Holding
 from federation.ids import EntryRef, FeedID, Lane, ShardID
 from federation.opening import as_ref
 from federation.records import Accept, Adopt, Grant, Import, Record, Site
-from federation.shard import Shard
+from federation.shard import Shard, found, open_founded
 from tests.unit.federation.builders import DATASET
-from tests.unit.federation.seats import at, council, seat
+from tests.unit.federation.seats import NONCE, at, council, seat
 from tests.unit.federation.test_shard import later
 
 ROOT, ONE = seat(0), seat(1)
@@ -165,3 +165,39 @@ def test_what_was_acked_before_is_not_looked_at_again() -> None:
     assert disk.whole(council(), 0) == acked
     disk.holding.assume(council().newest, at(ROOT, 1))
     assert disk.whole(council(), 0) == acked
+
+
+class Pair:
+    """Two logs between which datasets moved both ways, each through its own eleventh entry.
+
+    In each the sixth entry is the move to the other, and the eleventh adopts what came from there.
+    """
+
+    def __init__(self) -> None:
+        record = found(ONE, NONCE, [ROOT, ONE, seat(2)])
+        self.shards = {each.id: each for each in (council(), open_founded(record, at(ONE, 1)))}
+        self.logs = {id_: shard.newest.feed for id_, shard in self.shards.items()}
+        self.disks = {id_: Disk() for id_ in self.shards}
+        for id_, other in zip(self.shards, reversed(self.shards), strict=True):
+            for _ in range(10):
+                self.disks[id_].write(self.logs[id_], self.grant(id_))
+            ack = as_ref(at(seat(4), 9))
+            move = as_ref(at(self.logs[other], 6))
+            self.disks[id_].write(self.logs[id_], Adopt(id_, DATASET, other, move, [ack]))
+            self.disks[id_].holding = Holding(
+                id_, self.disks[id_].read, lambda ref: True, self.holds_log
+            )
+
+    def grant(self, shard: ShardID) -> Grant:
+        return Grant(shard, DATASET, [0], [0, 1], ROOT.site)
+
+    def holds_log(self, shard: ShardID, place: EntryRef) -> bool:
+        known = self.shards[shard]
+        whole = self.disks[shard].holding.whole(known, known.newest)
+        return whole is not None and whole.seq >= place.seq
+
+
+def test_logs_that_adopted_of_each_other_are_held() -> None:
+    pair = Pair()
+    for id_, shard in pair.shards.items():
+        assert pair.disks[id_].holding.whole(shard, shard.newest) == at(pair.logs[id_], 11)
