@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from federation.holding import Holding
 from federation.ids import EntryID, EntryRef, FeedID, ShardID
 from federation.records import Record, Refused
-from federation.shard import Shard, term_at
+from federation.shard import Shard, Term, term_at
 from federation.voting import View
 from node.council.ports import Facts, Revocations, revoked_among
 
@@ -21,6 +21,8 @@ class Views:
         self._facts = facts
         self._members = members
         self._holdings: dict[ShardID, Holding] = {}
+        self._asking: ShardID | None = None  # whose log is being looked at
+        self._behind: set[ShardID] = set()  # logs that adopt of others which are long
 
     def view(self, shard: ShardID) -> View | None:
         """Of a shard whose founding is here."""
@@ -28,13 +30,13 @@ class Views:
         if known is None:
             return None
         seats = self._facts.seats(shard)
-        holding = self._holding(known)
+        self._behind.discard(shard)
         return View(
             known,
             self._me,
             seats,
             self._facts.votes(shard),
-            lambda term: holding.whole(known, term),
+            lambda term: self._whole(known, term),
             self._facts.generations(),
             revoked_among(self._members, known.seats),
         )
@@ -42,12 +44,16 @@ class Views:
     def behind(self, shard: ShardID) -> bool:
         """Whether there was too much to look at; then the next view knows more."""
         holding = self._holdings.get(shard)
-        return holding is not None and holding.more
+        return shard in self._behind or (holding is not None and holding.more)
 
     def tip(self, feed: FeedID) -> EntryRef | None:
         """The newest entry of a feed that is here."""
         tip = self._facts.feeds.tip(feed)
         return EntryRef(feed, tip.seq, EntryID(tip.id)) if tip.seq else None
+
+    def _whole(self, shard: Shard, term: Term) -> EntryRef | None:
+        self._asking = shard.id
+        return self._holding(shard).whole(shard, term)
 
     def _holding(self, shard: Shard) -> Holding:
         found = self._holdings.get(shard.id)
@@ -79,5 +85,9 @@ class Views:
         term = term_at(known, place) if known is not None else None
         if known is None or term is None:
             return False
-        whole = self._holding(known).whole(known, term)
-        return whole is not None and whole.seq >= place.seq
+        holding = self._holding(known)
+        whole = holding.whole(known, term)
+        held = whole is not None and whole.seq >= place.seq
+        if not held and holding.more and self._asking is not None:
+            self._behind.add(self._asking)
+        return held
