@@ -82,10 +82,14 @@ class Delegate:
     # What comes in
 
     def hear(self, view: View, lead: Lead, now_s: float) -> None:
-        """A leader's word: of the newest term here, or of one that is not open here yet."""
+        """A leader's word: of the newest term here, or of one that is not open here yet.
+
+        Only who sits in the council leads; a force may have given its site another generation.
+        """
         self._note(view, now_s)
         newest = view.shard.newest
-        if lead.term > newest.number or (lead.term, lead.leader) == (newest.number, newest.feed):
+        later = lead.term > newest.number and lead.leader.site in view.shard.council
+        if later or (lead.term, lead.leader) == (newest.number, newest.feed):
             self._memory.heard_s = now_s
 
     def answer(self, view: View, candidate: SiteID, now_s: float) -> Reply:

@@ -215,10 +215,10 @@ class CouncilNet:
         self.sites = [CouncilSite(self, number) for number in range(count)]
         self.shard = ShardID(bytes(32))
 
-    def found(self) -> None:
-        """Site 0 founds a shard with all; every service starts."""
+    def found(self, seats: int | None = None) -> None:
+        """Site 0 founds a shard with the first so many sites, or all; every service starts."""
         record: Found | FoundCouncil = found(
-            self.sites[0].me, bytes(16), [site.me for site in self.sites]
+            self.sites[0].me, bytes(16), [site.me for site in self.sites[:seats]]
         )
         self.shard = record.shard
         self.sites[0].write([record])

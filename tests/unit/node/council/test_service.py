@@ -7,11 +7,14 @@ from random import Random
 import pytest
 from twisted.internet.defer import Deferred
 
-from federation.canvass import CANVASS, Question, read_answer
+from federation.canvass import CANVASS, Lead, Question, read_answer
 from federation.errors import RemoteRefused
-from federation.ids import EntryRef, Lane
-from federation.records import Accept, Ack, Dataset, Grant, SeatClose, Vote
+from federation.holding import ENTRIES_A_CALL
+from federation.ids import EntryID, EntryRef, Lane
+from federation.opening import as_ref
+from federation.records import Accept, Ack, Adopt, Dataset, Grant, Move, SeatClose, Vote
 from federation.segments import segments
+from federation.shard import found
 from federation.voting import Reply
 from node.council.service import ACK_GATHER_S
 from tests.fakes.councils import PACE, CouncilNet, CouncilSite
@@ -109,6 +112,21 @@ def test_a_council_of_one_sends_and_writes_nothing() -> None:
     assert entries(net) == 2
 
 
+def test_an_adopt_is_acked_soon_however_long_the_log_from_which_its_dataset_came() -> None:
+    net = CouncilNet(4)
+    net.found(3)
+    founding = found(net.sites[3].me, bytes(16), [net.sites[3].me])
+    net.sites[3].write([founding])
+    grant = Grant(founding.shard, DATASET, [0], [0, 1], net.sites[3].id)
+    for _ in range(ENTRIES_A_CALL):
+        net.sites[3].write([grant])
+    move = net.sites[3].write([Move(founding.shard, DATASET, net.shard)]).ref
+    net.run(5)
+    adopt = Adopt(net.shard, DATASET, founding.shard, as_ref(move), [as_ref(move)])
+    entry = net.sites[0].write([adopt])
+    assert net.run(30, lambda: net.settled_at(0) == entry.ref) < 5
+
+
 # Leads
 
 
@@ -139,6 +157,23 @@ def test_a_lead_in_anothers_name_counts_for_nothing(net: CouncilNet) -> None:
         net.clock.callLater(1, forge)
 
     forge()
+    net.run(2 * PACE.patience_s, lambda: bool(net.leaders()))
+    assert net.leaders()
+
+
+def test_a_site_without_a_seat_cannot_speak_for_a_leader() -> None:
+    net = CouncilNet(4)
+    net.found(3)
+    net.switch(0, False)
+    outsider = net.sites[3]
+
+    def pretend() -> None:
+        ref = outsider.facts.feeds.tip(net.sites[0].me)
+        lead = Lead(outsider.me, 1, 1, net.shard, 99, ref.seq, EntryID(ref.id))
+        outsider.flood("lead", lead.pack())
+        net.clock.callLater(1, pretend)
+
+    pretend()
     net.run(2 * PACE.patience_s, lambda: bool(net.leaders()))
     assert net.leaders()
 
