@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 STEPS = 60
-STEPS_A_DAY = 8  # in long lives
+STEPS_A_DAY = 4  # in long lives
 SPACING_S = 10.0  # between two events, on average
 
 # How often each kind of event comes, in parts of all.

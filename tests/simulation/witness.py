@@ -46,6 +46,7 @@ class Witness:
         self._shown: dict[SiteID, Shown] = {}
         self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever durable
         self._settled: dict[Unit, bytes] = {}  # by councils: for ever
+        self._written = 0  # entries in the archive at the last look
         self._branches: dict[Place, bytes] = {}  # entry ids, for ever
 
     # What people and pilots are told
@@ -129,6 +130,10 @@ class Witness:
 
     def look_at_all(self) -> list[str]:
         """What is settled in any log stays as it is (I3), whoever leads."""
+        written = sum(len(feed) for feed in self.archive.values())
+        if written == self._written:
+            return []
+        self._written = written
         settled = self._settled_now()
         problems = [
             f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
@@ -160,6 +165,7 @@ class Witness:
             feed = self.archive.get(entry.header.feed, [])
             del feed[entry.header.seq - 1 :]
         self._settled = self._settled_now()
+        self._written = 0
 
 
 def attempts_in(entry: Entry) -> list[tuple[str, Unit]]:

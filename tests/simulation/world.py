@@ -325,13 +325,14 @@ class World:
         self.fail_all(check_log(reading, self.witness, [host.name for host in self.present]))
         self.fail_all(check_shards(reading, nodes.values()))
         self.fail_all(check_roots(nodes))
+        whole = self.random.choice(self.present)  # the others' tables are equal to its own
         for host in self.present:
             node = nodes[host.name]
             root = node.fold(node.site).state_root(node.conn)
             self.note(f"{host.name}: {len(node.entries())} entries, state root {root}")
             problems = check_chains(node)
             problems += [*check_counts(node, reading), *check_end(reading, self.witness)]
-            problems += [*host.stop(), *check_store(node)]
+            problems += [*host.stop(), *(check_store(node) if host is whole else ())]
             self.fail_all(f"{host.name}: {problem}" for problem in problems)
 
     def fail_all(self, problems: Iterable[str]) -> None:
