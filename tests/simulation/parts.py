@@ -163,7 +163,8 @@ class Parts:
             self.meshing.stored_on(),
         )  # fmt: skip
         lookups = OrderLookups(
-            store.conn, lambda dataset: {}, self.tables.shards, self.tables.still_shards
+            store.conn, lambda dataset: {}, self.tables.shards, self.tables.still_shards,
+            self.members.name_of,
         )
         self.commands = Commands(
             store.journal, lambda key: "", lookups, self._change, store.process.seconds
