@@ -184,9 +184,11 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews) -> MeshApi:
         store.read, members, parts.sharing.beacons, parts.meshing.mesh.links, own,
         lambda: time.time_ns() // 1_000_000, parts.council.standing, config.lost_after_s,
         config.vote_after_s, lambda: parts.meshing.care.twins,
+        parts.meshing.mesh.misdeeds,
     )  # fmt: skip
     RootServer(store.read).serve(parts.meshing.mesh)
     comparison = Comparison(
+        parts.reactor,
         parts.meshing.mesh,
         store.read,
         lambda: [site for site in members.members() if site != store.site],

@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+
 from federation.errors import RemoteRefused, Unreachable
 from federation.ids import ShardID, SiteID
 from federation.ports import Requests
@@ -18,6 +21,7 @@ ROOTS: Final = "roots"
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 SHARDS_MAX: Final = 4096
 POSITIONS_MAX: Final = 256  # of one shard
+ANSWER_S_MAX: Final = 15.0  # people wait; a site that takes longer is told of as silent
 
 Roots = Mapping[ShardID, Mapping[int, str]]  # by log position, in hex
 
@@ -54,10 +58,12 @@ class Comparison:
 
     def __init__(
         self,
+        reactor: IReactorTime,
         requests: Requests,
         read: Reader,
         others: Callable[[], Sequence[SiteID]],
     ) -> None:
+        self._reactor = reactor
         self._requests = requests
         self._read = read
         self._others = others
@@ -66,16 +72,22 @@ class Comparison:
         """(what could be compared, sites that could not, with the reason)."""
         compared: list[Compared] = []
         silent: dict[SiteID, str] = {}
-        for site in self._others():
+        asked = {site: Deferred.fromCoroutine(self._with(site)) for site in self._others()}
+        for site, answer in asked.items():
             try:
-                theirs = read_roots(await self._requests.request(site, ROOTS, b""))
+                compared += await answer
             except (Unreachable, RemoteRefused) as error:
                 silent[site] = str(error)
-                continue
-            # Read after the answer: what they had then is here by now, or not comparable yet.
-            ours: Roots = await self._read(shards.roots)
-            compared += compare(site, ours, theirs)
+            except TimeoutError:
+                silent[site] = f"no answer within {ANSWER_S_MAX:.0f} s"
         return compared, silent
+
+    async def _with(self, site: SiteID) -> list[Compared]:
+        request = self._requests.request(site, ROOTS, b"")
+        theirs = read_roots(await request.addTimeout(ANSWER_S_MAX, self._reactor))
+        # Read after the answer: what they had then is here by now, or not comparable yet.
+        ours: Roots = await self._read(shards.roots)
+        return compare(site, ours, theirs)
 
 
 def compare(site: SiteID, ours: Roots, theirs: Roots) -> list[Compared]:

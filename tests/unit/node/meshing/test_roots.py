@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import Clock
 
 from federation.errors import RemoteRefused
 from federation.ids import ShardID, SiteID
 from node.fold.roots import VERSION
-from node.meshing.roots import ROOTS, Comparison, RootServer, compare, read_roots
+from node.meshing.roots import ANSWER_S_MAX, ROOTS, Comparison, RootServer, compare, read_roots
 from node.store import shards
 from tests.fakes.requests import Exchange
 from tests.unit.node.fold.world import Log, database, document, fold_into
@@ -43,10 +44,17 @@ def test_two_sites_that_folded_the_same_log_have_equal_roots() -> None:
     RootServer(reader(THERE)).serve(exchange.of(THERE))
     gone = SiteID(b"g" * 32)
     exchange.cut[gone] = 9
-    comparison = Comparison(exchange.of(HERE), reader(HERE), lambda: [THERE, gone])
-    found, silent = result_of(Deferred.fromCoroutine(comparison.run()))
+    mute = SiteID(b"m" * 32)
+    exchange.of(mute).serve(ROOTS, lambda site, body: Deferred())
+    clock = Clock()
+    here = exchange.of(HERE)
+    comparison = Comparison(clock, here, reader(HERE), lambda: [mute, THERE, gone])
+    run = Deferred.fromCoroutine(comparison.run())
+    clock.advance(ANSWER_S_MAX)
+    found, silent = result_of(run)
     assert [(each.site, each.equal) for each in found] == [(THERE, True)]
-    assert list(silent) == [gone]
+    assert list(silent) == [mute, gone]
+    assert silent[mute] == "no answer within 15 s"
     assert shards.roots(tables[HERE]) == shards.roots(tables[THERE]) != {}
     assert ROOTS == "roots"
 
