@@ -259,6 +259,10 @@ class Mesh:
             self._reactor.seconds(),
         )  # fmt: skip
 
+    def misdeeds(self, site: SiteID) -> tuple[int, str]:
+        """(how often a site broke the protocol since this process began, how it did last)."""
+        return self.broken[site], self.last_broken.get(site, "")
+
     @property
     def turned_away(self) -> int:
         """Connections that were dropped for others': too many had shown no key, or no member's."""

@@ -72,6 +72,7 @@ class FactSource:
         lost_after_s: float,
         vote_after_s: float,
         twins: Callable[[], Sequence[SiteID]],
+        misdeeds: Callable[[SiteID], tuple[int, str]],
     ) -> None:
         self._read = read
         self._members = members
@@ -83,6 +84,7 @@ class FactSource:
         self._lost_after_s = lost_after_s
         self._vote_after_s = vote_after_s
         self._twins = twins
+        self._misdeeds = misdeeds
 
     async def facts(self) -> MeshFacts:
         tables = await self._read(_read)
@@ -119,8 +121,11 @@ class FactSource:
         """way_s: half a round trip on the link with it, or 0."""
         fact = self._healthy_site(site, tables, way_s)
         fork = tables.forks.get(site)
+        broken, how = self._misdeeds(site)
         return replace(
             fact,
+            broken=broken,
+            broken_how=how,
             forked=fork.generation if fork else 0,
             newest=fork.newest if fork else 0,
             twin=site in self._twins(),
@@ -166,18 +171,14 @@ class FactSource:
             max(0, seq - tables.tips.get((beacon.site, beacon.generation, int(lane)), 0))
             for lane, seq in heads.items()
         )
-        return SiteFact(
-            key=fact.key,
-            name=fact.name,
-            state=fact.state,
-            seen_s=fact.seen_s,
+        return replace(
+            fact,
             lag=lag,
             clock_s=self._beacons.clock_s(beacon.site, self._wall_ms() / 1000, way_s),
             version=beacon.version,
             running=beacon.active,
             ready=beacon.ready,
             pilots=beacon.pilots,
-            granted=fact.granted,
         )
 
     def _link(self, link: LinkFacts) -> LinkFact:

@@ -92,6 +92,7 @@ def _site(site: SiteFact) -> dict[str, Any]:
         "pilots": site.pilots,
         "granted": site.granted,
         "note": site.note,
+        "protocol_errors": site.broken,
     }
 
 

@@ -29,6 +29,8 @@ class SiteFact:
     forked: int = 0  # the newest generation of its feeds that has two branches; 0 for none
     newest: int = 0  # generation of its feeds that is known here
     twin: bool = False  # two processes with its key want links
+    broken: int = 0  # links that ended as it broke the protocol, since this process began
+    broken_how: str = ""  # the last time
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,10 @@ def alarms(facts: MeshFacts) -> list[str]:
     for site in facts.sites:
         if site.state is Health.UNREACHABLE:
             lines.append(_unreachable_line(facts, site))
+        if site.broken:
+            lines.append(
+                f"{site.name}: {_breaches(site)}: {site.broken_how}. floe mesh why {site.name}"
+            )
         if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
             lines.append(f"{site.name}: its clock is {_offset(site.clock_s)} (shown times only)")
     for shard in facts.shards:
@@ -179,10 +183,16 @@ def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
 
 
 def _add_oddities(why: Why, site: SiteFact) -> None:
+    if site.broken:
+        why.add("block", f"{_breaches(site)}, the last time by: {site.broken_how}")
     if site.lag:
         why.add("wait", f"{site.lag:,} entries of it are not here yet")
     if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
         why.add("wait", f"its clock is {_offset(site.clock_s)}; only shown times suffer")
+
+
+def _breaches(site: SiteFact) -> str:
+    return f"broke the protocol, which ended {site.broken:,} link{'s' * (site.broken != 1)} of it"
 
 
 def _offset(seconds: float) -> str:
@@ -215,6 +225,10 @@ def _revoke(name: str) -> str:
 
 
 def _add_next(why: Why, facts: MeshFacts, site: SiteFact) -> None:
+    if site.broken:
+        why.next.append(
+            "ask its admin which program runs there: it may be broken, or the site's key stolen"
+        )
     if site.state is not Health.UNREACHABLE:
         return
     alone = [

@@ -95,6 +95,16 @@ def test_a_revoked_site_has_nothing_more_to_say() -> None:
     assert "an admin revoked it, for ever" in shown
 
 
+def test_a_site_that_broke_the_protocol_is_shouted_about() -> None:
+    facts = mesh(site(broken=3, broken_how="a frame of 4294967295 bytes"))
+    line = "broke the protocol, which ended 3 links of it"
+    assert any(line in alarm and "4294967295" in alarm for alarm in alarms(facts))
+    shown = told(facts)
+    assert f"block {line}, the last time by: a frame of 4294967295 bytes" in shown
+    assert "-> ask its admin which program runs there" in shown
+    assert not alarms(mesh(site()))
+
+
 def test_a_closed_seat_and_a_wrong_clock_are_told() -> None:
     shown = told(mesh(site(clock_s=-3.2e7), (), shard(leader="desy", founder="desy",
                                                       closed=("aachen",))))  # fmt: skip
