@@ -56,7 +56,9 @@ class Exchange:
         """boot: greater at each start of this site's process. version: of the software."""
         self.hello = Hello(limits.PROTOCOL_MIN, limits.PROTOCOL_MAX, boot, version)
         self.hub = Hub(SiteID(key.site), self.hello, timing)
-        self.gossip = Gossip(self.hub, key, is_member)
+        self.gossip = Gossip(
+            self.hub, key, is_member, lambda *lost: self.sync.neighbour_lost(*lost)
+        )
         self.holdings = Holdings(store)
 
         def known(site: SiteID) -> bool:

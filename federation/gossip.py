@@ -80,13 +80,21 @@ class Gossip:
 
     takes: Final = frozenset({Neighbours, Flood})
 
-    def __init__(self, hub: Hub, key: SiteKey, is_member: Callable[[SiteID], bool]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        key: SiteKey,
+        is_member: Callable[[SiteID], bool],
+        parted: Callable[[SiteID, set[bytes], float], None] = lambda site, lost, now_s: None,
+    ) -> None:
+        """parted: told of a neighbour that has lost its links with sites, by their prefixes."""
         self.boot = hub.hello.boot  # for own documents; see `_own`
         self.refused = 0  # floods that came too fast
         self.neighbourhood = Neighbourhood(hub.me, hub.sessions.keys())
         self._hub = hub
         self._key = key
         self._is_member = is_member
+        self._parted = parted
         self._peers: dict[Session, _Peer] = {}
         self._held: dict[Key, _Held] = {}
         self._topics: dict[tuple[SiteID, FloodKind], dict[bytes, None]] = {}
@@ -141,7 +149,9 @@ class Gossip:
 
     def take(self, session: Session, message: Any, size: int, now_s: float) -> None:
         if isinstance(message, Neighbours):
-            self.neighbourhood.told(session.peer, message.prefixes)
+            lost = self.neighbourhood.told(session.peer, message.prefixes)
+            if lost:
+                self._parted(session.peer, lost, now_s)
         else:
             self._take_flood(session, message, now_s)
 

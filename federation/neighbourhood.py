@@ -34,14 +34,18 @@ class Neighbourhood:
         """A link of this site came up or ended."""
         self._targets.clear()
 
-    def told(self, site: SiteID, prefixes: bytes) -> None:
-        """A neighbour says with whom it has links."""
+    def told(self, site: SiteID, prefixes: bytes) -> set[bytes]:
+        """A neighbour says with whom it has links; the prefixes of those it has lost."""
         size = limits.PREFIX_BYTES
         bits = 0
         for start in range(0, len(prefixes), size):
             bits |= self._bit(prefixes[start : start + size])
+        lost = self._of.get(site, 0) & ~bits
         self._of[site] = bits
         self._targets.clear()
+        return (
+            {prefix for prefix, place in self._bits.items() if lost >> place & 1} if lost else set()
+        )
 
     def forget(self, site: SiteID) -> None:
         """A link ended: nothing is known of its other end's links any more."""

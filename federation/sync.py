@@ -12,7 +12,7 @@ a peer is remembered when its link ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -148,6 +148,14 @@ class Sync:
         """A damaged entry was replaced: who asked for it in vain may ask again."""
         self._damaged.discard((feed, seq))
         self.compare_soon(now_s)
+
+    def neighbour_lost(self, site: SiteID, prefixes: Container[bytes], now_s: float) -> None:
+        """A neighbour lost links: what their other ends sent last may have gone astray."""
+        peer = self._peers[self._hub.sessions[site]]
+        for feed in self._holdings.feeds():
+            lost = feed.site[: limits.PREFIX_BYTES] in prefixes
+            if lost and site in self._targets(feed.site):
+                self._offer(peer, feed, now_s)
 
     def peers(self) -> Sequence[Peer]:
         return list(self._peers.values())

@@ -95,6 +95,23 @@ def test_a_lost_link_loses_nothing() -> None:
     assert all_equal([one, other])
 
 
+def test_what_went_astray_on_a_dying_link_is_offered_by_those_between() -> None:
+    net = FakeNet()
+    author, reader, between = (net.site(number) for number in (1, 2, 3))
+    dying, _ = net.link(author, reader)
+    net.link(author, between)
+    net.link(between, reader)
+    net.run(5)
+    net.streams[dying].stopped = True
+    author.write(3, Lane.RESULTS)
+    net.run(1)
+    assert all_equal([author, between])
+    assert not all_equal(net.sites)
+    net.cut(dying)
+    net.run(3)
+    assert all_equal(net.sites)
+
+
 def test_comparing_again_finds_what_a_push_did_not_bring() -> None:
     net = FakeNet()
     one, other = net.site(1), net.site(2)
