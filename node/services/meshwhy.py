@@ -122,7 +122,8 @@ def _add_links(why: Why, facts: MeshFacts, site: SiteFact) -> None:
             why.add("ok" if up else "block", f"{up} of {others} other sites are linked to it")
         return
     links = [each for each in facts.links if each.peer == site.name and each.kind == "records"]
-    for link in links:
+    shown = [each for each in links if each.up or each.path]
+    for link in shown:
         if link.up:
             arrow = "dialled" if link.direction == "out" else "was dialled by it"
             age = shown_age(link.handshake_s)
@@ -130,11 +131,12 @@ def _add_links(why: Why, facts: MeshFacts, site: SiteFact) -> None:
         else:
             tried = f", last {shown_age(link.tried_s)} ago" if link.tried_s is not None else ""
             why.add("block", f"dialled {link.path}{tried}: {link.error or 'no answer'}")
-    if not links:
+    if not shown:
         alive = site.state in (Health.ALIVE, Health.DRAINED)
         mark = "ok" if alive else "wait"
         how = "others pass its records on" if alive else "nobody passes records of it on"
-        why.add(mark, f"no direct link, and no address to dial; {how}")
+        ended = "".join(f"; the last link ended: {each.error}" for each in links if each.error)
+        why.add(mark, f"no direct link, and no address to dial; {how}{ended}")
 
 
 def _trip(rtt_s: float | None) -> str:

@@ -89,6 +89,14 @@ def test_a_site_that_only_dials_out_is_no_trouble() -> None:
     assert "ok no direct link, and no address to dial; others pass its records on" in shown
 
 
+def test_a_site_that_only_dials_out_is_never_said_to_be_dialled() -> None:
+    ended = LinkFact("aachen", "", "", False, error="nothing was heard of you", tried_s=5.0)
+    shown = told(mesh(site(), (ended,)))
+    assert "ok no direct link, and no address to dial; others pass its records on;" in shown
+    assert "the last link ended: nothing was heard of you" in shown
+    assert "dialled" not in shown
+
+
 def test_a_revoked_site_has_nothing_more_to_say() -> None:
     shown = told(mesh(site(Health.REVOKED, granted=7), (), shard()))
     assert shown.count("\n") == 1
