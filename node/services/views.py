@@ -212,6 +212,7 @@ class DatasetViews:
             "paused": row.paused,
             "submitted_ms": row.submitted_ms,
             "age_s": max(0, self._wall_ms() - row.submitted_ms) // 1000,
+            "shard": row.shard.hex(),
         }
 
     def _task(self, task: TaskCounts, submitted: Needs) -> Value:
