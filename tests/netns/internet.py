@@ -153,7 +153,9 @@ class Internet:
     def _rule(self) -> None:
         drops = [f"iifname {one} oifname {other} drop" for one, other in sorted(self._cuts)]
         drops += [f"oifname {name} ct state new drop" for name in sorted(self._firewalls)]
-        hidden = [f"iifname {name} masquerade" for name in sorted(self._firewalls)]
+        hidden = [
+            f"iifname {name} snat to {self.outside(name)}" for name in sorted(self._firewalls)
+        ]
         rules = "\n".join(
             [
                 "flush ruleset",

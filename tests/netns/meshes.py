@@ -71,10 +71,11 @@ class NetSite(Site):
         links = self.ask("/v1/mesh/links")["links"]
         return {each["peer"] for each in links if each["up"] and each["kind"] == "records"}
 
-    def shard(self, founder: str) -> dict[str, Any]:
-        """The newest shard that a site founded, with datasets in it, as this site sees it."""
+    def shard(self, dataset: str) -> dict[str, Any]:
+        """The shard in which a dataset is, as this site sees it."""
         shards: list[dict[str, Any]] = self.ask("/v1/mesh/shards")["shards"]
-        return [each for each in shards if each["founder"] == founder][-1]
+        wanted = self.ask(f"/v1/datasets/{dataset}")["dataset"]["shard"]
+        return next(each for each in shards if each["shard"] == wanted)
 
     def mesh(self) -> tuple[dict[str, Any], str]:
         """`floe mesh`, for programs and for people."""

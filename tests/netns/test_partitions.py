@@ -39,13 +39,13 @@ def test_without_a_majority_nobody_takes_over_and_nothing_is_settled(five: NetMe
     under_way(five, "split", "madison")
     five.net.cut(*parts)
     see_each_other_only(five, *parts)
-    settled = {name: five[name].shard("madison")["settled"] for name in FIVE}
+    settled = {name: five[name].shard("split")["settled"] for name in FIVE}
 
     leads_on(five["madison"])
     waits_for_a_majority(five["nersc"])
     until(lambda: no_votes_left(five["nersc"]), "the voters stood, and could not win")
     for name in FIVE:
-        shard = five[name].shard("madison")
+        shard = five[name].shard("split")
         assert (shard["settled"], shard["term"]) == (settled[name], 0)
 
     five.net.heal()
@@ -62,7 +62,7 @@ def leads_on(leader: NetSite) -> None:
     assert mesh["unsettled"] > 0
     assert "3 unreachable" in shown
     assert "everything is settled" not in shown
-    shard = leader.shard("madison")
+    shard = leader.shard("split")
     assert (shard["leader"], shard["leader_state"]) == ("madison", "alive")
     assert shard["unsettled_s"] > 1
     links = leader.links()
@@ -77,7 +77,7 @@ def leads_on(leader: NetSite) -> None:
 
 def waits_for_a_majority(voter: NetSite) -> None:
     """What two voters of five show that hear nothing of the leader."""
-    shard = voter.shard("madison")
+    shard = voter.shard("split")
     assert (shard["leader"], shard["leader_state"]) == ("madison", "unreachable")
     assert "madison (unreachable)" in voter.run("mesh", "shards")
     _, shown = voter.mesh()
@@ -89,7 +89,7 @@ def waits_for_a_majority(voter: NetSite) -> None:
 
 
 def no_votes_left(voter: NetSite) -> bool:
-    shard = voter.shard("madison")
+    shard = voter.shard("split")
     return shard["silent_s"] > 10 and not shard["votes"]
 
 
@@ -101,16 +101,16 @@ def test_a_majority_takes_over_and_what_the_others_ran_meanwhile_counts_once(
     five.net.cut(minority, majority)
     see_each_other_only(five, minority, majority)
     ran = five["desy"].counts("parted")["settled"]
-    until(lambda: five["nersc"].shard("desy")["term"] > 0, "the majority has another leader")
+    until(lambda: five["nersc"].shard("parted")["term"] > 0, "the majority has another leader")
     until(lambda: five["nersc"].counts("parted")["settled"] > ran, "work goes on there")
 
-    shard = five["nersc"].shard("desy")
+    shard = five["nersc"].shard("parted")
     assert shard["leader"] in majority
     assert shard["leader_state"] == "alive"
     _, shown = five["nersc"].mesh()
     assert f"desy: not heard for {shown.split('desy: not heard for ')[1][:3]}" in shown
     assert f"Its shard is led by {shard['leader']}, term {shard['term']}." in shown
-    old = five["desy"].shard("desy")
+    old = five["desy"].shard("parted")
     assert (old["leader"], old["term"]) == ("desy", 0)
     assert old["settled"] < old["position"]
 
@@ -118,7 +118,7 @@ def test_a_majority_takes_over_and_what_the_others_ran_meanwhile_counts_once(
     five.together()
     five.ended("parted", JOBS)
     for name in FIVE:
-        assert five[name].shard("desy")["leader"] in majority
+        assert five[name].shard("parted")["leader"] in majority
     state, words = five["madison"].why("desy")
     assert state == "alive"
     assert "it founded shard desy/" in words
