@@ -14,12 +14,15 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import FeedID, Lane, ShardID, SiteID
+from federation.pulse import Health
 from federation.shapes import MIB
 from node.config import Config
 from node.council.founding import Founding
 from node.council.service import Council
+from node.council.standstills import Standstills
 from node.council.tables import FoldedFacts
+from node.council.views import Views
 from node.home import Home, NodeAddress
 from node.http.api import Api
 from node.http.auth import Logins
@@ -105,7 +108,8 @@ class Parts:
 def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     """Answer requests from now on. Call the result to let those go that wait."""
     store, work, now_s = parts.store, parts.work, parts.reactor.seconds
-    watch, rate, facts = Watch(parts.reactor), Rate(now_s), _facts(parts)
+    standstills = _standstills(parts)
+    watch, rate, facts = Watch(parts.reactor), Rate(now_s), _facts(parts, standstills)
     people = _people(parts)
     for subscriber in (people.changed, watch.changed, rate.changed):
         store.journal.subscribe(subscriber)
@@ -118,6 +122,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     meshing = parts.meshing
     units = UnitViews(store.read, work, lists, facts, rate, Away(meshing.elsewhere, meshing.bring))
     meshing.serve_units(work, units.why_named)
+    recovery = _recovery(parts, standstills)
     api = Api(
         logins=logins,
         people=people,
@@ -127,9 +132,9 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         sets=sets,
         units=units,
         listings=Listings(store.read, work, lists, meshing.bring),
-        status=_status(parts, people, facts, rate),
+        status=_status(parts, people, facts, rate, recovery),
         admin=_admin(parts, facts),
-        recovery=_recovery(parts),
+        recovery=recovery,
         members=(members := _members(parts)),
         joiner=Joiner(parts.config.name, store.journal, store.members, members, meshing.mesh),
     )
@@ -143,7 +148,23 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     return watch.stop
 
 
-def _facts(parts: Parts) -> SiteFacts:
+def _standstills(parts: Parts) -> Standstills:
+    """Finds councils without a majority."""
+    store, beacons = parts.store, parts.sharing.beacons
+
+    def reached(site: SiteID) -> bool:
+        return parts.meshing.linked(site) or beacons.health(site) is not Health.UNREACHABLE
+
+    me = FeedID(store.site, store.opened.generation, Lane.CONTROL)
+    views = Views(me, store.facts, store.members)
+    return Standstills(views, store.facts, reached, store.members.name_of)
+
+
+def _facts(parts: Parts, standstills: Standstills) -> SiteFacts:
+    def standstill(shard: bytes) -> tuple[str, bool] | None:
+        found = standstills.of(ShardID(shard))
+        return None if found is None else (standstills.words(found), found.for_good)
+
     return SiteFacts(
         parts.config,
         parts.home.path,
@@ -151,6 +172,7 @@ def _facts(parts: Parts) -> SiteFacts:
         lambda: parts.provision.starting,
         lambda: parts.provision.trouble,
         parts.store.tables.still_shards,
+        standstill,
     )
 
 
@@ -244,7 +266,9 @@ def _commands(parts: Parts, people: People, sets: DatasetViews, watch: Watch) ->
     return Commands(store.journal, people.name_of, lookups, change, parts.reactor.seconds)
 
 
-def _status(parts: Parts, people: People, facts: SiteFacts, rate: Rate) -> StatusViews:
+def _status(
+    parts: Parts, people: People, facts: SiteFacts, rate: Rate, recovery: Recovery
+) -> StatusViews:
     store = parts.store
     return StatusViews(
         _identity(parts),
@@ -256,7 +280,7 @@ def _status(parts: Parts, people: People, facts: SiteFacts, rate: Rate) -> Statu
         facts,
         rate,
         parts.reactor.seconds,
-        parts.meshing.care.warnings,
+        lambda: [*parts.meshing.care.warnings(), *recovery.waiting()],
     )
 
 
@@ -292,11 +316,11 @@ def _admin(parts: Parts, facts: SiteFacts) -> AdminOrders:
     )
 
 
-def _recovery(parts: Parts) -> Recovery:
+def _recovery(parts: Parts, standstills: Standstills) -> Recovery:
     store = parts.store
     leader = FeedID(store.site, store.opened.generation, Lane.CONTROL)
     lost = store.opened.highwater.lost
-    recovery = Recovery(store.conn, leader, store.journal, parts.lead, lost)
+    recovery = Recovery(store.conn, leader, store.journal, parts.lead, lost, standstills)
     if words := standing_still(recovery.still()):
         log.warn("{words}", words=words)
     return recovery

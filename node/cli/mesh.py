@@ -104,22 +104,30 @@ def _shown(floe: Floe, path: str, show: Callable[[Json], None]) -> Json:
 
 @mesh_verb.command("recover", examples=["floe mesh recover --dry-run", "floe mesh recover"])
 @click.option("--dry-run", is_flag=True, help="Only say what stands still and what was lost.")
+@click.option(
+    "--shard", "named", multiple=True, metavar="ID",
+    help="Also one whose voters are only silent, by the beginning of its id.",
+)  # fmt: skip
 @json_option
 @pass_floe
-def mesh_recover(floe: Floe, dry_run: bool) -> None:
-    """Let datasets go on that stand still since the database was put back from a copy.
+def mesh_recover(floe: Floe, dry_run: bool, named: tuple[str, ...]) -> None:
+    """Let datasets go on that stand still: their leader or most voters of their log are gone.
 
-    You sign, as an admin, that this node leads their log from here. What the log held when the
-    copy was made stands; what came after it, in the database that is gone, does not count any
-    more. Results that pilots still hold do count. If the old database is still in use anywhere,
-    stop that node first.
+    You sign, as an admin, that this node alone leads their log from here. What this node holds of
+    it stands; what came after that, in a database that is gone or at sites that are lost, does not
+    count any more, even if it was settled. Results that pilots still hold do count. If the old
+    database is still in use anywhere, stop that node first.
+
+    Voters that are only silent may come back, and then all goes on by itself. If you know that they
+    will not: floe mesh revoke SITE, or name the shard here.
     """
     client = floe.client()
     found = client.get("/v1/recovery")
     still = [item for item in found.get("still") or [] if isinstance(item, dict)]
     if not floe.as_json:
         _print_found(found, still)
-    taken = [] if dry_run else [client.post("/v1/recovery", _sign(floe, found, s)) for s in still]
+    chosen = [shard for shard in still if _is_chosen(shard, named)]
+    taken = [] if dry_run else [client.post("/v1/recovery", _sign(floe, found, s)) for s in chosen]
     if floe.as_json:
         print_json({**found, "taken": taken, "dry_run": dry_run})
         return
@@ -129,8 +137,14 @@ def mesh_recover(floe: Floe, dry_run: bool) -> None:
             f"shard {_short(reply)} goes on under generation {number(reply.get('generation'))},"
             f" term {number(reply.get('term'))}: {many} under way"
         )
-    if still and dry_run:
+    if chosen and dry_run:
         say("let them go on  floe mesh recover")
+
+
+def _is_chosen(shard: Json, named: tuple[str, ...]) -> bool:
+    """Whether only an admin can help, or one named it."""
+    named_here = any(str(shard.get("shard", "")).startswith(each.lower()) for each in named if each)
+    return bool(shard.get("for_good", True)) or named_here
 
 
 def _sign(floe: Floe, found: Json, shard: Json) -> dict[str, str]:
@@ -160,8 +174,8 @@ def _print_found(found: Json, still: list[Json]) -> None:
     for words in lost:
         say(f"lost: {words}. What was submitted, ordered or settled there is gone;")
         say("      units that settled there run again")
-    if still and not lost:
-        say("what was written after the copy was made is lost; nothing here knows how much")
+    if any(not shard.get("council") for shard in still) and not lost:
+        say("what was written after the copy was made, and is at no other site, is lost")
     for each in found.get("forced") or []:
         say(forced_line(each))
 
@@ -174,6 +188,9 @@ def _print_still(shard: Json) -> None:
         f"shard {_short(shard)} stands still at {where}:"
         f" {len(left):,} of {plural(int(shard.get('datasets') or 0), 'dataset')} unfinished"
     )
+    say(f"  {harmless(shard.get('why', ''))}")
+    if not shard.get("for_good", True):
+        say(f"  if they are gone for good: floe mesh recover --shard {_short(shard)}")
     for item in left[:NAMES_MAX]:
         say(f"  {harmless(item.get('name', '?'))}  {number(item.get('units'))} units left")
     if len(left) > NAMES_MAX:

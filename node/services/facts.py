@@ -71,6 +71,8 @@ class SiteFacts:
     starting: Callable[[], int]
     trouble: Callable[[], str]
     still: Callable[[], Sequence[bytes]]  # shards that this site led, and that nobody leads now
+    # Why a shard's council settles nothing now, and whether only an admin can end that.
+    standstill: Callable[[bytes], tuple[str, bool] | None] = lambda shard: None
     draining: str = ""  # why, while the site is drained
 
     def shapes(self) -> list[Shape]:
@@ -94,7 +96,15 @@ class SiteFacts:
 
     def closed(self, shard: bytes) -> str:
         """Why nothing more happens to the datasets of a shard, or ""."""
-        return NOBODY_LEADS if shard in self.still() else ""
+        if shard in self.still():
+            return NOBODY_LEADS
+        found = self.standstill(shard)
+        return found[0] if found is not None and found[1] else ""
+
+    def waits(self, shard: bytes) -> str:
+        """Why nothing of a shard is settled now, though it will go on by itself; or ""."""
+        found = self.standstill(shard)
+        return found[0] if found is not None and not found[1] else ""
 
     def workers(self) -> Workers:
         """What there is to run units on."""

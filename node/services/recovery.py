@@ -1,7 +1,8 @@
-"""Datasets that stand still because their database was put back from a copy, and what moves them.
+"""Datasets that stand still, and the admin's signed word that moves them.
 
-The site goes on in a new generation, so that nothing is forked; the shard of the old one has no
-leader any more. An admin's signed word makes this generation lead it: docs/protocol.md, "Forced".
+A site whose database was put back from a copy goes on in a new generation, so that nothing is
+forked; a shard that the old one led alone has no leader any more. A council may have lost its
+majority. An admin's word makes this site lead on: docs/protocol.md, "Forced".
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from federation.hlc import to_ms
-from federation.ids import FeedID, ShardID, UserKey
+from federation.ids import FeedID, Lane, ShardID, UserKey
 from federation.records import Force
+from node.council.standstills import Standstill
 from node.model.force import ForceOrder, read_force
 from node.model.problems import Invalid
 from node.services.people import Person
@@ -23,6 +25,7 @@ from node.services.refusal import Refusal
 from node.services.signed import signer_of
 from node.services.writing import Control, write
 from node.store import openwork
+from node.store.feeds import Feeds
 from node.store.highwater import Lost
 from node.store.openwork import ForcedShard, StillShard
 
@@ -30,7 +33,16 @@ log = Logger()
 
 COMMAND = "floe mesh recover"
 NAMES_SHOWN_MAX = 3
+ENDED_BY = f"an admin ends that: {COMMAND}"
+BY_ITSELF = "it goes on by itself when they are back"
 NOBODY_LEADS = "the database was put back from a copy, and nobody leads its log any more"
+
+
+class Councils(Protocol):
+    """Finds councils without a majority: `node.council.standstills.Standstills`."""
+
+    def ours(self) -> list[Standstill]: ...
+    def words(self, each: Standstill) -> str: ...
 
 
 class Leader(Protocol):
@@ -49,6 +61,7 @@ class Recovery:
         journal: Control,
         lead: Leader,
         lost: Sequence[Lost],
+        councils: Councils | None = None,
     ) -> None:
         """leader: this generation's control feed; lost: what the high-water file knows."""
         self._conn = conn
@@ -56,10 +69,50 @@ class Recovery:
         self._journal = journal
         self._lead = lead
         self._lost = lost
+        self._councils = councils
 
     def still(self) -> list[StillShard]:
-        """Shards of ours that nobody leads."""
-        return openwork.still_shards(self._conn, self._leader.site, self._leader.generation)
+        """Shards that this site led alone and nobody leads now; councils without a majority."""
+        own = openwork.still_shards(self._conn, self._leader.site, self._leader.generation)
+        return own + self._still_councils()
+
+    def waiting(self) -> list[str]:
+        """What to say of councils without a majority that have unfinished datasets."""
+        return [
+            f"{_datasets(each)}: {each.why}; {ENDED_BY if each.for_good else BY_ITSELF}"
+            for each in self._still_councils()
+            if each.open
+        ]
+
+    def _still_councils(self) -> list[StillShard]:
+        found = []
+        for each in self._councils.ours() if self._councils is not None else ():
+            datasets, left = openwork.shard_work(self._conn, each.shard)
+            if datasets and each.cut is not None:
+                why = self._councils.words(each) if self._councils else ""
+                found.append(
+                    StillShard(
+                        each.shard, each.highest, each.cut, datasets, left, why, each.for_good
+                    )
+                )
+        return found
+
+    def _missing(self) -> list[Lost]:
+        """What was lost and has not come back from other sites."""
+        feeds = Feeds(self._conn)
+        left = []
+        for lost in self._lost:
+            lanes = ((Lane.CONTROL, lost.control), (Lane.RESULTS, lost.results))
+            ranges = [
+                (
+                    max(first, feeds.tip(FeedID(self._leader.site, lost.generation, lane)).seq + 1),
+                    last,
+                )
+                for lane, (first, last) in lanes
+            ]
+            if any(first <= last for first, last in ranges):
+                left.append(Lost(lost.generation, *ranges))
+        return left
 
     async def shown(self) -> dict[str, Any]:
         """What an admin signs, and why."""
@@ -68,7 +121,7 @@ class Recovery:
             "generation": self._leader.generation,
             "still": [_still(shard, self._leader.generation) for shard in self.still()],
             "forced": [shown_force(each) for each in openwork.forced(self._conn)],
-            "lost": [_lost(each) for each in self._lost],
+            "lost": [_lost(each) for each in self._missing()],
         }
 
     async def force(self, document: bytes, signature: bytes, asking: Person) -> dict[str, Any]:
@@ -130,6 +183,14 @@ class Recovery:
         return shard
 
 
+def _datasets(shard: StillShard) -> str:
+    """1 dataset waits (long); 12 datasets wait (a, b, c, …)"""
+    names = [name for _, name, _ in shard.open]
+    shown = ", ".join(names[:NAMES_SHOWN_MAX]) + (", …" if len(names) > NAMES_SHOWN_MAX else "")
+    many = "1 dataset waits" if len(names) == 1 else f"{len(names):,} datasets wait"
+    return f"{many} ({shown})"
+
+
 def standing_still(shards: Sequence[StillShard]) -> str:
     """What stands still and what to do, in a sentence; "" if nothing does."""
     names = [name for shard in shards for _id, name, _units in shard.open]
@@ -137,7 +198,7 @@ def standing_still(shards: Sequence[StillShard]) -> str:
         return ""
     shown = ", ".join(names[:NAMES_SHOWN_MAX]) + (", …" if len(names) > NAMES_SHOWN_MAX else "")
     many = "1 dataset stands" if len(names) == 1 else f"{len(names):,} datasets stand"
-    return f"{many} still ({shown}): {NOBODY_LEADS}; an admin ends that: {COMMAND}"
+    return f"{many} still ({shown}): {NOBODY_LEADS}; {ENDED_BY}"
 
 
 def shown_force(each: ForcedShard) -> dict[str, Any]:
@@ -169,6 +230,9 @@ def _still(shard: StillShard, generation: int) -> dict[str, Any]:
         },
         "datasets": shard.datasets,
         "open": [{"id": id.hex(), "name": name, "units": units} for id, name, units in shard.open],
+        "why": shard.why or NOBODY_LEADS,
+        "council": bool(shard.why),
+        "for_good": shard.for_good,
     }
 
 

@@ -73,9 +73,9 @@ class StatusViews:
         facts: SiteFacts,
         rate: Rate,
         now_s: Callable[[], float],
-        copies: Callable[[], Sequence[str]] = tuple,
+        alarms: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """copies: what there is to say of other copies of this site."""
+        """alarms: what there is to say of other copies of this site, and of councils."""
         self._identity = identity
         self._read = read
         self._journal = journal
@@ -85,7 +85,7 @@ class StatusViews:
         self._facts = facts
         self._rate = rate
         self._now_s = now_s
-        self._copies = copies
+        self._alarms = alarms
         self._started_s = now_s()
         self._key = show(identity.site)
 
@@ -133,7 +133,7 @@ class StatusViews:
         }
 
     def _warnings(self, still: str) -> list[str]:
-        identity, found = self._identity, [*self._copies(), *([still] if still else [])]
+        identity, found = self._identity, [*self._alarms(), *([still] if still else [])]
         if self._journal.trouble:
             found.append(f"nothing can be written: {self._journal.trouble}")
         if self._facts.trouble():

@@ -198,6 +198,7 @@ class UnitViews:
             paused=unit.dataset.paused,
             stopped=unit.dataset.quarantined or self._facts.closed(unit.dataset.shard),
             remedy="floe doctor" if unit.dataset.quarantined else RECOVER,
+            council=self._facts.waits(unit.dataset.shard),
             moving_to=unit.moving_to,
             again=unit.again,
             dependencies=unit.dependencies,

@@ -168,6 +168,7 @@ class DatasetViews:
             tasks=[self._task_facts(found, task, foreign[task.index]) for task in found.tasks],
             paused=found.row.paused,
             stopped=self._stopped(found.row),
+            council="" if found.row.counts.done else self._facts.waits(found.row.shard),
             remedy="floe doctor" if found.row.quarantined else RECOVER,
             moving_to=moving_to,
             orders=[(each.verb, each.refused) for each in found.open_orders],

@@ -78,6 +78,7 @@ class UnitFacts:
     paused: bool = False
     stopped: str = ""  # why nothing more happens to the dataset, if so
     remedy: str = "floe doctor"  # and the command that helps
+    council: str = ""  # why nothing of its log is settled at the moment
     moving_to: str = ""  # who leads the log to which the dataset is on its way
     again: bool = False  # it is settled, and runs again as its outputs were lost
     dependencies: Sequence[Dependency] = ()
@@ -139,6 +140,8 @@ def why_unit(facts: UnitFacts) -> Why:
         why = explain.get(facts.state, _ready)(facts)
     if facts.again:
         why.add("wait", "its outputs were lost, and others need them: it runs again")
+    if facts.council and facts.state not in ("settled", "cancelled"):
+        why.add("wait", facts.council)
     if facts.moving_to:
         why.add("wait", f"the dataset moves to a shard that {facts.moving_to} leads; {MOVING}")
     return why
@@ -386,6 +389,7 @@ class DatasetFacts:
     paused: bool = False
     stopped: str = ""  # why nothing more happens to it, if so
     remedy: str = "floe doctor"  # and the command that helps
+    council: str = ""  # why nothing of its log is settled at the moment
     moving_to: str = ""  # who leads the log to which it is on its way
     orders: Sequence[tuple[str, str]] = ()  # (verb, why it was refused or "") of those not taken
     eta_s: float | None = None
@@ -402,6 +406,8 @@ def why_dataset(facts: DatasetFacts) -> Why:
         return why
     for task in facts.tasks:
         _add_task(why, facts, task)
+    if facts.council:
+        why.add("wait", facts.council)
     if facts.moving_to:
         why.add("wait", f"it moves to a shard that {facts.moving_to} leads; {MOVING}")
     for verb, refused in facts.orders:

@@ -45,13 +45,16 @@ class DatasetRow(NamedTuple):
 
 
 class StillShard(NamedTuple):
-    """A shard of this site that nobody leads, since its database was put back from a copy."""
+    """A shard in which nothing goes on: its leader's database was put back from a copy, or its
+    council has no majority."""
 
     id: ShardID
-    term: int
+    term: int  # the highest that is known
     cut: EntryRef  # the newest entry held of its leader's control feed
     datasets: int
     open: Sequence[tuple[bytes, str, int]]  # (id, name, units left) of those not finished
+    why: str = ""  # for people; "" for one whose only voter was this site
+    for_good: bool = True  # only an admin can end it
 
 
 class ForcedShard(NamedTuple):
@@ -120,6 +123,15 @@ def forced(conn: apsw.Connection, shard: bytes | None = None) -> list[ForcedShar
         (shard,),
     )
     return [ForcedShard(ShardID(row[0]), *row[1:]) for row in rows]
+
+
+def shard_work(
+    conn: apsw.Connection, shard: ShardID
+) -> tuple[int, Sequence[tuple[bytes, str, int]]]:
+    """How many datasets a shard has, and (id, name, units left) of those not finished."""
+    sql = "SELECT no, (SELECT count(*) FROM dataset d WHERE d.shard = s.no) FROM shard s"
+    rows: list[tuple[Any, ...]] = conn.execute(f"{sql} WHERE id = ?", (shard,)).fetchall()
+    return (rows[0][1], _left(conn, rows[0][0])) if rows else (0, [])
 
 
 def _left(conn: apsw.Connection, shard: int) -> list[tuple[bytes, str, int]]:

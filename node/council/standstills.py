@@ -1,0 +1,125 @@
+"""Shards whose council cannot settle anything now: too few of its seats act, or are reached.
+
+What was granted is run on meanwhile. Seats that only are silent may come back by themselves; of
+those that are lost (their site was revoked, or goes on under a later generation) no vote is ever
+counted again, and when they are half of a council only an admin's signed word helps.
+
+Source: docs/protocol.md, "Forced".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from federation.ids import EntryID, EntryRef, FeedID, ShardID, SiteID
+from federation.ports import FeedStore
+from federation.quorum import majority
+from federation.shard import Shard, Term, term_at
+from federation.voting import View, sits
+from node.council.views import Views
+
+
+@dataclass(frozen=True, slots=True)
+class Standstill:
+    """One such shard.
+
+    term: the newest; highest: of all that were ever voted for here. cut: the last entry held of the
+    newest term's own log; None if that cannot be told.
+    """
+
+    shard: ShardID
+    term: int
+    highest: int
+    cut: EntryRef | None
+    voters: int
+    lost: Sequence[SiteID]
+    silent: Sequence[SiteID]
+    stopped: bool  # two sites opened one term
+
+    @property
+    def for_good(self) -> bool:
+        """Whether only an admin can end it."""
+        return self.stopped or self.voters - len(self.lost) < majority(self.voters)
+
+
+class Facts(Protocol):
+    """What is read besides views."""
+
+    @property
+    def feeds(self) -> FeedStore: ...
+
+    def councils(self) -> Sequence[ShardID]: ...
+
+
+class Standstills:
+    """Looks at shards. All methods run in the reactor's thread."""
+
+    def __init__(
+        self,
+        views: Views,
+        facts: Facts,
+        reached: Callable[[SiteID], bool],
+        name_of: Callable[[SiteID], str],
+    ) -> None:
+        """reached: whether another site was heard of lately; name_of: a site's, for people."""
+        self._views = views
+        self._facts = facts
+        self._reached = reached
+        self._name_of = name_of
+
+    def ours(self) -> list[Standstill]:
+        """Of the shards in whose council this site sits, those that stand still."""
+        found = [self.of(shard) for shard in self._facts.councils()]
+        return [each for each in found if each is not None]
+
+    def of(self, shard: ShardID) -> Standstill | None:
+        """How a shard stands still; None for one that goes on, or whose only voter is a site."""
+        view = self._views.view(shard)
+        if view is None or len(view.shard.voters(view.shard.newest)) == 1:
+            return None
+        known = view.shard
+        seats = known.voters(known.newest)
+        lost = [seat for seat in seats if not sits(view, seat)]
+        silent = [seat for seat in seats if seat not in lost and not self._acts(view, seat)]
+        acting = len(seats) - len(lost) - len(silent)
+        if acting >= majority(len(seats)) and not known.stopped:
+            return None
+        return Standstill(
+            shard,
+            known.newest.number,
+            max([known.newest.number, *(ballot.vote.term for ballot in view.votes)]),
+            self._cut(known, known.newest),
+            len(seats),
+            [seat.site for seat in lost],
+            [seat.site for seat in silent],
+            known.stopped,
+        )
+
+    def words(self, each: Standstill) -> str:
+        """Why a shard stands still, for people."""
+        if each.stopped:
+            return "two sites opened one term of its log: which of both counts, an admin says"
+        names = ", ".join(map(self._name_of, [*each.lost, *each.silent]))
+        if each.for_good:
+            gone = ", ".join(map(self._name_of, each.lost))
+            return f"its log lost {len(each.lost)} of {each.voters} voters for good ({gone})"
+        return (
+            f"no majority of the {each.voters} voters of its log is reached ({names}): what is"
+            " granted runs on, nothing is settled meanwhile"
+        )
+
+    def _acts(self, view: View, seat: FeedID) -> bool:
+        return seat == view.me or (seat.site != view.me.site and self._reached(seat.site))
+
+    def _cut(self, shard: Shard, term: Term) -> EntryRef | None:
+        """The last entry held of a term's own log."""
+        tip = self._facts.feeds.tip(term.feed)
+        later = [mark for mark in shard.marks.get(term.feed, ()) if mark > term.place]
+        last = later[0][0] - 1 if later else tip.seq
+        found = self._facts.feeds.entries(term.feed, last - 1, 1) if last > 0 else []
+        if not found:
+            return None
+        cut = EntryRef(term.feed, last, EntryID(found[0].id))
+        return cut if term_at(shard, cut) == term else None
