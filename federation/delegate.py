@@ -28,7 +28,17 @@ from federation.ids import EntryID, EntryRef, FeedID, SiteID
 from federation.records import Record, SeatClose
 from federation.settle import settled
 from federation.shard import Term
-from federation.voting import Reply, View, ack_due, bids, reply, seats_to_close, sits, vote_for
+from federation.voting import (
+    Reply,
+    View,
+    ack_due,
+    bids,
+    highest,
+    reply,
+    seats_to_close,
+    sits,
+    vote_for,
+)
 
 Tip = Callable[[FeedID], EntryRef | None]
 """The newest entry of a feed that is here; None for none."""
@@ -55,6 +65,7 @@ class _Memory:
 
     term: Term | None = None
     heard_s: float = 0.0
+    later_s: float | None = None  # since when somebody says to lead a term that is not open here
     tried_s: float = float("-inf")
     tries: int = 0
     draw: float = 0.0
@@ -63,6 +74,7 @@ class _Memory:
     waiting_s: float | None = None  # since when votes allow an open whose log is not here
     bids: dict[tuple[int, SiteID], float] = field(default_factory=dict)  # when first seen
     yields_until_s: float = float("-inf")  # another candidate goes first
+    yielded: set[SiteID] = field(default_factory=set)  # those that this seat let go first
 
 
 class Delegate:
@@ -88,9 +100,21 @@ class Delegate:
         """
         self._note(view, now_s)
         newest = view.shard.newest
-        later = lead.term > newest.number and lead.leader.site in view.shard.council
-        if later or (lead.term, lead.leader) == (newest.number, newest.feed):
+        of_newest = (lead.term, lead.leader) == (newest.number, newest.feed)
+        if of_newest or self._believed(view, lead, now_s):
             self._memory.heard_s = now_s
+
+    def _believed(self, view: View, lead: Lead, now_s: float) -> bool:
+        """Whether a later term may be open of which nothing but such words came.
+
+        Its open comes as soon as they do; who has nothing else to show is no leader.
+        """
+        within = view.shard.newest.number < lead.term <= highest(view)
+        if not within or lead.leader.site not in view.shard.council:
+            return False
+        memory = self._memory
+        memory.later_s = now_s if memory.later_s is None else memory.later_s
+        return now_s - memory.later_s < self._pace.patience_s
 
     def answer(self, view: View, candidate: SiteID, now_s: float) -> Reply:
         """Whether this seat would vote for a candidate now.
@@ -99,7 +123,10 @@ class Delegate:
         """
         self._note(view, now_s)
         said = self._reply(view, candidate, now_s)
-        if said is Reply.AGREED and candidate > view.me.site:
+        # Once: who asks for ever and never stands must not keep others from it.
+        yields = candidate > view.me.site and candidate not in self._memory.yielded
+        if said is Reply.AGREED and yields:
+            self._memory.yielded.add(candidate)
             self._memory.yields_until_s = now_s + self._pace.round_s
             self._candidacy = None
         return said
@@ -113,7 +140,12 @@ class Delegate:
         """
         self._note(view, now_s)
         self._tried(now_s)
-        yes = [(seat, answer) for seat, answer in answers if answer.reply is Reply.AGREED]
+        last = highest(view)
+        yes = [
+            (seat, answer)
+            for seat, answer in answers
+            if answer.reply is Reply.AGREED and answer.above < last  # else its vote cannot come
+        ]
         willing = self._reply(view, view.me.site, now_s) is Reply.AGREED
         first = now_s >= self._memory.yields_until_s
         if first and willing and enough(view, [seat for seat, _ in yes]):

@@ -13,13 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from federation import limits
 from federation.ids import EntryRef, FeedID
 from federation.opening import BadOpen, Ballot, as_ref, base_and_cut, seats_closed
 from federation.quorum import majority
 from federation.records import Open
 from federation.shard import Term
-from federation.voting import View, above, reach, sits, vacant
+from federation.voting import View, above, highest, reach, sits, vacant
 
 PATIENCE_S: Final = 30 * 60.0  # by default: how long a leader may be silent
 
@@ -114,16 +113,17 @@ def outvoted(view: View) -> bool:
     return len(voters) - len(bound(view)) < majority(len(voters))
 
 
-def next_term(view: View, replies: Iterable[int] = ()) -> int:
+def next_term(view: View, replies: Iterable[int] = ()) -> int | None:
     """The term in which to stand: above all that this seat knows, and that others named.
 
-    replies: the terms above which those who agreed may vote. Raises OverflowError at the last one.
+    Terms out of reach, which only a member that lies comes to, are left to it. None: no term is
+    left, or none that others would follow.
+    replies: the terms above which those who agreed may vote.
     """
-    known = [above(view), *(ballot.vote.term for ballot in view.votes), *replies]
-    term = max(known) + 1
-    if term > limits.TERM_MAX:
-        raise OverflowError("there is no term left")
-    return term
+    last = highest(view)
+    known = [*(ballot.vote.term for ballot in view.votes), *replies]
+    term = max(above(view), *(each for each in known if each < last), 0) + 1
+    return term if term <= last else None
 
 
 def enough(view: View, agreed: Iterable[FeedID]) -> bool:

@@ -48,6 +48,9 @@ SIGNATURE_BYTES_MAX: Final = 1024  # a raw sshsig blob; an Ed25519 one has about
 COUNCIL_MAX: Final = 15
 NONCE_BYTES: Final = 16
 TERM_MAX: Final = 2**53 - 1
+# In one election a term rises by no more, so that members that lie do not use all terms up: more
+# than honest ones waste in years of elections that fail, and 2**33 times this is TERM_MAX.
+TERM_STEP_MAX: Final = 2**20
 
 # Members. A policy lists all of them by key, 67 bytes each: with its signature it fits an entry.
 MEMBERS_MAX: Final = 512

@@ -12,8 +12,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from federation import limits
 from federation.ids import EntryRef, FeedID, SiteID
 from federation.opening import Ballot, seats_closed
+from federation.quorum import majority
 from federation.records import Ack, Vote
 from federation.settle import Seat, Seats
 from federation.shard import Shard, Term
@@ -126,13 +128,29 @@ def above(view: View) -> int:
     return max(view.shard.newest.number, view.seat.voted)
 
 
+def proven(view: View) -> int:
+    """A term that an honest seat came to, whatever those that may lie have voted for.
+
+    Opened here, or voted for by this seat, or by so many that one of them is in every majority.
+    """
+    newest = view.shard.newest
+    voters = view.shard.voters(newest)
+    voted = sorted((view.seats.get(voter, Seat()).voted for voter in voters), reverse=True)
+    return max(above(view), voted[len(voters) - majority(len(voters))])
+
+
+def highest(view: View) -> int:
+    """The last term in which this seat votes as things are: see `TERM_STEP_MAX`."""
+    return min(proven(view) + limits.TERM_STEP_MAX, limits.TERM_MAX)
+
+
 def vote_for(view: View, term: int, candidate: SiteID) -> Vote | None:
     """The vote of this seat, naming what it holds; None if it may not vote in this term.
 
     To be written with what it knows when its entry is sealed: behind it in its feed no ack of an
     earlier term counts, and before it none may stand that goes beyond its head.
     """
-    if term <= above(view):
+    if not above(view) < term <= highest(view):
         return None
     base, head = reach(view)
     return Vote(view.shard.id, term, candidate, base.number, head.seq, head.id)
@@ -177,14 +195,14 @@ def seats_to_close(view: View) -> list[FeedID]:
 
 
 def bids(view: View) -> list[Ballot]:
-    """Candidates' votes for themselves in terms above all that are open, the highest term first.
+    """Candidates' votes for themselves in terms that may be opened, the highest term first.
 
     A candidate makes itself known by its own vote; others answer with theirs.
     """
-    newest = view.shard.newest.number
+    newest, last = view.shard.newest.number, highest(view)
     own = [
         ballot
         for ballot in view.votes
-        if ballot.vote.term > newest and ballot.vote.candidate == ballot.voter.site
+        if newest < ballot.vote.term <= last and ballot.vote.candidate == ballot.voter.site
     ]
     return sorted(own, key=lambda ballot: -ballot.vote.term)

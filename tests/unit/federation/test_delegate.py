@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from federation import limits
 from federation.canvass import Answer, Lead
 from federation.delegate import Delegate
 from federation.election import Pace
@@ -15,7 +16,7 @@ from federation.opening import Ballot
 from federation.records import Ack, Open, Vote
 from federation.settle import settled
 from federation.voting import Reply, View, above
-from tests.unit.federation.seats import at, council, vote
+from tests.unit.federation.seats import at, council, seat, vote
 from tests.unit.federation.test_election import cast
 from tests.unit.federation.test_shard import later
 from tests.unit.federation.test_voting import ME, OTHER, ROOT, said, view
@@ -408,3 +409,60 @@ def test_a_leader_is_heard_by_its_word_for_the_newest_term_or_one_not_known_yet(
         lead = Lead(leader, 1, 1, shard.id, term, entry.seq, entry.id)
         assert silent_until(lead) == heard_s
     assert silent_until(None) == 60
+
+
+def test_a_word_of_a_term_that_never_opens_is_believed_for_a_while_and_of_strangers_never() -> None:
+    def silent_until(leader: FeedID, term: int) -> float:
+        delegate = Delegate(PACE, Random(1).random, 0.0)
+        for now_s in range(1000):
+            if now_s % 10 == 5:
+                lead = Lead(leader, 1, now_s, seen.shard.id, term, 9, at(leader, 9).id)
+                delegate.hear(seen, lead, float(now_s))
+            if delegate.answer(seen, OTHER.site, float(now_s)) is Reply.AGREED:
+                return now_s
+        return float("inf")
+
+    seen = view()
+    assert PACE.patience_s < silent_until(OTHER, 1) <= 2 * PACE.patience_s + 10
+    assert silent_until(seat(7), 1) == PACE.patience_s
+    assert silent_until(OTHER, limits.TERM_MAX) == PACE.patience_s
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_member_that_votes_for_a_far_term_keeps_nobody_from_going_on(count: int) -> None:
+    """It also says that it could vote above that term only, and can then follow nobody."""
+    world = Timed(1, count)
+    liar = world.members[-1]
+    held = liar.current().shard.terms[0].began
+    liar.write(Vote(world.shard, limits.TERM_MAX - 1, liar.me.site, 0, held.seq, held.id))
+    world.run(5)
+    for _ in range(3):
+        [leader] = world.leaders()
+        if leader == liar.number:
+            break
+        world.members[leader].on = False
+        if count == 3:  # the two others are no majority without the liar's vote
+            world.run(4 * PACE.patience_s)
+            world.members[leader].on = True
+        world.goes_on(4 * PACE.patience_s)
+        world.members[leader].on = True
+        world.run(5)
+    honest = [member.current() for member in world.members[:-1]]
+    assert all(seen.seat.voted < 100 for seen in honest)
+    assert all(seen.shard.newest.number < 100 for seen in honest)
+
+
+def test_who_asks_for_ever_and_never_stands_keeps_nobody_from_standing() -> None:
+    delegate = Delegate(PACE, Random(1).random, 0.0)
+    seen = view()
+    now_s = 2 * PACE.patience_s
+    stood = []
+    for _ in range(100):
+        now_s += PACE.round_s / 4
+        assert delegate.answer(seen, OTHER.site, now_s) is Reply.AGREED
+        if delegate.plan(seen, now_s).stand:
+            yes = [(ROOT, Answer(Reply.AGREED, 0, 1))]
+            stood.append(delegate.agreed(seen, yes, now_s))
+            break
+    assert stood == [1]
+    assert now_s <= 2 * PACE.patience_s + 2 * PACE.round_s

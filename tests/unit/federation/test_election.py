@@ -24,7 +24,7 @@ from federation.ids import EntryRef, FeedID
 from federation.opening import Ballot, check_open
 from federation.records import SeatClose
 from federation.shard import Shard, Term, with_close
-from federation.voting import View
+from federation.voting import View, highest
 from tests.unit.federation.seats import at, council, opened, seat, vote
 from tests.unit.federation.test_shard import later
 from tests.unit.federation.test_voting import ME, OTHER, ROOT, closed, said, view
@@ -125,8 +125,27 @@ def test_a_candidacy_is_above_all_that_anybody_named() -> None:
 
 
 def test_the_last_term_has_no_next() -> None:
-    with pytest.raises(OverflowError):
-        next_term(view(), [limits.TERM_MAX])
+    assert next_term(view(seats={ME: said(limits.TERM_MAX)})) is None
+    assert next_term(view(seats={ME: said(limits.TERM_MAX - 1)})) == limits.TERM_MAX
+
+
+def test_a_term_that_one_member_alone_went_to_is_left_to_it() -> None:
+    far = limits.TERM_MAX - 1
+    lie = Ballot(vote(council().id, far, OTHER, 0, at(ROOT, 1)), at(OTHER, 9))
+    assert next_term(view(votes=[lie], seats={OTHER: said(far), ME: said(4)}), [far]) == 5
+    # In a council of five two may lie, and three do not.
+    two = {OTHER: said(far), seat(3): said(far)}
+    assert next_term(view(FIVE, votes=[lie], seats=two)) == 1
+    three = {**two, seat(4): said(7)}
+    assert highest(view(FIVE, seats=three)) == 7 + limits.TERM_STEP_MAX
+
+
+def test_what_an_honest_candidate_may_need_is_within_reach() -> None:
+    """Another one stood in vain as often as it could: its votes can still be won."""
+    last = highest(view())
+    alone = view(votes=[], seats={OTHER: said(last - 1)})
+    assert next_term(alone, [last - 1]) == last
+    assert next_term(alone, [last]) == 1
 
 
 def test_a_majority_with_oneself_is_enough() -> None:

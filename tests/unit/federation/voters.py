@@ -120,7 +120,8 @@ class Voter:
         view = self.view()
         if view is None or not sits(view, self.me):
             return False
-        return self._votes(view, next_term(view), self.me)
+        term = next_term(view)
+        return term is not None and self._votes(view, term, self.me)
 
     def answers(self, pick: Callable[[list[Ballot]], Ballot] | None = None) -> bool:
         view = self.view()
