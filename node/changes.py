@@ -25,8 +25,8 @@ class DatasetChanged:
     verb: str
 
 
-# Verbs after which units may be settled no longer, and the dataset may be gone.
-READ_AGAIN: Final = frozenset({"anew", "reproduce", "move", "adopt"})
+# Verbs after which units may be settled no longer or wait for others, and the dataset may be gone.
+READ_AGAIN: Final = frozenset({"anew", "reproduce", "move", "adopt", "linked"})
 
 
 @dataclass(frozen=True, slots=True)

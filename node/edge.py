@@ -231,6 +231,7 @@ def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissi
             blobs,
             lambda: [*facts.shapes(), *_shapes_elsewhere(parts)],
             store.tables.shards,
+            store.tables.still_shards,
         ),
         parts.meshing.stored_on(),
     )

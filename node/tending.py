@@ -1,6 +1,6 @@
 """What the leader of a shard looks after once in a while, assembled.
 
-Lost outputs run again; datasets go to where they should be led.
+Lost outputs run again; datasets go to where they should be led; units of other logs are imported.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ from node.council.founding import Founding, Peers
 from node.council.moving import STEADY_S_MAX, Moving
 from node.council.tables import FoldedFacts
 from node.council.views import Views
+from node.leading import importing
 from node.leading.granting import Rules
+from node.leading.importing import Importing
 from node.leading.reproducing import Reproducing
 from node.meshing.service import Meshing
 from node.services.questions import Reader
@@ -96,17 +98,23 @@ class Tending:
             MoveTables(own.conn, own.facts), own.journal, meshing.mesh, meshing.keep,
             sharing.drained, min(STEADY_S_MAX, vote_after_s),
         )  # fmt: skip
-        own.journal.subscribe(self._moving.changed)
+        self._importing = Importing(
+            own.reactor, own.site, own.generation, own.journal, own.read, own.facts.proof
+        )
+        for subscriber in (self._moving.changed, self._importing.changed):
+            own.journal.subscribe(subscriber)
 
     def start(self) -> None:
         self._every(LOST_LOOK_S, self._reproducing.look)
         self._every(moving.LOOK_S, self._moving.look)
+        self._every(importing.LOOK_S, self._importing.look)
 
     def stop(self) -> None:
         for loop in self._loops:
             loop.stop()
         self._loops.clear()
         self._moving.stop()
+        self._importing.stop()
 
     def _lost(self) -> list[SiteID]:
         """The sites that made something and have not been heard of for too long."""

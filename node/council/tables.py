@@ -45,8 +45,13 @@ class FoldedFacts:
     def votes(self, shard: ShardID) -> Sequence[Ballot]:
         return self._acts.votes(self._conn, shard)
 
-    def proof(self, shard: ShardID, place: EntryRef, index: int) -> Sequence[EntryRef] | None:
-        """Entries whose acks settle record `index` of an entry in a shard's log; None: none do."""
+    def proof(
+        self, shard: ShardID, place: EntryRef, index: int | None = None
+    ) -> Sequence[EntryRef] | None:
+        """Entries whose acks settle record `index` of an entry in a shard's log; None: none do.
+
+        index: None for the last one of a log.
+        """
         return proof_of(self._conn, self._acts, shard, place, index)
 
     def generations(self) -> Mapping[SiteID, int]:

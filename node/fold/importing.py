@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from federation.opening import entry_ref
 from federation.records import Import
-from node.changes import UnitsSettled
 from node.fold import linking, proving, roots
 from node.fold.acts import Acts
 from node.fold.sets import Jobs
@@ -25,9 +24,8 @@ def take(scene: Scene, acts: Acts, shard: Shard, record: Import, entry: int) -> 
     jobs = Jobs(list(record.ranges)) & Jobs((0, wanted.get(record.task, 0)))
     if not jobs:
         raise Refusal("nothing in this log waits for these units")
-    task, new = linking.reflect(conn, shard.no, record.dataset, record.task, jobs, entry)
+    changes = linking.reflect(conn, shard.no, record.dataset, record.task, jobs, entry)
     shard.results_root = roots.extend(
         shard.results_root, b"import", record.dataset, record.task, jobs.flat
     )
-    if new:
-        scene.changes.append(UnitsSettled(task, new))
+    scene.changes += changes

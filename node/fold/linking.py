@@ -13,6 +13,7 @@ from typing import Final
 
 import apsw
 
+from node.changes import Change, DatasetChanged, UnitsSettled
 from node.fold import keeping
 from node.fold.counts import NOTHING, settled_among
 from node.fold.sets import Jobs
@@ -20,9 +21,16 @@ from node.fold.shape import HERE, TASKS_PER_DATASET, read_tasks, select
 from node.fold.step import number_of
 from node.ranges import size
 
+VERB: Final = "linked"
 _WAITS: Final = (
     "SELECT x.child, x.parent_id, x.parent_idx, x.jobs FROM dependency x"
     " JOIN task t ON t.no = x.child JOIN dataset d ON d.no = t.dataset WHERE d.shard = ?"
+)
+
+
+_PARENT: Final = (
+    "SELECT parent FROM dependency WHERE child = ? AND parent_id = ? AND parent_idx = ?"
+    " AND jobs = ?"
 )
 
 
@@ -31,14 +39,26 @@ def link_children(conn: apsw.Connection, shard: int, dataset: int) -> None:
     _link(conn, shard, select(conn, _WAITS + " AND d.no = ?", (shard, dataset)))
 
 
-def link_parent(conn: apsw.Connection, shard: int, dataset: bytes) -> None:
-    """Find anew what tasks of a log wait for that wait for this dataset: it came, or it left."""
-    _link(conn, shard, select(conn, _WAITS + " AND x.parent_id = ?", (shard, dataset)))
+def link_parent(conn: apsw.Connection, shard: int, dataset: bytes) -> list[DatasetChanged]:
+    """Find anew what tasks of a log wait for that wait for this dataset: it came, or it left.
+
+    What that changed: datasets that wait for another task now, by number.
+    """
+    waits = select(conn, _WAITS + " AND x.parent_id = ?", (shard, dataset))
+    found = sorted({child // TASKS_PER_DATASET for child in _link(conn, shard, waits)})
+    return [DatasetChanged(no, VERB) for no in found]
 
 
-def _link(conn: apsw.Connection, shard: int, waits: Sequence[tuple[int, bytes, int, int]]) -> None:
+def _link(
+    conn: apsw.Connection, shard: int, waits: Sequence[tuple[int, bytes, int, int]]
+) -> list[int]:
+    """The tasks that wait for another task now."""
+    changed = []
     for child, id_, index, jobs in waits:
         parent = _task(conn, shard, id_, index)
+        before = select(conn, _PARENT, (child, id_, index, jobs))[0][0]
+        if parent != before:
+            changed.append(child)
         left, dead = jobs, False
         if parent is not None and jobs:
             left -= size(settled_among(conn, parent, [0, jobs]))
@@ -51,6 +71,7 @@ def _link(conn: apsw.Connection, shard: int, waits: Sequence[tuple[int, bytes, i
     if waits:
         keeping.recount(conn, {child for child, *_ in waits})
         keeping.turn_gates(conn, {child // TASKS_PER_DATASET for child, *_ in waits})
+    return changed
 
 
 def _task(conn: apsw.Connection, shard: int, dataset: bytes, index: int) -> int | None:
@@ -81,11 +102,12 @@ def waiting_jobs(conn: apsw.Connection, shard: int, dataset: bytes, before: int)
 
 def reflect(
     conn: apsw.Connection, shard: int, dataset: bytes, index: int, jobs: Jobs, entry: int
-) -> tuple[int, list[int]]:
-    """Let units of a dataset that is not in the log serve in it as settled.
+) -> list[Change]:
+    """Let units of a dataset that is not in the log serve in it as settled; what that changed.
 
-    entry: the control entry that says so. The mirror's task number, and the units that are new.
+    entry: the control entry that says so.
     """
+    changes: list[Change] = []
     mirror = number_of(conn, shard, b"mirror " + dataset)
     conn.execute("INSERT OR IGNORE INTO mirror VALUES (?, ?, ?)", (mirror, shard, dataset))
     task = mirror * TASKS_PER_DATASET + index
@@ -95,12 +117,12 @@ def reflect(
             " VALUES (?, ?, ?, '', 0, '[]', 0)",
             (task, mirror, index),
         )
-        link_parent(conn, shard, dataset)
+        changes += link_parent(conn, shard, dataset)
     sql = "UPDATE task SET ready = ready + max(0, ?1 - jobs), jobs = max(jobs, ?1) WHERE no = ?2"
     conn.execute(sql, (jobs.flat[-1], task))
     new = jobs - Jobs(settled_among(conn, task, jobs.flat))
     if not new:
-        return task, []
+        return changes
     change = keeping.Change(conn, task, new)
     numbers = list(new)
     conn.execute(
@@ -109,4 +131,4 @@ def reflect(
     )
     change.count(new, NOTHING, NOTHING)
     keeping.settle_gates(conn, task, numbers)
-    return task, numbers
+    return [*changes, UnitsSettled(task, numbers)]

@@ -68,8 +68,8 @@ def leave_in_turn(scene: Scene, shard: Shard, record: Move, entry: int) -> None:
     for index, jobs in sorted(wanted.items()):
         done = settled_among(conn, member.base + index, [0, jobs])
         if done:
-            linking.reflect(conn, shard.no, member.id, index, Jobs(done), entry)
-    linking.link_parent(conn, shard.no, member.id)
+            scene.changes += linking.reflect(conn, shard.no, member.id, index, Jobs(done), entry)
+    scene.changes += linking.link_parent(conn, shard.no, member.id)
     shard.results_root = roots.extend(shard.results_root, b"move", member.id, _counts(conn, member))
 
 
@@ -146,7 +146,7 @@ def adopt_in_turn(scene: Scene, shard: Shard, record: Adopt) -> Member:
     assert member is not None, "the ownership cursor has adopted it"
     conn.execute("UPDATE dataset SET away = ? WHERE no = ?", (HERE, member.no))
     linking.link_children(conn, shard.no, member.no)
-    linking.link_parent(conn, shard.no, member.id)
+    scene.changes += linking.link_parent(conn, shard.no, member.id)
     shard.results_root = roots.extend(
         shard.results_root, b"adopt", member.id, _counts(conn, member)
     )

@@ -68,7 +68,8 @@ class PeopleTable:
 class SubmitLookups:
     """Implements `submit.Ports`.
 
-    shapes: the workers that this site may offer; led: the shards that it leads.
+    shapes: the workers that this site may offer; led: the shards that it leads; still: those that
+    it led in an earlier generation, and that nobody leads now.
     """
 
     def __init__(
@@ -77,11 +78,13 @@ class SubmitLookups:
         blobs: BlobService,
         shapes: Callable[[], Iterable[Shape]],
         led: Callable[[], Sequence[ShardID]],
+        still: Callable[[], Sequence[ShardID]],
     ) -> None:
         self._conn = conn
         self._blobs = blobs
         self._shapes = shapes
         self._led = led
+        self._still = still
 
     def known(self, dataset: bytes) -> Known | None:
         no = tasks.number(self._conn, dataset)
@@ -89,8 +92,8 @@ class SubmitLookups:
             return None
         row = tasks.dataset(self._conn, no)
         shard = ShardID(row.shard)
-        home = shard if shard in self._led() else None
-        return Known(row.id, row.name, row.jobs, row.tasks, home)
+        led, still = shard in self._led(), shard in self._still()
+        return Known(row.id, row.name, row.jobs, row.tasks, shard, led, still)
 
     def read(self, document: bytes) -> DatasetSpec:
         return read_submission(document)

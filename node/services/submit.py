@@ -34,7 +34,9 @@ class Known:
     name: str
     jobs: int
     tasks: int
-    shard: ShardID | None = None  # whose log it is in; None: of one that this site does not lead
+    shard: ShardID | None = None  # whose log it is in
+    led: bool = True  # by this site
+    still: bool = False  # nobody leads it
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,21 +155,16 @@ class Submissions:
         return spec
 
     def _home_of(self, spec: DatasetSpec) -> ShardID | None:
-        """The shard of the datasets that one waits for; None for none. Raises Refusal."""
-        homes: set[ShardID] = set()
+        """The shard led here of all the datasets that one waits for, so that nothing has to be
+        imported; None: the newest will do. Raises Refusal."""
+        homes: set[ShardID | None] = set()
         for task in spec.tasks:
             homes |= self._check_foreign(task)
-        if len(homes) > 1:
-            raise Refusal(
-                "conflict",
-                "the datasets that it waits for are in different logs, since one was forced on",
-                "wait for datasets of one log only",
-            )
-        return homes.pop() if homes else None
+        return homes.pop() if len(homes) == 1 else None
 
-    def _check_foreign(self, task: TaskSpec) -> set[ShardID]:
-        """The shards of what a task waits for. Raises Refusal."""
-        homes = set()
+    def _check_foreign(self, task: TaskSpec) -> set[ShardID | None]:
+        """The shards of what a task waits for; None for those that others lead. Raises Refusal."""
+        homes: set[ShardID | None] = set()
         for after in task.after:
             if after.dataset is None:
                 continue
@@ -180,13 +177,13 @@ class Submissions:
                 )
             if after.task >= other.tasks or (not after.all_jobs and other.jobs < 1):
                 raise Refusal("invalid", f"task {task.name}: {after.text} has no such task")
-            if other.shard is None:
+            if other.still:
                 raise Refusal(
                     "conflict",
                     f"task {task.name} waits for {after.text}, which stands still: {NOBODY_LEADS}",
                     f"an admin: {RECOVER}",
                 )
-            homes.add(other.shard)
+            homes.add(other.shard if other.led else None)
         return homes
 
     async def _need_blobs(self, spec: DatasetSpec) -> None:

@@ -159,11 +159,16 @@ class Parts:
         blobs = BlobService(store.blobs, store.process.in_thread)
         self.submissions = Submissions(
             store.name, store.journal, founding.shard,
-            SubmitLookups(store.conn, blobs, list, self.tables.shards),
+            SubmitLookups(
+                store.conn, blobs, list, self.tables.shards, self.tables.still_shards
+            ),
             self.meshing.stored_on(),
         )  # fmt: skip
         lookups = OrderLookups(
-            store.conn, lambda dataset: {}, self.tables.shards, self.tables.still_shards,
+            store.conn,
+            lambda dataset: {},
+            self.tables.shards,
+            self.tables.still_shards,
             self.members.name_of,
         )
         self.commands = Commands(

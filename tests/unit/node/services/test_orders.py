@@ -301,6 +301,36 @@ def test_a_dataset_that_is_waited_for_must_be_known(intake):
     run(intake.send())
 
 
+HOME = b"o" * 32
+
+
+@pytest.mark.parametrize(
+    ("others", "shard"),
+    [
+        ([Known(b"g" * 32, "gen", 9, 1, HOME)], HOME),
+        ([Known(b"g" * 32, "gen", 9, 1, HOME, led=False)], SHARD),
+        ([Known(b"g" * 32, "gen", 9, 1, HOME), Known(b"h" * 32, "cal", 9, 1, b"p" * 32)], SHARD),
+    ],
+)
+def test_a_dataset_stands_with_what_it_waits_for_where_one_log_led_here_has_it_all(
+    intake, journal, others, shard
+):
+    for other in others:
+        intake.ports.datasets[other.id] = other
+    intake.ports.spec = spec(
+        after=[After(f"{each.name}/make", 0, "make", each.id, each.name) for each in others]
+    )
+    run(intake.send())
+    assert journal.records[0].shard == shard
+
+
+def test_a_dataset_does_not_wait_for_one_that_stands_still(intake, journal):
+    intake.ports.datasets[b"g" * 32] = Known(b"g" * 32, "gen", 9, 1, HOME, led=False, still=True)
+    intake.ports.spec = spec(after=[After("gen/make", 0, "make", b"g" * 32, "gen")])
+    assert "recover" in refused("conflict", intake.send()).right
+    assert journal.records == []
+
+
 def test_needs_that_no_site_meets_are_a_warning(intake):
     intake.ports.spec = spec(needs=Needs(gpu=2))
     (warning,) = run(intake.send())["warnings"]

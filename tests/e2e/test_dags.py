@@ -1,0 +1,101 @@
+"""Tasks of real nodes that wait for tasks which run, or are led, at other sites."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.meshes import Mesh, free_port, mesh, sees, wait_until
+from bench.site import Site, make_site
+
+MAKE = {"run": ["sh", "-c", 'echo "made $FLOE_JOB" > made.txt']}
+READ = {"run": ["sh", "-c", "cat made.txt > read.txt"]}
+FIRST = {
+    "name": "first", "jobs": 6,
+    "task": [{"name": "make", "outputs": ["made.txt"], "module": [MAKE]}],
+}  # fmt: skip
+SECOND = {
+    "name": "second",
+    "task": [
+        {
+            "name": "sum", "after": ["first/make:*"], "inputs": {"in/": "first/make:*/made.txt"},
+            "outputs": ["sum.txt"],
+            "module": [{"run": ["sh", "-c", "cat in/*/made.txt > sum.txt"]}],
+        }
+    ],
+}  # fmt: skip
+CHAIN = {
+    "name": "chain", "jobs": 6,
+    "task": [
+        {"name": "make", "outputs": ["made.txt"], "module": [MAKE]},
+        {
+            "name": "train", "after": ["make"], "inputs": {"made.txt": "make/made.txt"},
+            "outputs": ["read.txt"], "needs": {"gpu": 1}, "module": [READ],
+        },
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Mesh]:
+    """Two sites, so that each leads what it took; the second one has a GPU."""
+    with mesh(("madison",)) as here:
+        add_with_gpu(here, "desy")
+        wait_until(lambda: sees(here["desy"], 2), 20, "both sites alive")
+        yield here
+
+
+def add_with_gpu(here: Mesh, name: str) -> None:
+    """A site that says that its workers have a GPU joins."""
+    folder = here.base / name
+    folder.mkdir()
+    ports = ["--mesh-listen", "127.0.0.1", "--mesh-port", str(free_port())]
+    site = here.sites[name] = make_site(folder, name, *ports, slots=1)
+    config = site.home / "config.toml"
+    config.write_text(config.read_text().replace("slots = 1", "slots = 1\ngpus = 1"))
+    site.up()
+    site.run("mesh", "join", here["madison"].run("mesh", "invite").strip())
+
+
+def submit(site: Site, told: dict[str, Any]) -> None:
+    path = site.home.parent / f"{told['name']}.json"
+    path.write_text(json.dumps({"floe": 1, **told}))
+    site.run("submit", str(path))
+
+
+def ran_at(site: Site, unit: str) -> str:
+    attempts = site.json("show", unit)["attempts"]
+    return next(str(each["site"]) for each in attempts if each["accepted"])
+
+
+def knows(site: Site, name: str) -> bool:
+    return any(each["name"] == name for each in site.json("sets")["datasets"])
+
+
+def test_a_dataset_waits_for_one_that_another_site_leads(two: Mesh, tmp_path: Path) -> None:
+    madison, desy = two["madison"], two["desy"]
+    submit(madison, FIRST)
+    wait_until(lambda: knows(desy, "first"), 10, "the first dataset at the other site")
+    submit(desy, SECOND)
+    desy.wait("second", 90)
+    leaders = {each["leader"] for each in desy.json("mesh", "shards")["shards"] if each["datasets"]}
+    assert leaders == {"madison", "desy"}
+    desy.run("fetch", "second", "--to", str(tmp_path))
+    lines = (tmp_path / "0" / "sum" / "sum.txt").read_text().splitlines()
+    assert [line.split()[1] for line in lines] == [str(job) for job in range(6)]
+
+
+def test_a_task_that_needs_a_gpu_runs_where_one_is(two: Mesh, tmp_path: Path) -> None:
+    madison, desy = two["madison"], two["desy"]
+    submit(madison, CHAIN)
+    madison.wait("chain", 90)
+    assert {ran_at(madison, f"chain/{job}/train") for job in range(6)} == {"desy"}
+    madison.run("fetch", "chain", "--task", "train", "--to", str(tmp_path))
+    for job in range(6):
+        read = (tmp_path / str(job) / "train" / "read.txt").read_text().split()
+        assert read == ["made", str(job)]
+    assert desy.json("mesh", "verify")["equal"] is True
