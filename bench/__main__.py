@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench import catchup, dispatch, edge, fold, memory, noop, report, slowdisk, submit
+from bench import dispatch, edge, fold, memory, noop, report, slowdisk, submit
 
 GOALS = {
     "submit_1m_node_ms": "< 20",
@@ -20,8 +20,6 @@ GOALS = {
     "fold_results_per_s": ">= 100,000",
     "rebuild_results_per_s": ">= 100,000",
     "fold_under_load_per_s": ">= 50,000",
-    "catch_up_results_per_s": ">= 50,000",
-    "catch_up_vs_plain_inserts": ">= 0.3",
     "api_requests_per_s": ">= 2,000",
     "tls_10k_per_min_core_share": "< 0.3",
     "node_rss_mb": "< 100",
@@ -38,7 +36,6 @@ SUITES: report.Suites = {
     "tls": edge.tls,
     "memory": memory.memory,
     "fold": fold.fold,
-    "catchup": catchup.catch_up,
     "slowdisk": slowdisk.slow_disk,
     "dispatch": dispatch.dispatch,
 }

@@ -3,28 +3,31 @@
     python -m bench.catchup [--units N]
 
 Unit results of another site, 1,000 a record, whose log is led by a third one: the control entries
-come first, then the results. Storing, folding and committing go through the journal, as they do
-when links bring entries; checking signatures is the links' part and not in the figure. Beside it,
-what plain SQLite does with the same results as rows.
+come first, then the results. A process of its own takes them from a file: it checks, stores, folds
+and commits them as a node does with what links bring, a megabyte at a time, and says what memory
+that took at the most. Beside it, what plain SQLite does with the same results as rows.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
+import json
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import apsw
+import msgpack
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.task import Clock
 
 from bench.fold import ANA, ROWS, Case, new_fold, record
-from federation.entry import Entry, seal
+from federation.entry import Entry, read_entry, seal, verify_entry
 from federation.ids import DatasetID, EntryID, FeedID, Lane, ShardID, SiteID
 from federation.records import Accept, Dataset, Found, Grant, Record
 from keys.identity import SiteKey
@@ -39,6 +42,7 @@ WORKER = SiteKey(b"bench-worker".ljust(32, b"-"))
 READER = SiteKey(b"bench-reader".ljust(32, b"-"))
 CALL_BYTES = 1 << 20  # as much as a link gives at once
 CASE = Case("catch up", 1)
+UNITS = 5_000_000
 
 
 class Author:
@@ -77,7 +81,7 @@ def entries(units: int) -> Iterator[Entry]:
     yield from results
 
 
-def calls(log: Sequence[Entry]) -> Iterator[list[Entry]]:
+def calls(log: Iterable[Entry]) -> Iterator[list[Entry]]:
     """The entries as a link gives them: as many at once as its credits allow."""
     call: list[Entry] = []
     size = 0
@@ -90,8 +94,24 @@ def calls(log: Sequence[Entry]) -> Iterator[list[Entry]]:
     yield call
 
 
-def ingest_s(log: Sequence[Entry], units: int, folder: Path) -> float:
-    """Wall seconds until all of it is durable and folded."""
+def write_log(units: int, path: Path) -> None:
+    """All entries, one after the other, as links carry them."""
+    with path.open("wb") as file:
+        for entry in entries(units):
+            file.write(msgpack.packb([entry.header_bytes, entry.signature, entry.body]))
+
+
+def read_log(path: Path) -> Iterator[Entry]:
+    """The entries again, each checked as one that a link brought."""
+    with path.open("rb") as file:
+        for sealed in msgpack.Unpacker(file, max_buffer_size=CALL_BYTES):
+            entry = read_entry(*sealed)
+            verify_entry(entry)
+            yield entry
+
+
+def take_in(path: Path, units: int, folder: Path) -> dict[str, float]:
+    """Wall seconds until all of it is durable and folded, and the most memory of this process."""
     database = Database.open(folder, in_thread=maybeDeferred)
     highwater = HighWater(folder / "floe.highwater", database.path)
     generation = begin_generation(database, SiteID(READER.site), highwater).generation
@@ -100,18 +120,36 @@ def ingest_s(log: Sequence[Entry], units: int, folder: Path) -> float:
         clock, database, READER, generation, new_fold(), highwater, commit=maybeDeferred
     )
     started = time.perf_counter()
-    for call in calls(log):
+    for call in calls(read_log(path)):
         done = journal.ingest(call)
         while not done.called:
             clock.advance(0.01)
         done.addErrback(lambda failure: failure.raiseException())
     while clock.getDelayedCalls():
         clock.advance(0.01)
-    took = time.perf_counter() - started
+    took_s = time.perf_counter() - started
     settled = database.writer.execute("SELECT count(*) FROM settled").get
     assert settled == units, f"{settled} of {units} units settled"
     database.close()
-    return took
+    return {"took_s": took_s, "rss_mb": rss_mb_max()}
+
+
+def rss_mb_max() -> float:
+    """The most memory that this process ever had; getrusage would count its parent's, too."""
+    text = Path("/proc/self/status").read_text()
+    line = next(line for line in text.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def apart(units: int, log: Path, folder: Path) -> dict[str, float]:
+    """`take_in`, in a process of its own."""
+    words = [sys.executable, "-m", "bench.catchup", "--units", str(units)]
+    done = subprocess.run(
+        [*words, "--log", str(log), "--home", str(folder)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
 
 
 def plain_s(units: int, folder: Path) -> float:
@@ -137,29 +175,29 @@ def plain_s(units: int, folder: Path) -> float:
     return took
 
 
-def measure(units: int) -> tuple[float, float]:
-    """Unit results a second: taken in, and as plain rows."""
-    log = list(entries(units))
+def catch_up(units: int = UNITS) -> dict[str, float]:
+    """Unit results a second, against plain inserts of as many, and the memory that it took."""
     with tempfile.TemporaryDirectory(prefix="floe-bench-") as folder:
-        home = Path(folder) / "home"
+        log, home = Path(folder) / "log", Path(folder) / "home"
         home.mkdir()
-        return units / ingest_s(log, units, home), units / plain_s(units, Path(folder))
-
-
-def catch_up(units: int = 500_000, repeats: int = 3) -> dict[str, float]:
-    """The figures for the benchmark's table, medians."""
-    runs = [measure(units) for _ in range(repeats)]
+        write_log(units, log)
+        plain = plain_s(units, Path(folder))
+        taken = apart(units, log, home)
     return {
-        "catch_up_results_per_s": statistics.median(taken for taken, _ in runs),
-        "catch_up_vs_plain_inserts": statistics.median(taken / plain for taken, plain in runs),
+        "catchup_results_per_s": units / taken["took_s"],
+        "catchup_vs_sqlite": plain / taken["took_s"],
+        "catchup_rss_mb": taken["rss_mb"],
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Unit results a second that a site takes in")
-    parser.add_argument("--units", type=int, default=5_000_000)
-    taken, plain = measure(parser.parse_args().units)
-    print(f"taken in {taken:,.0f} a second; plain rows {plain:,.0f}; {taken / plain:.2f} of that")
+    parser.add_argument("--units", type=int, default=UNITS)
+    parser.add_argument("--log", type=Path, help="take in this file of entries")
+    parser.add_argument("--home", type=Path, help="an empty folder, for that")
+    given = parser.parse_args()
+    found = take_in(given.log, given.units, given.home) if given.log else catch_up(given.units)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

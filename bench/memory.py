@@ -9,17 +9,18 @@ from bench.pilots import Wire, endpoint, pull
 from bench.site import Site, site
 
 
-async def work_off(here: Site, token: str, units: int) -> None:
+async def work_off(here: Site, token: str, units: int, a_poll: int = 2000) -> None:
+    """Have so many units done by a pretended pilot, which leaves then."""
     host, port = endpoint(here)
     wire = Wire(host, port)
     await wire.open()
     await wire.announce(token, 100_000)
     count = 0
     while count < units:
-        more = await pull(wire, 2000, time.monotonic() + 60)
+        more = await pull(wire, a_poll, time.monotonic() + 60, most=units - count)
         assert more, "no unit came"
         count += more
-    wire.close()
+    await wire.leave()
 
 
 def memory() -> dict[str, float]:

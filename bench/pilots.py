@@ -62,7 +62,10 @@ class Wire:
         assert "session" in answer, answer
         self.session = answer["session"]
 
-    def close(self) -> None:
+    async def leave(self) -> None:
+        """The pilot ends, and says so."""
+        last = {"batch": 1 << 40, "results": [], "running": [], "returned": [], "leaving": True}
+        await self.post("report", last)
         self.writer.close()
 
 
@@ -87,14 +90,16 @@ def done(work: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-async def pull(wire: Wire, units: int, until: float, *, slots: int = 100_000) -> int:
-    """Poll and report until nothing comes or the time is over; the number of units done."""
+async def pull(
+    wire: Wire, units: int, until: float, *, slots: int = 100_000, most: int = 1 << 40
+) -> int:
+    """Poll and report until nothing comes, the time is over, or that is enough; the units done."""
     count, batch = 0, 0
     free = {
         "cpu": slots, "gpu": 0, "memory_bytes": slots * 4 << 30,
         "disk_bytes": slots * 10 << 30, "time_left_s": None,
     }  # fmt: skip
-    while time.monotonic() < until:
+    while time.monotonic() < until and count < most:
         answer = await wire.post(
             "poll", {"free": free, "idle_slots": slots, "queued": 0, "units_max": units}
         )

@@ -26,8 +26,19 @@ def run(suites: Suites, wanted: Sequence[str], goals: Mapping[str, str], path: P
     show(figures, goals)
 
 
+def met(value: float, goal: str) -> bool:
+    """Whether a figure reaches its goal: `< 50`, `>= 2,000`."""
+    sign, _, number = goal.partition(" ")
+    bound = float(number.replace(",", ""))
+    return value < bound if sign == "<" else value >= bound
+
+
 def show(figures: Mapping[str, float], goals: Mapping[str, str]) -> None:
-    table = Table("figure", "measured", "promised")
+    table = Table("figure", "measured", "promised", "")
     for name, value in figures.items():
-        table.add_row(name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", goals.get(name))
+        goal = goals.get(name, "")
+        reached = ("met" if met(value, goal) else "MISSED") if goal else ""
+        table.add_row(name, f"{value:,.3g}" if value < 1000 else f"{value:,.0f}", goal, reached)
+    for name in goals.keys() - figures.keys():
+        table.add_row(name, "-", goals[name], "not measured")
     Console().print(table)

@@ -2,83 +2,87 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from threading import Thread
 
-from bench.meshes import Mesh, mesh, wait_until
+import apsw
+
+from bench.memory import work_off
+from bench.meshes import mesh, wait_until
 from bench.noop import floe_s
 from bench.site import Site, process_cpu_s
-from node.client import Client, Signer, find_endpoint
 from node.home import Home
 
 FIVE = ("madison", "desy", "nersc", "aachen", "ulb")
 CONVERGE_ROUNDS = 40
 UNITS = 10_000
+A_POLL = 20_000  # units that a pretended pilot takes at once
+HISTORY = 1_000_000  # results that are there when a site joins
 VOTE_AFTER_S = 4
-IDLE_SITES = 8
-IDLE_S = 60
-POLL_S = 0.002
+CONVERGE_S_MAX = 30.0
+HOLD_S = 2  # so little does each site ask for, that all get a part of a short dataset
+POLL_S = 0.0005
 
 
-def client(site: Site) -> Client:
-    """A client of one node that keeps its connection."""
-    home = Home(site.home)
-    key = site.home.parent / "id"
-    return Client(lambda: find_endpoint(home, "", "", ""), Signer(key), home.tokens)
+class Table:
+    """One column of a node's tables, read from beside the node, which costs the node nothing."""
+
+    def __init__(self, site: Site, dataset: str) -> None:
+        path = str(Home(site.home).database)
+        self._conn = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        self._conn.set_busy_timeout(1000)
+        self._dataset = dataset
+
+    def paused(self) -> bool:
+        sql = "SELECT paused FROM dataset WHERE name = ?"
+        return bool(self._conn.execute(sql, (self._dataset,)).get)
+
+    def close(self) -> None:
+        self._conn.close()
 
 
-class Eye(threading.Thread):
-    """Asks one node again and again, and notes when its answer first satisfies the question."""
-
-    def __init__(self, site: Site, path: str, wanted: Callable[[Any], bool]) -> None:
-        super().__init__(daemon=True)
-        self.seen_s = float("inf")
-        self._client = client(site)
-        self._client.get("/v1/status")  # logged in before the clock runs
-        self._path = path
-        self._wanted = wanted
-
-    def run(self) -> None:
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            if self._wanted(self._client.get(self._path)):
-                self.seen_s = time.monotonic()
-                return
-            time.sleep(POLL_S)
+def spread_s(tables: Sequence[Table], paused: bool) -> float:
+    """Seconds from the first table that shows an order until all do."""
+    began_s = None
+    waiting = list(tables)
+    until = time.monotonic() + CONVERGE_S_MAX
+    while waiting:
+        waiting = [table for table in waiting if table.paused() is not paused]
+        if began_s is None and len(waiting) < len(tables):
+            began_s = time.monotonic()
+        if time.monotonic() > until:
+            raise SystemExit(f"an order was not folded everywhere within {CONVERGE_S_MAX} s")
+        time.sleep(POLL_S)
+    assert began_s is not None
+    return time.monotonic() - began_s
 
 
 def converge() -> dict[str, float]:
-    """Milliseconds from the answer to an order at one of five nodes until all others show it."""
+    """Milliseconds from the commit of an order at one of five nodes until all others folded it."""
     took = []
     with mesh(FIVE, slots=0) as here:
         first = here[FIVE[0]]
         first.run("submit", "--name", "watched", "--jobs", "10", "--", "/bin/true")
         for site in here.sites.values():
             wait_until(lambda site=site: knows(site, "watched"), 30, "the dataset at all sites")
+        tables = [Table(site, "watched") for site in here.sites.values()]
         for number in range(CONVERGE_ROUNDS):
             paused = number % 2 == 0
-            eyes = [
-                Eye(here[name], "/v1/datasets/watched", lambda reply, p=paused: _is(reply, p))
-                for name in FIVE[1:]
-            ]
-            for eye in eyes:
-                eye.start()
-            first.run("set", "pause" if paused else "resume", "watched")
-            began = time.monotonic()
-            for eye in eyes:
-                eye.join()
-            took.append(max(0.0, max(eye.seen_s for eye in eyes) - began))
+            order = Thread(
+                target=first.run, args=("set", "pause" if paused else "resume", "watched")
+            )
+            order.start()
+            took.append(spread_s(tables, paused))
+            order.join()
+        for table in tables:
+            table.close()
     return {
         "converge_5_p50_ms": statistics.median(took) * 1000,
         "converge_5_max_ms": max(took) * 1000,
     }
-
-
-def _is(reply: Any, paused: bool) -> bool:
-    return bool(reply["dataset"]["paused"]) is paused
 
 
 def knows(site: Site, name: str) -> bool:
@@ -86,13 +90,32 @@ def knows(site: Site, name: str) -> bool:
 
 
 def join() -> dict[str, float]:
-    """Seconds from `mesh join` until the new site has settled a unit of work that was there."""
+    """How soon a new site works, with a long history still on its way to it.
+
+    Seconds from `floe init` at the new site until it has settled a unit of work that was there, and
+    one that was submitted to it; how much of the history it held by then.
+    """
     with mesh(FIVE[:2], slots=0) as here:
-        here[FIVE[0]].run("submit", "--name", "waiting", "--jobs", "100", "--", "/bin/true")
+        first = here[FIVE[0]]
+        first.run("submit", "--name", "history", "--jobs", str(HISTORY), "--", "/bin/true")
+        token = first.json("pilots", "token", "--count", "1")["token"]
+        asyncio.run(work_off(first, token, HISTORY, A_POLL))
+        first.wait("history")
+        first.run("submit", "--name", "waiting", "--jobs", "100", "--", "/bin/true")
         began = time.monotonic()
         site = here.add(FIVE[2], slots=1)
+        site.run("submit", "--name", "new", "--jobs", "1", "--", "/bin/true")
         wait_until(lambda: settled(site, "waiting") > 0, 60, "a unit settled by the new site")
-        return {"join_to_work_s": time.monotonic() - began}
+        took_s = time.monotonic() - began
+        wait_until(lambda: settled(site, "new") > 0, 60, "a unit that the new site took in itself")
+        both_s = time.monotonic() - began
+        held = settled(site, "history")
+        wait_until(lambda: settled(site, "history") == HISTORY, 120, "all of the history")
+        return {
+            "join_to_work_s": max(took_s, both_s),
+            "join_history_held_then": held / HISTORY,
+            "join_history_s": time.monotonic() - began,
+        }
 
 
 def settled(site: Site, name: str) -> int:
@@ -102,18 +125,18 @@ def settled(site: Site, name: str) -> int:
 
 
 def units() -> dict[str, float]:
-    """CPU of all nodes together for each no-op unit that two sites share."""
-    with mesh(FIVE[:3], slots=1) as here:
+    """CPU of all nodes together for each no-op unit that three sites share."""
+    with mesh(FIVE[:3], slots=1, config=f'hold = "{HOLD_S}s"\n') as here:
         first = here[FIVE[0]]
         floe_s(first, "warm", "--jobs", "500", "--", "/bin/true")
         before = {site.pid: process_cpu_s(site.pid) for site in here.sites.values()}
         took_s = floe_s(first, "shared", "--jobs", str(UNITS), "--", "/bin/true")
         used_s = sum(process_cpu_s(pid) - was for pid, was in before.items())
-        shares = first.json("show", "shared")["sites"]
+        shares = [site["units"] for site in first.json("show", "shared")["sites"]]
     return {
         "cpu_us_per_unit_all_nodes": used_s / UNITS * 1e6,
         "shared_units_per_s": UNITS / took_s,
-        "sites_that_shared": float(len(shares)),
+        "shared_least_part": min(shares) / UNITS if len(shares) == 3 else 0.0,
     }
 
 
@@ -129,44 +152,11 @@ def takeover() -> dict[str, float]:
         here.kill(FIVE[0])
         assert lost.pid
         wait_until(lambda: led_by_other(left), 60, "another leader")
-        took_s = time.monotonic() - began
         before = settled(left, "long")
         wait_until(lambda: settled(left, "long") > before, 60, "the work goes on")
+        took_s = time.monotonic() - began
     return {"takeover_votes_s": took_s, "takeover_vote_timeouts": took_s / VOTE_AFTER_S}
 
 
 def led_by_other(site: Site) -> bool:
     return any(shard["term"] > 0 for shard in site.json("mesh", "shards")["shards"])
-
-
-def idle() -> dict[str, float]:
-    """Share of a core and bytes a second of a node in a mesh where nothing happens."""
-    names = [f"site{number}" for number in range(IDLE_SITES)]
-    with mesh(names, slots=0) as here:
-        time.sleep(5)  # what joining caused has been said
-        before = {name: (site.cpu_s(), moved(site)) for name, site in here.sites.items()}
-        feeds = control_entries(here)
-        began = time.monotonic()
-        time.sleep(IDLE_S)
-        took_s = time.monotonic() - began
-        cpu = [here[name].cpu_s() - was for name, (was, _) in before.items()]
-        bytes_ = [moved(here[name]) - was for name, (_, was) in before.items()]
-        grown = control_entries(here) - feeds
-    return {
-        "idle_core_share": statistics.median(cpu) / took_s,
-        "idle_bytes_per_s": statistics.median(bytes_) / took_s,
-        "idle_control_entries": float(grown),
-    }
-
-
-def moved(site: Site) -> int:
-    """Bytes of all links of a node so far, both ways."""
-    links = site.json("mesh", "links")["links"]
-    return sum(int(link["sent_bytes"]) + int(link["received_bytes"]) for link in links)
-
-
-def control_entries(here: Mesh) -> int:
-    """Entries of control feeds at the first node."""
-    first = next(iter(here.sites.values()))
-    feeds = first.json("store", "show")["feeds"]
-    return sum(int(feed["entries"]) for feed in feeds if feed["lane"] == "control")

@@ -97,6 +97,8 @@ class ShareOut:
         self.grants = 0
         self.twice = 0  # units that ran again
         self.ended_s: float | None = None
+        self.leaderless_s: float | None = None  # since when nobody leads
+        self.first_idle_s: float | None = None  # when another site had an idle slot after that
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
 
@@ -107,10 +109,7 @@ class ShareOut:
 
     def run(self, until_s: float = 1e7) -> float:
         """Seconds until every unit is settled."""
-        for owner in self.owners:
-            self._later(self.random.uniform(0, LOOK_S), lambda owner=owner: self._tick(owner))
-        self._beacons()
-        self._leader_looks()
+        self._start()
         while self._events and self.ended_s is None:
             self.now_s, _, act = heappop(self._events)
             assert self.now_s < until_s, f"not done after {until_s} s: {self.book.wants()}"
@@ -125,6 +124,30 @@ class ShareOut:
             self.owners[index].alive = False
 
         self._later(at_s, die)
+
+    def lose_leader(self, at_s: float) -> None:
+        """From then on nobody answers claims or takes results; nobody follows the leader."""
+
+        def die() -> None:
+            self.leaderless_s = self.now_s
+            self.by_id[self.leader].alive = False
+
+        self._later(at_s, die)
+
+    def run_until_idle(self) -> float:
+        """Seconds from the leader's loss until one of the other sites has an idle slot."""
+        self._start()
+        while self.first_idle_s is None:
+            self.now_s, _, act = heappop(self._events)
+            act()
+        assert self.leaderless_s is not None
+        return self.first_idle_s - self.leaderless_s
+
+    def _start(self) -> None:
+        for owner in self.owners:
+            self._later(self.random.uniform(0, LOOK_S), lambda owner=owner: self._tick(owner))
+        self._beacons()
+        self._leader_looks()
 
     # Delays
 
@@ -155,6 +178,8 @@ class ShareOut:
         ]
 
     def _beacons(self) -> None:
+        if self.leaderless_s is not None:
+            return
         for owner in self.owners:
             if owner.alive:
                 self.heard_s[owner.id] = self.now_s
@@ -181,6 +206,8 @@ class ShareOut:
         self._look(owner)
 
     def _claimed(self, owner: Owner, claim: Claim) -> None:
+        if self.leaderless_s is not None:
+            return
         peer = Peer(owner.id, "", owner.workers())
         decision = self.desk.claim(peer, claim, self._peers(), self.now_s)
         self._ask(decision.asks)
@@ -203,6 +230,8 @@ class ShareOut:
         self._ask(asks)
 
     def _leader_looks(self) -> None:
+        if self.leaderless_s is not None:
+            return
         self._serve_waiting()
         self._later(LOOK_S, self._leader_looks)
 
@@ -215,6 +244,8 @@ class ShareOut:
         self._serve_waiting()
 
     def _accepted(self, job: int) -> None:
+        if self.leaderless_s is not None:
+            return
         if job in self.settled:
             self.twice += 1
             return
@@ -266,6 +297,9 @@ class ShareOut:
         self._begin(owner)
         if owner.held.count < 2 * owner.slots:
             self._look(owner)
+        idle = len(owner.begun) < owner.slots
+        if idle and self.leaderless_s is not None and self.first_idle_s is None:
+            self.first_idle_s = self.now_s
 
     def _recalled(self, owner: Owner, ask: Ask) -> None:
         flat = last_of(owner.held, ask.units)

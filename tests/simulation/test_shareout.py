@@ -2,11 +2,13 @@
 
 import pytest
 
+from federation.election import Pace
 from tests.simulation.shareout import BEACON_S, LOOK_S, TASK, ShareOut
 
 SPEEDS = [1, 0.2, 0.5, 1.5, 2, 3, 5, 8, 12, 20]
 UNIT_S = 120
 JOBS = 9000  # five hours and a half of all sites together
+FOUR_HOURS_S = 4 * 3600.0
 ROUND_TRIPS = 4  # a claim, the recall that it causes, the release, the grant
 
 
@@ -41,6 +43,12 @@ def test_a_site_lost_midway_costs_the_time_to_notice_it_and_little_more(lost: in
     half_s = bench.ideal_s / 2
     ideal_s = half_s + half_s * sum(owner.speed for owner in bench.owners) / rest
     assert bench.run() <= 1.10 * ideal_s + noticed_s
+
+
+def test_others_have_work_until_a_lost_leader_is_followed_by_another() -> None:
+    bench, pace = ShareOut(JOBS, sites()), Pace()
+    bench.lose_leader(bench.ideal_s - FOUR_HOURS_S)
+    assert bench.run_until_idle() > pace.patience_s + pace.spread_s + pace.round_s
 
 
 def test_units_of_a_second_end_together_too() -> None:
