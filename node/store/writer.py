@@ -315,8 +315,13 @@ class Journal:
         return None
 
     def _prove_fork(self, record: Forked) -> None:
-        written = self.control(record)
-        written.addErrback(lambda failure: _log.failure("journal: no proof written", failure))
+        def unwritten(failure: Failure) -> None:
+            if not isinstance(
+                failure.value, JournalClosed
+            ):  # else whoever shows it again finds another
+                _log.failure("journal: no proof written", failure)
+
+        self.control(record).addErrback(unwritten)
 
     # When
 
