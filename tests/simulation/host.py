@@ -26,15 +26,21 @@ if TYPE_CHECKING:
 EPOCH_MS = 1_800_000_000_000
 START_AGAIN_S = (0.3, 5.0, 40.0)  # after an end that nobody wanted
 COMMIT_S = 0.002
+TWIN_STARTS = 100  # so that a clone's process counts as the later one
 
 
 class Host:
     """What stays when the node dies: the disk. `node` is there from its start to its end."""
 
-    def __init__(self, world: World, name: str, *, dialable: bool = True) -> None:
+    def __init__(
+        self, world: World, name: str, *, dialable: bool = True, twin_of: Host | None = None
+    ) -> None:
+        """twin_of: the machine whose home was cloned, with its key; see `World.clone`."""
         self.name = name
         self.dialable = dialable
         self.key = SiteKey(f"simulated site {name}".encode().ljust(32, b"-"))
+        if twin_of is not None:
+            self.key = twin_of.key
         self.site = SiteID(self.key.site)
         self.machine = world.network.machine(name, self.site)
         self.node: Node | None = None
@@ -54,6 +60,17 @@ class Host:
         self._stumble: tuple[int, str] | None = None
         self._death: tuple[str, int] = ("kill", 0)  # what a dark disk means
         self._graves: list[Node] = []
+
+    def take_home(self, other: Host, *, whole: bool) -> None:
+        """Begin with what another machine's disk holds now.
+
+        whole: as an image of all of it, in which nothing tells the copy from the other.
+        """
+        copy_files(other._home, self._home)
+        self.disk.close()
+        self._use(SimDisk(other.disk.inode if whole else other.disk.inode + 1))
+        self.disk.adopt(self._home)
+        self._starts = other._starts + TWIN_STARTS
 
     def wall_ms(self) -> int:
         """What this machine takes for the time."""

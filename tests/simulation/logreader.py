@@ -22,6 +22,13 @@ _OF_A_DYING_DISK = (
 )
 # ... and once a copy took the database's place: of datasets and jobs that went with it.
 _AFTER_A_COPY = ("pilot {tag}: results refused: {why}",)
+# ... or runs beside it.
+_OF_TWINS = (
+    "two processes with the key of site {site} want links",
+    "site {site} signed two entries for one place: {seq} of generation {generation}",
+    "journal: {why}",  # the store turned out to be an old copy
+    *_AFTER_A_COPY,
+)
 
 
 class LogReader:
@@ -47,6 +54,11 @@ class LogReader:
         if form in _OF_A_DYING_DISK and self._some_disk_is_dying():
             return
         if form in _AFTER_A_COPY and self._world.witness.puts_back:
+            return
+        if form in _OF_TWINS and self._world.witness.twins:
+            return
+        if form in self._world.alarms:
+            self._world.alarms[form] += 1
             return
         text = failure.getTraceback() if failure is not None else ""
         self._world.failed(f"logged as an error: {form} {text}"[:SHOWN_MAX])

@@ -25,7 +25,7 @@ from node.model.force import ForceOrder, write_force
 from node.model.person import PersonOrder, write_person
 from node.model.validate import read_submission
 from node.services.recovery import next_term
-from node.store import openwork, tasks
+from node.store import forks, openwork, tasks
 from node.store.blobs import Blobs
 from node.store.database import Database
 from node.store.feeds import Feeds
@@ -246,8 +246,13 @@ class Node:
     # What it holds
 
     def held(self) -> dict[FeedID, bytes]:
-        """The newest stored entry of every feed."""
-        return {tip.feed: tip.id for tip in Feeds(self.conn).tips()}
+        """The newest stored entry of every feed, but of those that are proved to be forked."""
+        forked = forks.known_forks(self.conn)
+        return {
+            tip.feed: tip.id
+            for tip in Feeds(self.conn).tips()
+            if (tip.feed.site, tip.feed.generation) not in forked
+        }
 
     def entries(self) -> list[Entry]:
         """Everything that is stored, in the order of arrival."""

@@ -42,6 +42,7 @@ class Witness:
         self.stored_on: dict[bytes, list[str]] = {}
         self.orders: dict[bytes, str] = {}  # acknowledged, and the site that did
         self.attempts: dict[str, tuple[Unit, str]] = {}  # the same, by id (hex) of the attempt
+        self.twins: set[SiteID] = set()  # that may sign two entries for one place
         self.puts_back = 0  # how often a copy took a database's place
         self._shown: dict[SiteID, Shown] = {}
         self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever durable
@@ -77,18 +78,22 @@ class Witness:
         for entry in entries:
             ref, place = entry.ref, place_of(entry.ref)
             self._keep(entry)
-            if stored.get(place) != ref.id:
+            if stored.get(place) != ref.id and ref.feed.site not in self.twins:
                 known = self._branches.setdefault(place, ref.id)
                 assert known == ref.id, f"FORK at {shown_place(place)}"
                 stored[place] = ref.id
 
     def _keep(self, entry: Entry) -> None:
         feed = self.archive.setdefault(entry.header.feed, [])
-        if entry.header.seq == len(feed) + 1:
+        if entry.header.seq == len(feed) + 1 and entry.header.prev == (
+            feed[-1].id if feed else b""
+        ):
             feed.append(entry)
 
     def restarted(self, node: Node) -> list[str]:
         """A new process is up: what was seen before must be there; what is there is seen."""
+        if node.site in self.twins:
+            return []
         problems = []
         seen = self.shown(node.site)
         entries = node.entries()

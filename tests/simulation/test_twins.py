@@ -1,0 +1,50 @@
+"""Named lives of a site of which two copies run: each comes to write under its own generation, and
+what they signed for one place is proved, and counts as far as it is named."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.store import forks
+from tests.simulation.scenes import TAKE_OVER_S, some_settled, submit
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("who", [0, 2])
+def test_a_cloned_node_beside_its_original_costs_neither_the_mesh_nor_the_work(three, who, whole):
+    submit(three, three.hosts[0], "before")
+    some_settled(three, three.hosts[1])
+    original = three.hosts[who]
+    twin = three.clone(original, whole=whole)
+    three.pass_s(100)
+    submit(three, three.hosts[1], "beside")
+    three.pass_s(TAKE_OVER_S)
+    assert twin.node.generation != original.node.generation
+    twin.lose()
+    three.finish()
+
+
+def test_a_fork_that_two_halves_were_shown_is_proved_when_they_meet_and_the_rest_goes_on(five):
+    """Of a voter's control feed: each half has other acks of it."""
+    original = five.hosts[4]
+    five.farm.closed.add(original)
+    submit(five, five.hosts[0], "before", 60)
+    some_settled(five, five.hosts[1])
+    left = five.hosts[1:3]
+    right = [host for host in five.hosts if host not in (original, *left)]
+    five.network.machine(f"{original.name}-twin", original.site)
+    five.network.ways.split(
+        [original.name, *(host.name for host in left)],
+        [f"{original.name}-twin", *(host.name for host in right)],
+    )
+    twin = five.clone(original, whole=True)
+    five.farm.closed.add(twin)
+    submit(five, left[0], "left", 8)
+    submit(five, right[0], "right", 8)
+    five.pass_s(100)
+    five.network.ways.mend_all()
+    five.pass_s(TAKE_OVER_S)
+    for host in (*left, *right):
+        assert forks.proofs(host.node.conn), host.name
+    twin.lose()
+    five.finish()
