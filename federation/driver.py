@@ -87,4 +87,9 @@ class Driver:
         self._call = self._reactor.callLater(wait_s, self._tick)
 
     def _tick(self) -> None:
-        self.run(self.hub.tick(self._reactor.seconds()))
+        events: Iterable[Event] = ()
+        try:
+            events = self.hub.tick(self._reactor.seconds())
+        except Exception:
+            _log.failure("something that was due on a link failed")
+        self.run(events)

@@ -56,12 +56,20 @@ class Agenda:
         return self._heap[0][0] if self._heap else float("inf")
 
     def run(self, now_s: float) -> None:
-        """Call what is due; what that puts on the agenda for now waits for the next run."""
+        """Call what is due; what that puts on the agenda for now waits for the next run.
+
+        Raises what a call raises; those behind it are left for the next run.
+        """
         due = []
         while self._heap and self._heap[0][0] <= now_s:
-            due.append(heapq.heappop(self._heap)[2])
-        for act in due:
-            act(now_s)
+            due.append(heapq.heappop(self._heap))
+        for done, (_, _, act) in enumerate(due, 1):
+            try:
+                act(now_s)
+            except Exception:
+                for left in due[done:]:
+                    heapq.heappush(self._heap, left)
+                raise
 
 
 class Hub:
@@ -176,7 +184,11 @@ class Hub:
         """Call the session's `tick` when it is due, as long as it lives."""
 
         def check(now_s: float) -> None:
-            session.tick(now_s)
+            try:
+                session.tick(now_s)
+            except Exception:
+                session.close(Reason.TROUBLE, now_s, "trouble of our own")
+                raise
             if not session.finished:
                 self._watch(session, now_s)
 
