@@ -114,7 +114,13 @@ class Door:
         now_s = self.now_s()
         for channel in [c for c in self._channels if c.deadline_s < now_s]:
             self.timed_out += 1
-            channel.expire()
+            try:
+                channel.expire()
+            except Exception:
+                # It would be the end of all sweeps.
+                log.failure("a connection past its deadline could not be closed; it is cut")
+                self.leave(channel)
+                channel.cut()
 
     def _make_room(self, address: str | None) -> bool:
         """Cut the oldest connection (of `address`) that never showed a good token."""
