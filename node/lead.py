@@ -4,6 +4,7 @@ Accepts. Every new results entry is offered to the leader while the journal buil
 so that its accept can stand in the control entry of the same commit. The first one after a quiet
 second is accepted at once; then one accept a second covers all that came (it names the newest entry
 of a feed, and means all before it). A shard accepts the feeds of sites that it granted units to.
+What comes while nobody can say so (a log is folded anew, or lags behind) is found on looking later.
 
 Grants. A site that is alone in its mesh takes everything at once, because nobody else could; with
 other members there, all of them claim, this site too: see `leading/granting.py`.
@@ -21,7 +22,7 @@ from twisted.logger import Logger
 from federation import limits
 from federation.ids import EntryRef, FeedID, ShardID, SiteID
 from federation.records import Accept, Grant, Record
-from node.changes import Change, DatasetAdded, DatasetChanged, TermOpened
+from node.changes import READ_AGAIN, Change, DatasetAdded, DatasetChanged, TermOpened, UnitsGranted
 from node.leading.granting import Granting
 from node.leading.ledger import Ungranted
 
@@ -85,7 +86,8 @@ class Lead:
         self._shards = shards
         self._busy = busy
         self._granting = granting
-        self._granted: set[tuple[ShardID, SiteID]] = set()  # pairs known to be so
+        self._granted: dict[tuple[ShardID, SiteID], bool] = {}  # what is known
+        self._taken: dict[tuple[ShardID, FeedID], int] = {}  # accepted, or about to be: through
         self._waiting: dict[FeedID, EntryRef] = {}  # newest results entry not accepted yet
         self._accepted_s = float("-inf")
         self._timer: IDelayedCall | None = None
@@ -124,11 +126,12 @@ class Lead:
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: new work is granted, what came before it is accepted."""
         changes = list(changes)
+        self._forget(changes)
         for shard in self._adopted_by(changes):
             self.take_over(shard)  # what ran while the dataset was between two logs
         for change in changes:
-            if isinstance(change, TermOpened) and change.shard in self._shards():
-                self.take_over(change.shard)
+            if isinstance(change, TermOpened):
+                self._opened(change.shard)
             if isinstance(change, DatasetAdded) or (
                 isinstance(change, DatasetChanged) and change.verb in GRANTED_AGAIN
             ):
@@ -142,18 +145,27 @@ class Lead:
             for change in changes
             if isinstance(change, DatasetChanged) and change.verb == ADOPTED
         }
-        if found:
-            self._granted.clear()  # who had units of what left counts there no more
         return {shard for shard in self._shards() if shard in found}
+
+    def _opened(self, shard: ShardID) -> None:
+        """A new term: what the log before had accepted, it may lack."""
+        self._taken = {key: seq for key, seq in self._taken.items() if key[0] != shard}
+        if shard in self._shards():
+            self.take_over(shard)
+
+    def look(self) -> None:
+        """Accept what fell between two terms, or came while a log was folded again. Call once in a
+        while."""
+        for shard in self._shards():
+            self.take_over(shard)
 
     def take_over(self, shard: ShardID) -> None:
         """Accept what the log of a shard lacks. Call in the turn in which its force is written:
         what ran while nobody led is then counted before anything of it starts again. A term that
         others voted for is taken over once it is open."""
         for ref in self._tables.unaccepted_by(shard):
-            feed = ref.feed
-            if self._may_count(shard, feed.site):
-                self._write(Accept(shard, feed.site, feed.generation, ref.seq, ref.id))
+            if self._may_accept(shard, ref):
+                self._write(self._accept(shard, ref))
 
     def _accept_late(self) -> None:
         self._timer = None
@@ -167,22 +179,36 @@ class Lead:
     def _accepts(self) -> list[Record]:
         self.stop()
         self._accepted_s = self._reactor.seconds()
-        records: list[Record] = [
-            Accept(shard, ref.feed.site, ref.feed.generation, ref.seq, ref.id)
-            for ref in self._waiting.values()
-            for shard in self._shards()
-            if self._may_count(shard, ref.feed.site)
-        ]
+        led = self._shards()
+        pairs = [(shard, ref) for ref in self._waiting.values() for shard in led]
+        due = [(shard, ref) for shard, ref in pairs if self._may_accept(shard, ref)]
         self._waiting.clear()
-        return records
+        return [self._accept(shard, ref) for shard, ref in due]
+
+    def _accept(self, shard: ShardID, ref: EntryRef) -> Accept:
+        self._taken[shard, ref.feed] = ref.seq
+        return Accept(shard, ref.feed.site, ref.feed.generation, ref.seq, ref.id)
+
+    def _may_accept(self, shard: ShardID, ref: EntryRef) -> bool:
+        """Not what is in the log, or on its way there, or would not count."""
+        new = ref.seq > self._taken.get((shard, ref.feed), 0)
+        return new and self._may_count(shard, ref.feed.site)
 
     def _may_count(self, shard: ShardID, site: SiteID) -> bool:
-        if (shard, site) in self._granted:
-            return True
-        if not self._tables.was_granted(shard, site):
-            return False
-        self._granted.add((shard, site))
-        return True
+        """Found in the tables once: that looks at every task of the shard."""
+        known = self._granted.get((shard, site))
+        if known is None:
+            known = self._granted[shard, site] = self._tables.was_granted(shard, site)
+        return known
+
+    def _forget(self, changes: Iterable[Change]) -> None:
+        """What is known of who was granted units may not be so any more."""
+        granted = {change.to for change in changes if isinstance(change, UnitsGranted)}
+        for pair in [pair for pair, known in self._granted.items() if not known]:
+            if pair[1] in granted:
+                del self._granted[pair]
+        if any(isinstance(each, DatasetChanged) and each.verb in READ_AGAIN for each in changes):
+            self._granted.clear()
 
     async def _grant(self, dataset: int) -> None:
         """Give this site what nobody owns of a dataset, unless there are others to ask for it."""

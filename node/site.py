@@ -64,6 +64,7 @@ log = Logger()
 _libc = ctypes.CDLL(None)
 
 TICK_S = 5.0
+LOOK_S = 30.0  # between two looks at results that no log has accepted
 SHARES_S = 60.0  # usage is read anew so often
 # So long results wait for others at most. Who reports one unit at a time waits with them: at the
 # journal's own 0.2 s, 200 such pilots together get no further than 1,900 requests a second.
@@ -356,6 +357,7 @@ class Site:
 
         rounds = (
             (TICK_S, work.tick),
+            (LOOK_S, self._lead.look),
             (SHARES_S, refresh_shares),
             (SHARES_S, _give_back_memory),
         )

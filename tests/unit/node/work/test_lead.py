@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from federation import limits
 from federation.ids import DatasetID, EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.records import Accept, Grant, Record
-from node.changes import DatasetAdded, DatasetChanged, TermOpened
+from node.changes import DatasetAdded, DatasetChanged, TermOpened, UnitsGranted
 from node.lead import Lead
 from node.leading.ledger import Ungranted
 
@@ -22,6 +22,7 @@ class Tables:
     def __init__(self) -> None:
         self.free: dict[int, list[Ungranted]] = {}
         self.left: list[EntryRef] = []
+        self.asked: list[tuple[ShardID, SiteID]] = []
         self.strangers: set[tuple[ShardID, SiteID]] = set()
 
     def ungranted(self, dataset: int) -> Sequence[Ungranted]:
@@ -37,6 +38,7 @@ class Tables:
         return self.left
 
     def was_granted(self, shard: ShardID, site: SiteID) -> bool:
+        self.asked.append((shard, site))
         return (shard, site) not in self.strangers
 
     def unaccepted_by(self, shard: ShardID) -> Sequence[EntryRef]:
@@ -152,8 +154,49 @@ def test_a_shard_accepts_only_results_of_sites_that_it_granted_units_to() -> Non
     house.tables.strangers = {(other, SITE)}
     assert house.lead.accept([entry(1)]) == [accept(1)]
     house.tables.strangers = set()
+    house.lead.changed([UnitsGranted(1, [64], [0, 5], SITE)])
     house.clock.advance(10)
     assert house.lead.accept([entry(2)]) == [accept(2), accept(2, other)]
+
+
+def test_the_tables_are_asked_once_who_was_granted_units_until_that_changes() -> None:
+    """They look at every task of a shard, which may have had many thousands."""
+    other = ShardID(b"o" * 32)
+    house = House(busy=False, shards=[SHARD, other])
+    house.tables.strangers = {(other, SITE)}
+    for seq in range(1, 9):
+        house.lead.accept([entry(seq)])
+    assert house.tables.asked == [(SHARD, SITE), (other, SITE)]
+    house.lead.changed([UnitsGranted(1, [64], [0, 5], SITE)])
+    house.lead.accept([entry(9)])
+    assert house.tables.asked[2:] == [(other, SITE)]
+    house.lead.changed([DatasetChanged(1, "anew")])
+    house.lead.accept([entry(10)])
+    assert house.tables.asked[3:] == [(SHARD, SITE), (other, SITE)]
+
+
+def test_what_came_while_a_log_was_folded_again_is_accepted_once_that_is_done() -> None:
+    led: list[ShardID] = []
+    house = House(shards=led)
+    assert house.lead.accept([entry(7)]) == []
+    house.tables.left = [entry(7)]
+    house.lead.look()
+    assert house.written == []
+    led.append(SHARD)
+    house.lead.look()
+    house.lead.look()  # the results cursor may wait for long
+    assert house.written == [accept(7)]
+    house.tables.left = [entry(8)]
+    house.lead.look()
+    assert house.written == [accept(7), accept(8)]
+
+
+def test_a_new_term_takes_again_what_the_one_before_may_have_lost() -> None:
+    house = House(busy=False)
+    assert house.lead.accept([entry(7)]) == [accept(7)]
+    house.tables.left = [entry(7)]
+    house.lead.changed([TermOpened(SHARD, 3, FeedID(SITE, 1, Lane.CONTROL))])
+    assert house.written == [accept(7)]
 
 
 def test_a_term_that_this_site_was_voted_for_begins_with_what_its_log_lacks() -> None:
