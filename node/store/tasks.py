@@ -26,6 +26,7 @@ from node.model.share import GPU_WEIGHT
 from node.model.validate import needs_of, read_submission, unpack_document
 
 HALF_LIFE_DAYS: Final = 7.0
+HALF_LIVES_MAX: Final = 20  # of usage that is read at all
 ID_PREFIX_MIN: Final = 6
 SPECS_KEPT: Final = 128
 NAMES_SHOWN: Final = 5
@@ -423,7 +424,10 @@ def usage_by_day(
     conn: apsw.Connection, since_day: int = 0
 ) -> list[tuple[bytes, str, int, float, float]]:
     """(person, group, day since 1970, normalised CPU seconds, normalised GPU seconds)."""
-    sql = "SELECT person, grp, day, cpu_us, gpu_us FROM usage WHERE day >= ? ORDER BY 1, 2, 3"
+    sql = (
+        "SELECT person, grp, day, sum(cpu_us), sum(gpu_us) FROM usage WHERE day >= ?"
+        " GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
+    )
     return [
         (person, group, day, cpu / 1e6, gpu / 1e6)
         for person, group, day, cpu, gpu in select(conn, sql, (since_day,))
@@ -435,10 +439,12 @@ def usage(
 ) -> dict[tuple[bytes, str], float]:
     """{(person, group): normalised seconds}, older days counting less; GPU seconds weigh more.
 
+    Days of which less than a millionth would count are left out.
     now_day: today, in days since 1970. A day that is still to come (somebody's clock) is today.
     """
     used: dict[tuple[bytes, str], float] = {}
-    for person, group, day, cpu_s, gpu_s in usage_by_day(conn):
+    since_day = now_day - int(HALF_LIVES_MAX * half_life_days)
+    for person, group, day, cpu_s, gpu_s in usage_by_day(conn, since_day):
         weight = 0.5 ** (max(0, now_day - day) / half_life_days)
         seconds = (cpu_s + GPU_WEIGHT * gpu_s) * weight
         used[person, group] = used.get((person, group), 0.0) + seconds

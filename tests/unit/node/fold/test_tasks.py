@@ -199,6 +199,8 @@ def test_usage_counts_half_after_a_week(site: Site) -> None:
     site.results(results(id_, 0, [1], start_ms=17 * day, cpu_ms=4000, gpu_ms=100))
     assert tasks.usage(site.conn, 17) == {(bytes(ANA), "physics"): pytest.approx(2 + 4 + 1)}
     assert tasks.usage(site.conn, 3) == {(bytes(ANA), "physics"): pytest.approx(9)}
+    assert tasks.usage(site.conn, 17 + 7 * 19) != {}
+    assert tasks.usage(site.conn, 17 + 7 * 21) == {}
 
 
 def test_order_heads_are_what_nobody_follows(site: Site) -> None:
