@@ -18,11 +18,13 @@ from twisted.logger import Logger
 from federation.entry import Entry
 from federation.ids import Lane, ShardID, SiteID
 from federation.records import Command, Dataset, Record
+from node.changes import READ_AGAIN, Change, DatasetAdded, DatasetChanged, TermOpened
 
 _log = Logger()
 
 AT_ONCE_MAX: Final = 200  # offers of one shard that one look takes
 SOON_S: Final = 0.1  # in which entries gather
+SHARE_MAX: Final = 0.1  # of the time: a look reads all that was ever offered to a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Offers:
         self._shards = shards
         self._writing: set[tuple[ShardID, bytes]] = set()
         self._call: IDelayedCall | None = None
+        self._rests_until_s = float("-inf")
         self._stopped = False
 
     def stop(self) -> None:
@@ -77,12 +80,25 @@ class Offers:
 
     def durable(self, entries: Sequence[Entry]) -> None:
         """Entries became durable here; those of other control feeds may hold offers."""
-        foreign = any(
-            entry.header.lane is Lane.CONTROL and entry.header.site != self._site
-            for entry in entries
-        )
-        if foreign and self._call is None and not self._stopped:
-            self._call = self._reactor.callLater(SOON_S, self._look_soon)
+        if any(self._offers_something(entry) for entry in entries):
+            self._soon()
+
+    def changed(self, changes: Sequence[Change]) -> None:
+        """The journal's subscriber: what waited for a dataset, or for this site to lead."""
+        for change in changes:
+            again = isinstance(change, DatasetChanged) and change.verb in READ_AGAIN
+            if again or isinstance(change, DatasetAdded | TermOpened):
+                self._soon()
+
+    def _offers_something(self, entry: Entry) -> bool:
+        foreign = entry.header.lane is Lane.CONTROL and entry.header.site != self._site
+        records = entry.records() if foreign and entry.body is not None else ()
+        return any(isinstance(record, Dataset | Command) for record in records)
+
+    def _soon(self) -> None:
+        if self._call is None and not self._stopped:
+            wait_s = max(SOON_S, self._rests_until_s - self._reactor.seconds())
+            self._call = self._reactor.callLater(wait_s, self._look_soon)
 
     def _look_soon(self) -> None:
         self._call = None
@@ -92,9 +108,12 @@ class Offers:
         """Put into the log what is not there. Call once in a while, too."""
         if self._stopped:
             return
+        began_s = self._reactor.seconds()
         for shard in self._shards():
             for offer in in_order(self._tables.offers(shard, AT_ONCE_MAX)):
                 self._write(shard, offer)
+        now_s = self._reactor.seconds()
+        self._rests_until_s = now_s + (now_s - began_s) / SHARE_MAX
 
     def _write(self, shard: ShardID, offer: Offer) -> None:
         key = (shard, offer.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
@@ -13,7 +14,8 @@ from federation.entry import Entry, seal
 from federation.ids import FeedID, Lane, ShardID, SiteID, UserKey
 from federation.records import Command, Dataset, Record, Site
 from keys.identity import SiteKey
-from node.leading.offers import SOON_S, Offer, Offers, in_order
+from node.changes import Change, DatasetAdded, DatasetChanged, TermOpened
+from node.leading.offers import SHARE_MAX, SOON_S, Offer, Offers, in_order
 from tests.unit.federation.builders import results
 
 SHARD, MOVED = ShardID(b"h" * 32), ShardID(b"m" * 32)
@@ -33,6 +35,8 @@ def submission(name: bytes) -> Offer:
 class House:
     def __init__(self, *offers: Offer) -> None:
         self.clock = Clock()
+        self.looks = 0
+        self.look_s = 0.0
         self.open = list(offers)
         self.written: list[Dataset | Command] = []
         self.waiting: list[Deferred[None]] = []
@@ -40,6 +44,8 @@ class House:
         self.offers_ = Offers(self.clock, ME, self, self, lambda: self.led)
 
     def offers(self, shard: ShardID, most: int) -> Sequence[Offer]:
+        self.looks += 1
+        self.clock.rightNow += self.look_s
         return self.open[:most] if shard == SHARD else []
 
     def control(self, record: Record, intake: bool = False) -> Deferred[None]:
@@ -52,23 +58,53 @@ class House:
         return [record.doc for record in self.written]
 
 
-def entry(lane: Lane = Lane.CONTROL) -> Entry:
-    record: Record = Site("s", "1") if lane is Lane.CONTROL else results(1)
+def entry(record: Record, lane: Lane = Lane.CONTROL) -> Entry:
     return seal(OTHER, FeedID(SiteID(OTHER.site), 1, lane), 1, b"", 1, [record])
 
 
-def test_an_entry_of_another_control_feed_makes_the_leader_look() -> None:
+TOLD = entry(Command(SHARD, b"pause", b"s", ANA))
+
+
+def test_an_order_in_another_control_feed_makes_the_leader_look() -> None:
     house = House(order(b"pause"))
-    house.offers_.durable([entry()])
+    house.offers_.durable([TOLD])
     house.clock.advance(SOON_S)
     assert house.docs() == [b"pause"]
 
 
-def test_results_hold_no_offers() -> None:
+@pytest.mark.parametrize("other", [entry(Site("s", "1")), entry(results(1), Lane.RESULTS)])
+def test_entries_that_hold_no_offers_do_not(other: Entry) -> None:
     house = House(order(b"pause"))
-    house.offers_.durable([entry(Lane.RESULTS)])
+    house.offers_.durable([other])
     house.clock.advance(SOON_S)
-    assert house.written == []
+    assert house.looks == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        TermOpened(SHARD, 2, FeedID(ME, 1, Lane.CONTROL)),
+        DatasetAdded(1),
+        DatasetChanged(1, "adopt"),
+    ],
+)
+def test_what_waited_for_a_leader_or_a_dataset_is_looked_for_when_that_comes(
+    change: Change,
+) -> None:
+    house = House(order(b"pause"))
+    house.offers_.changed([DatasetChanged(1, "pause"), change])
+    house.clock.advance(SOON_S)
+    assert house.docs() == [b"pause"]
+
+
+def test_looking_takes_a_small_part_of_the_time_however_long_it_takes() -> None:
+    house = House()
+    house.look_s = 1.0
+    began_s = house.clock.seconds()
+    while house.clock.seconds() < began_s + 100:
+        house.offers_.durable([TOLD])
+        house.clock.advance(SOON_S)
+    assert 5 <= house.looks <= 100 * SHARE_MAX + 1
 
 
 def test_what_is_being_written_is_not_written_twice() -> None:
