@@ -19,7 +19,8 @@ from keys.signing import Purpose, digest
 from node.config import Config
 from node.home import Home, HomeError
 from node.model.person import BadPerson, read_person
-from node.store.database import Database
+from node.store import folded
+from node.store.database import Database, OldTables
 from node.store.generation import begin_generation
 from node.store.highwater import HighWater, Standing
 
@@ -65,6 +66,11 @@ def open_home(home: Home, config: Config) -> Opened:
 
 
 def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Database) -> Opened:
+    if not folded.is_current(database.writer):
+        raise OldTables(
+            f"the tables in {database.path} were made by another version of Icefloe; nothing was"
+            " changed. Make them anew from the log, which stays as it is: floe store rebuild"
+        )
     highwater = HighWater(home.highwater, home.database)
     check = begin_generation(database, SiteID(key.site), highwater)
     return Opened(

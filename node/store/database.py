@@ -8,11 +8,9 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import os
-import re
 import socket
 import threading
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -22,6 +20,9 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
+
+from node.store import folded
+from node.store.schema import schema_files
 
 T = TypeVar("T")
 InThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
@@ -79,6 +80,10 @@ class NotAStore(StoreError):
 
 class NewerSchema(StoreError):
     """A newer version of Icefloe wrote this database."""
+
+
+class OldTables(StoreError):
+    """The tables were folded by another version of Icefloe."""
 
 
 class NetworkHome(StoreError):
@@ -155,16 +160,6 @@ def _mount_type(path: Path) -> str:
         if inside and len(point) >= best:
             best, found = len(point), right.split(" ")[0]
     return found
-
-
-def schema_files() -> list[tuple[int, str, str]]:
-    """(version, file name, SQL) of every schema step, in order."""
-    found = []
-    for file in resources.files("node.store.schema").iterdir():
-        match = re.fullmatch(r"(\d{4})_\w+\.sql", file.name)
-        if match:
-            found.append((int(match[1]), file.name, file.read_text("utf-8")))
-    return sorted(found)
 
 
 def migrate(connection: apsw.Connection, steps: list[tuple[int, str, str]] | None = None) -> int:
@@ -350,11 +345,13 @@ def _open_writer(path: Path, vfs: str | None) -> apsw.Connection:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = apsw.Connection(str(path), vfs=vfs, statementcachesize=STATEMENTS_CACHED)
     try:
-        check_schema(connection, schema_files()[-1][0])  # before a pragma changes the file
+        empty = not check_schema(connection, schema_files()[-1][0])  # before a pragma changes it
         configure_writer(connection)
         if new:
             sync_folder(path.parent)  # SQLite syncs the names of its journals only
         migrate(connection)
+        if empty:
+            folded.note(connection)
     except (apsw.NotADBError, apsw.CorruptError) as error:
         connection.close()
         raise NotAStore(

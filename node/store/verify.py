@@ -23,13 +23,14 @@ from federation.entry import Entry, read_entry, verify_entry
 from federation.errors import PeerError
 from federation.feed import FeedTip, follow
 from federation.ids import FeedID, Lane, SiteID
-from node.store.database import READER_CACHE_KIB, keep_plans, migrate, schema_files
+from node.store import folded
+from node.store.database import READER_CACHE_KIB, keep_plans, migrate
 from node.store.feeds import Feeds
 from node.store.folding import Fold, fold_entry
+from node.store.schema import DERIVED_MARK, schema_files
 
 REPORT_EVERY = 256  # entries
 PROBLEMS_MAX = 100
-DERIVED_MARK = "_shared"  # in the name of a schema file whose tables are folded from the log
 
 T = TypeVar("T")
 
@@ -272,6 +273,7 @@ def rebuild(writer: apsw.Connection, fold: CheckedFold) -> Check:
             writer.execute(sql)
         writer.execute("DELETE FROM quarantine")
         yield from _fold_all(writer, fold, last)
+        folded.note(writer)
         report.root_again = fold.state_root(writer)
         report.renumbered = not numbers <= _dataset_numbers(writer)
         if report.renumbered:
