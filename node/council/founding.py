@@ -109,7 +109,10 @@ class Founding:
             return self._newest(candidates, leaving) or await self._found(candidates)
 
     def _candidates(self, leaving: SiteID | None) -> Sequence[Candidate]:
-        known = self._peers.candidates()
+        seated = self._views.seated()
+        known = [
+            replace(each, seats=seated.get(each.seat.site, 0)) for each in self._peers.candidates()
+        ]
         without = [each for each in known if each.seat.site != leaving]
         beside = [replace(each, drained=False) for each in known if each.seat.site == leaving]
         large = len(choose(self._me, [*without, *beside]))

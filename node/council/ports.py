@@ -25,6 +25,9 @@ class Facts(Protocol):
     def councils(self) -> Sequence[ShardID]:
         """The shards in which this site was given a seat beside others'."""
 
+    def seated(self) -> Mapping[SiteID, int]:
+        """In how many councils of several voters each site was given a seat."""
+
     def shard(self, shard: ShardID) -> Shard | None:
         """As founded, with its terms; None before its founding is here."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import apsw
@@ -28,12 +29,20 @@ class FoldedFacts:
         self._acts = acts
 
     def councils(self) -> Sequence[ShardID]:
+        return [id_ for id_, council in self._councils() if self._site in council]
+
+    def seated(self) -> Mapping[SiteID, int]:
+        return Counter(site for _, council in self._councils() for site in council)
+
+    def _councils(self) -> list[tuple[ShardID, list[SiteID]]]:
+        """Those of several voters."""
         sql = "SELECT id, council FROM shard WHERE length(council) > ? ORDER BY no"
         return [
-            ShardID(id_)
-            for id_, council in self._conn.execute(sql, (KEY_BYTES,))
-            if self._site
-            in (council[at : at + KEY_BYTES] for at in range(0, len(council), KEY_BYTES))
+            (
+                ShardID(id_),
+                [SiteID(keys[at : at + KEY_BYTES]) for at in range(0, len(keys), KEY_BYTES)],
+            )
+            for id_, keys in self._conn.execute(sql, (KEY_BYTES,))
         ]
 
     def shard(self, shard: ShardID) -> Shard | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from federation.holding import Holding
-from federation.ids import EntryID, EntryRef, FeedID, ShardID
+from federation.ids import EntryID, EntryRef, FeedID, ShardID, SiteID
 from federation.records import Record, Refused
 from federation.shard import Shard, Term, term_at
 from federation.voting import View
@@ -45,6 +45,10 @@ class Views:
         """Whether there was too much to look at; then the next view knows more."""
         holding = self._holdings.get(shard)
         return shard in self._behind or (holding is not None and holding.more)
+
+    def seated(self) -> Mapping[SiteID, int]:
+        """In how many councils each site sits, as far as is known here."""
+        return self._facts.seated()
 
     def tip(self, feed: FeedID) -> EntryRef | None:
         """The newest entry of a feed that is here."""

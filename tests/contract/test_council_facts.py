@@ -100,6 +100,7 @@ def test_a_site_sits_where_it_was_given_a_seat_beside_others(made: Taking) -> No
     others.write("b", alone)
     made.take([others.made[0][1]])
     assert list(made.facts.councils()) == [SHARD]
+    assert made.facts.seated() == {feed.site: 1 for feed in CONTROL.values()}
 
 
 def test_the_votes_that_count_are_known_with_their_entries(made: Taking) -> None:

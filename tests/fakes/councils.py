@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
@@ -69,6 +70,10 @@ class MemoryFacts:
             and len(ledger.shard.seats) > 1
             and self._me.site in ledger.shard.council
         ]
+
+    def seated(self) -> Mapping[SiteID, int]:
+        shards = [each.shard for each in self._ledgers.values() if each.shard is not None]
+        return Counter(site for each in shards if len(each.seats) > 1 for site in each.council)
 
     def shard(self, shard: ShardID) -> Shard | None:
         ledger = self._ledgers.get(shard)

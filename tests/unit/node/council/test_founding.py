@@ -136,6 +136,17 @@ def test_a_new_shard_has_the_council_that_its_mesh_allows(sites: int, voters: in
     assert home.site.id in record.council
 
 
+def test_sites_that_sit_in_few_councils_get_the_seats_of_the_next() -> None:
+    home = Home()
+    home.grow(6)
+    home.shard()
+    home.led.clear()
+    home.shard()
+    one, two = (record.council for record in home.written if isinstance(record, FoundCouncil))
+    [spared] = {each.id for each in home.net.sites} - set(one)
+    assert spared in two
+
+
 def test_the_next_dataset_of_a_mesh_that_has_grown_goes_to_a_larger_council() -> None:
     home = Home()
     alone = home.shard()
