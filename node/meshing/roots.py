@@ -21,6 +21,7 @@ ROOTS: Final = "roots"
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 SHARDS_MAX: Final = 4096
 POSITIONS_MAX: Final = 256  # of one shard
+ROOTS_MAX: Final = 5000  # of all: each has 64 digits, its position, and a part of a shard's id
 ANSWER_S_MAX: Final = 15.0  # people wait; a site that takes longer is told of as silent
 
 Roots = Mapping[ShardID, Mapping[int, str]]  # by log position, in hex
@@ -49,7 +50,12 @@ class RootServer:
 
     async def answer(self, asking: SiteID, body: bytes) -> bytes:
         found: Roots = await self._read(shards.roots)
-        by_shard = {id_.hex(): list(roots.items()) for id_, roots in found.items()}
+        # The newest roots of each are told, as many as one answer holds.
+        most = max(1, min(POSITIONS_MAX, ROOTS_MAX // max(1, len(found))))
+        by_shard = {
+            id_.hex(): sorted(roots.items())[-most:]
+            for id_, roots in sorted(found.items())[:SHARDS_MAX]
+        }
         return json.dumps({"fold": VERSION, "roots": by_shard}).encode()
 
 

@@ -6,13 +6,21 @@ import json
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from federation.errors import RemoteRefused
 from federation.ids import ShardID, SiteID
 from node.fold.roots import VERSION
-from node.meshing.roots import ANSWER_S_MAX, ROOTS, Comparison, RootServer, compare, read_roots
+from node.meshing.roots import (
+    ANSWER_S_MAX,
+    ROOTS,
+    SHARDS_MAX,
+    Comparison,
+    RootServer,
+    compare,
+    read_roots,
+)
 from node.store import shards
 from tests.fakes.requests import Exchange
 from tests.unit.node.fold.world import Log, database, document, fold_into
@@ -71,3 +79,17 @@ def test_an_answer_that_is_none_is_refused(answer: bytes) -> None:
 def test_a_root_that_is_none_is_refused(places: Any) -> None:
     with pytest.raises(RemoteRefused):
         read_roots(json.dumps({"fold": VERSION, "roots": {"ab" * 32: places}}).encode())
+
+
+@pytest.mark.parametrize("count", [1, 300, SHARDS_MAX + 1])
+def test_the_roots_of_any_number_of_shards_fit_into_one_answer(count: int) -> None:
+    newest = 10**9
+    roots = {
+        ShardID(no.to_bytes(32, "big")): {newest - at: "f" * 64 for at in range(64)}
+        for no in range(count)
+    }
+    server = RootServer(lambda fn: succeed(roots))
+    answer = result_of(Deferred.fromCoroutine(server.answer(THERE, b"")))
+    told = read_roots(answer)
+    assert len(told) == min(count, SHARDS_MAX)
+    assert all(newest in positions for positions in told.values())
