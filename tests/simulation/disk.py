@@ -25,10 +25,13 @@ class SimDisk(FakeDisk):
     def __init__(self, inode: int = 1) -> None:
         super().__init__()
         self.inode = inode
+        self.full_at: int | None = None  # after so many operations
         self.went_dark: Callable[[], None] = lambda: None  # told when an operation meets the end
         self.files = _Files(self)
 
     def _operate(self) -> None:
+        if self.full_at is not None and self.operations >= self.full_at:
+            self.full, self.full_at = True, None
         try:
             super()._operate()
         except PowerLost:
@@ -43,6 +46,10 @@ class SimDisk(FakeDisk):
     def die_after(self, operations: int) -> None:
         """The power goes, or the process ends, in the middle of what follows."""
         self.lose_after = self.operations + operations
+
+    def full_after(self, operations: int) -> None:
+        """There is no room left in the middle of what follows."""
+        self.full_at = self.operations + operations
 
     def kept(self, home: Path, into: Path) -> SimDisk:
         """The disk of the next process after a kill: the kernel still has what was written."""

@@ -8,13 +8,16 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import apsw
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from federation.address import PORT as MESH_PORT
 from federation.entry import Entry
-from federation.ids import SiteID
+from federation.ids import Lane, SiteID
 from keys.identity import SiteKey
+from node.config import MeshConfig
+from node.store.database import DATABASE_NAME
 from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files, stored_entries
 from tests.simulation.node import Neighbour, Node, Surroundings
 from tests.simulation.process import Unreachable
@@ -46,6 +49,8 @@ class Host:
         self.node: Node | None = None
         self._use(SimDisk())
         self.commit_s = COMMIT_S
+        self.port = MESH_PORT  # from its next start on
+        self.version = "0"  # of the software, likewise
         self.wall_jump_ms = 0
         self.lost = False  # for good
         self.copy: Path | None = None
@@ -104,7 +109,7 @@ class Host:
         process = NetworkedProcess(world.clock, world.failed, world.network, self.machine)
         around = Surroundings(
             process, self.key, self.name, self._home, self.disk, self._folder, self._starts,
-            self._random, world.rhythm, dial_only=not self.dialable, wall_ms=self.wall_ms,
+            self._random, world.rhythm, self._config(), self.version, wall_ms=self.wall_ms,
             commit_s=self._next_commit_s,
             others=[each.as_neighbour() for each in world.hosts if each is not self],
             more=lambda: [world.farm.room(self)], shown=self._shown,
@@ -116,8 +121,15 @@ class Host:
         )
 
     def as_neighbour(self) -> Neighbour:
-        addresses = (f"{self.name}:{MESH_PORT}",) if self.dialable else ()
-        return Neighbour(self.site, self.name, addresses)
+        return Neighbour(self.site, self.name, self._addresses())
+
+    def _addresses(self) -> tuple[str, ...]:
+        return (f"{self.name}:{self.port}",) if self.dialable else ()
+
+    def _config(self) -> MeshConfig:
+        return MeshConfig(
+            f"0.0.0.0:{self.port}", addresses=self._addresses(), dial_only=not self.dialable
+        )
 
     def _next_commit_s(self) -> float:
         return self.commit_s * self._random.uniform(0.5, 2.0)
@@ -244,6 +256,25 @@ class Host:
             for entry in entries
             if entry.id not in there
         ]
+
+    def flip_bit(self, author: SiteID, random: Random) -> None:
+        """The disk changes a bit in the middle of the newest results entry of a site.
+
+        The node must be down.
+        """
+        assert self.node is None
+        conn = apsw.Connection(str(self._home / DATABASE_NAME))
+        lane = int(Lane.RESULTS)
+        ((no, body),) = conn.execute(
+            "SELECT e.no, e.body FROM entry e JOIN feed f ON f.no = e.feed"
+            " WHERE f.site = ? AND f.lane = ? ORDER BY e.seq DESC LIMIT 1 OFFSET 1",
+            (author, lane),
+        ).fetchall()
+        changed = bytearray(body)
+        changed[random.randrange(len(changed))] ^= 1 << random.randrange(8)
+        conn.execute("UPDATE entry SET body = ? WHERE no = ?", (bytes(changed), no))
+        conn.close()
+        self.disk.adopt(self._home)
 
     def no_more_faults(self) -> None:
         """The disk works, and quickly; nothing will end the node."""

@@ -18,6 +18,7 @@ from keys.identity import SiteKey
 from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey
 from node.claims.capacity import More
+from node.config import MeshConfig
 from node.fold import Fold
 from node.model import member
 from node.model.commands import read_command
@@ -69,7 +70,8 @@ class Surroundings:
     boot: int
     random: Random
     rhythm: Rhythm
-    dial_only: bool
+    config: MeshConfig
+    version: str  # of the software
     wall_ms: Callable[[], int]
     commit_s: Callable[[], float]
     others: Sequence[Neighbour]
@@ -133,11 +135,9 @@ class Node:
             await journal.control(record)
         store = Store(
             self.process, around.key, around.name, found.generation, database, journal, blobs,
-            self.conn, fold, around.random, around.wall_ms, around.rhythm,
+            self.conn, fold, around.random, around.wall_ms, around.rhythm, around.version,
         )  # fmt: skip
-        self.parts = Parts(
-            store, boot=around.boot, dial_only=around.dial_only, more=around.more
-        )  # fmt: skip
+        self.parts = Parts(store, around.config, boot=around.boot, more=around.more)
         await self.parts.start()
         self.up = True
 
@@ -148,7 +148,7 @@ class Node:
         random, name = self.around.random, self.around.name
         nonce = random.randbytes(16)
         shard = ShardID(digest(Purpose.SHARD, self.site + nonce))
-        records: list[Record] = [Site(name, "0"), Found(shard, nonce, [self.site])]
+        records: list[Record] = [Site(name, self.around.version), Found(shard, nonce, [self.site])]
         if any(person.site == self.site for person in tasks.people(self.conn)):
             return records
         order = PersonOrder(

@@ -11,7 +11,6 @@ from typing import Any
 import apsw
 from twisted.internet.defer import Deferred
 
-from federation.address import PORT as MESH_PORT
 from federation.election import Pace
 from federation.ids import FeedID, Lane, SiteID
 from keys.identity import SiteKey
@@ -87,6 +86,7 @@ class Store:
     random: Random
     wall_ms: Callable[[], int]
     rhythm: Rhythm
+    version: str  # of the software
 
     @property
     def site(self) -> SiteID:
@@ -101,7 +101,7 @@ class Parts:
     """Mesh, council, sharing, work, and the services that people ask."""
 
     def __init__(
-        self, store: Store, *, boot: int, dial_only: bool, more: Callable[[], list[More]]
+        self, store: Store, config: MeshConfig, *, boot: int, more: Callable[[], list[More]]
     ) -> None:
         """boot: greater at each start. more: pilots that could be started."""
         self._store = store
@@ -114,8 +114,9 @@ class Parts:
             journal=store.journal, blobs=store.blobs, conn=store.conn, read=store.database.read,
             in_thread=store.process.in_thread, members=self.members,
         )  # fmt: skip
-        config = MeshConfig(listen=f"0.0.0.0:{MESH_PORT}", dial_only=dial_only)
-        self.meshing = Meshing(home, config, boot=boot, version="0", random=store.random)
+        self.meshing = Meshing(
+            home, config, boot=boot, version=store.version, random=store.random
+        )  # fmt: skip
         self.council = Council(
             store.process, store.control, self.facts, store.journal, self.meshing.mesh,
             self.members, Pace(store.rhythm.vote_after_s), store.random,
@@ -136,7 +137,7 @@ class Parts:
     def _share(self, more: Callable[[], list[More]]) -> Sharing:
         store, mesh = self._store, self.meshing.mesh
         inside = Inside(
-            me=Self(store.site, store.name, "0", lambda: mesh.boot),
+            me=Self(store.site, store.name, store.version, lambda: mesh.boot),
             journal=store.journal, conn=store.conn, feeds=Feeds(store.conn),
             ledgers=LedgerTables(store.conn, store.site, store.generation, tasks.spec),
             shards=self.tables.shards, work=self.work, more=more,

@@ -1,19 +1,21 @@
-"""Named lives of sites whose database is put back from a copy, or runs twice."""
+"""Named lives of sites whose database is put back from a copy that is a day old."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.simulation.scenes import TAKE_OVER_S, leaders, submit
+from tests.simulation.schedule import DAY_S
 
-HOUR_S = 3600.0
+WORK_S = 1800.0
 
 
 def restored(world, host, variant):
-    """Work goes on for an hour after the copy; then it is put back."""
+    """Work goes on for a day after the copy; then it is put back."""
     made = submit(world, host, "before")
     host.take_copy("old")
-    world.pass_s(HOUR_S)
+    world.pass_s(WORK_S)
+    world.skip_s(DAY_S)
     submit(world, host, "behind", 4)
     world.pass_s(60)
     host.put_back(variant)
@@ -35,7 +37,8 @@ def test_an_old_copy_of_a_voters_database_gives_its_seat_away_and_nothing_else(t
     made = submit(three, three.hosts[0], "before")
     voter = three.hosts[1]
     voter.take_copy("old")
-    three.pass_s(HOUR_S)
+    three.pass_s(WORK_S)
+    three.skip_s(DAY_S)
     voter.put_back("database")
     submit(three, three.hosts[0], "after", 4)
     three.finish()
@@ -46,7 +49,8 @@ def test_a_copy_that_is_put_back_while_no_peer_is_reached_forks_no_feed(three):
     leader = three.hosts[0]
     submit(three, leader, "before")
     leader.take_copy("old")
-    three.pass_s(HOUR_S)
+    three.pass_s(WORK_S)
+    three.skip_s(DAY_S)
     three.network.ways.split(["desy"], ["wisc", "msu"])
     leader.put_back("database")
     three.pass_s(TAKE_OVER_S)

@@ -24,6 +24,7 @@ from tests.simulation.scenes import (
     submit,
     task_counts,
 )
+from tests.simulation.schedule import DAY_S
 from tests.unit.federation.builders import results
 
 
@@ -98,12 +99,13 @@ def test_orders_from_two_nodes_that_race_a_take_over_are_all_taken_once(three):
     assert len(three.witness.orders) == 5  # one resumes
 
 
-def test_a_voter_that_is_away_for_long_catches_up_under_load(three):
+def test_a_voter_that_was_away_for_thirty_days_catches_up_under_load(three):
     away = three.hosts[2]
     away.die("power", 1, 3 * 3600.0)
     for number in range(4):
         submit(three, three.hosts[number % 2], f"set-{number}")
         three.pass_s(1800.0)
+        three.skip_s(7.5 * DAY_S)
     three.pass_s(2 * 3600.0)
     assert away.node is not None
     submit(three, three.hosts[0], "under-load")
@@ -151,6 +153,21 @@ def test_a_full_disk_at_a_leader_or_a_voter_loses_nothing(three, who):
     assert [each.name for each in three.witness.datasets.values()] == [made.name]
     three.finish()
     assert sorted(each.name for each in three.witness.datasets.values()) == ["late", "work"]
+
+
+@pytest.mark.parametrize("who", [0, 1])
+def test_a_disk_that_is_full_at_any_step_of_a_submission_loses_nothing(three, who):
+    """The leader's, or that of a voter which is to hold it."""
+    for operation in range(0, 30, 3):
+        three.hosts[who].disk.full_after(operation)
+        name = f"full-{operation}"
+        three.people.submit_to(three.hosts[0], describe(name, CHAIN, 2), Random(name))
+        three.pass_s(30)
+        three.hosts[who].disk.full_at = None
+        three.hosts[who].disk.full = False
+        three.pass_s(30)
+    three.finish()
+    assert len(three.witness.datasets) == 10
 
 
 def test_a_revoked_site_that_leads_votes_and_owns_units_takes_no_work_with_it(three):
