@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
+from random import randrange
 
 from tests.simulation.replay import TRIES, command_of, replay
 from tests.simulation.schedule import (
@@ -65,6 +66,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     known = {**FAULTS, **NETWORK_FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fresh", action="store_true", help="begin at a seed that nobody chose")
     parser.add_argument("--sites", type=int, default=1)
     parser.add_argument(
         "--steps", type=int, default=0, help=f"events; else {STEPS}, or {STEPS_A_DAY} a day"
@@ -91,9 +93,8 @@ def main(arguments: list[str]) -> int:
     def run(seed: int) -> Run:
         return Run(seed, options.steps, options.sites, options.days, options.faults)
 
-    return replay(
-        run, options.seed, minutes=options.minutes, tries=options.tries, trace=options.trace
-    )
+    seed = randrange(1 << 30) if options.fresh else options.seed
+    return replay(run, seed, minutes=options.minutes, tries=options.tries, trace=options.trace)
 
 
 if __name__ == "__main__":

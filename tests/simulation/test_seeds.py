@@ -1,20 +1,24 @@
-"""Random lives of sites: a few whose seeds come from the commit, and that a seed is enough."""
+"""Random lives of sites: a minute of those whose seeds come from the commit; a seed is enough."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.simulation.__main__ import Run, main
+from tests.simulation.logs.__main__ import Run as CouncilRun
 from tests.simulation.schedule import draw
 from tests.simulation.world import World
 
-SEEDS = 6
-MESHES = 2  # seeds of three sites
+SEEDS_S = 60.0  # of this process, for all kinds of seeds together
 ROOT = Path(__file__).parents[2]
 
 
@@ -30,18 +34,32 @@ def commit_seed() -> int:
     return int(done.stdout.strip() or "1", 16)
 
 
-@pytest.mark.parametrize("number", range(SEEDS))
-def test_nothing_acknowledged_is_lost_whatever_fails(number: int) -> None:
-    run = Run(commit_seed() * 100 + number)
-    error = run.fails()
-    assert not error, f"{run.command}\n{error}"
+def seeds_hold(run_of: Callable[[int], Any], share: float) -> None:
+    """Runs of this commit's seeds, for a part of the time that all of them have."""
+    until_s = time.process_time() + share * SEEDS_S
+    for seed in itertools.count(commit_seed() * 100):
+        run = run_of(seed)
+        error = run.fails()
+        assert not error, f"{run.command}\n{error}"
+        if time.process_time() > until_s:
+            break
 
 
-@pytest.mark.parametrize("number", range(MESHES))
-def test_sites_that_fail_in_all_ways_at_once_come_to_hold_the_same(number: int) -> None:
-    run = Run(commit_seed() * 100 + number, sites=3, steps=40)
-    error = run.fails()
-    assert not error, f"{run.command}\n{error}"
+def test_nothing_acknowledged_is_lost_whatever_fails() -> None:
+    seeds_hold(Run, 0.2)
+
+
+def test_sites_that_fail_in_all_ways_at_once_come_to_hold_the_same() -> None:
+    seeds_hold(lambda seed: Run(seed, sites=3, steps=40), 0.4)
+
+
+def test_meshes_that_live_for_days_lose_nothing_either() -> None:
+    seeds_hold(lambda seed: Run(seed, sites=5, days=3.0), 0.2)
+
+
+@pytest.mark.parametrize("council", [3, 5])
+def test_councils_settle_and_keep_what_they_settled_whatever_sites_and_links_do(council) -> None:
+    seeds_hold(lambda seed: CouncilRun(seed, council=council), 0.1)
 
 
 def traced(seed: int, sites: int, hash_seed: str) -> str:
@@ -57,7 +75,7 @@ def traced(seed: int, sites: int, hash_seed: str) -> str:
             "--sites",
             str(sites),
             "--steps",
-            "20",
+            "12",
         ],
         cwd=ROOT,
         env={**os.environ, "PYTHONHASHSEED": hash_seed},

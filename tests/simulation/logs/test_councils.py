@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation.logs.__main__ import Run
 from tests.simulation.logs.storm import PACE, Storm
 from tests.simulation.terms import read_shards
-from tests.simulation.test_seeds import commit_seed
 
-SEEDS = 3
 TAKE_OVER_S = 2 * PACE.patience_s  # two vote timeouts
 LONG_S = 900.0
 
@@ -222,10 +219,3 @@ def test_terms_do_not_pile_up_while_a_site_hears_nothing_and_is_heard(five):
     five.world.network.ways.mend_all()
     five.world.pass_s(LONG_S)
     assert five.terms == [(0, "s0")]
-
-
-@pytest.mark.parametrize("number", range(SEEDS))
-def test_nothing_settled_is_lost_whatever_sites_and_links_do(number):
-    run = Run(commit_seed() * 100 + number, council=(3, 5)[number % 2])
-    error = run.fails()
-    assert not error, f"{run.command}\n{error}"
