@@ -101,8 +101,8 @@ class Tending:
         self._importing = Importing(
             own.reactor, own.site, own.generation, own.journal, own.read, own.facts.proof
         )
-        for subscriber in (self._moving.changed, self._importing.changed):
-            own.journal.subscribe(subscriber)
+        for each in (self._reproducing, self._moving, self._importing):
+            own.journal.subscribe(each.changed)
 
     def start(self) -> None:
         self._every(LOST_LOOK_S, self._reproducing.look)

@@ -27,7 +27,7 @@ from federation.quorum import majority
 from federation.records import Adopt, Move, Record
 from federation.seating import outgrown, refuge
 from keys.signing import DIGEST_BYTES
-from node.changes import Change, DatasetChanged, ShardSettled, TermOpened
+from node.changes import READ_AGAIN, Change, DatasetChanged, ShardSettled, TermOpened
 from node.council.founding import Founding, Peers
 from node.council.views import Views
 
@@ -113,7 +113,7 @@ class Moving:
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: what may have been moved here is looked for at once."""
         for change in changes:
-            moved = isinstance(change, DatasetChanged) and change.verb == "move"
+            moved = isinstance(change, DatasetChanged) and change.verb in READ_AGAIN
             self._expecting = self._expecting or moved or isinstance(change, TermOpened)
             if (moved or isinstance(change, ShardSettled)) and self._expecting:
                 self._look_soon()
@@ -128,7 +128,6 @@ class Moving:
 
     def look(self) -> None:
         """Adopt what was moved here, and move what should go."""
-        self._expecting = True
         self._adopt_all()
         if self._working or self._stopped:
             return
@@ -174,9 +173,11 @@ class Moving:
 
     async def _move_all(self) -> None:
         for shard in list(self._led()):
-            standing = self._tables.standing(shard, AT_ONCE_MAX)
-            why = self._why(shard) if standing else None
-            target = None if why is None else await self._target()
+            why = self._why(shard)  # before datasets are looked for, which may be many
+            standing = self._tables.standing(shard, AT_ONCE_MAX) if why is not None else ()
+            if not standing:
+                continue
+            target = await self._target()
             if target is not None and target != shard and self._may_move_to(target):
                 _log.info(
                     "lead: {n} datasets of shard {shard} go to shard {to}: {why}",

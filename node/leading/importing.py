@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from federation import limits
 from federation.ids import DatasetID, EntryRef, ShardID, SiteID
@@ -61,6 +62,7 @@ class Importing:
         self._read = read
         self._proof = proof
         self._noted: dict[tuple[ShardID, DatasetID, int], tuple[Wanted, float]] = {}
+        self._changed = True  # something that was not looked at yet
         self._working = False
         self._soon: IDelayedCall | None = None
         self._stopped = False
@@ -72,8 +74,12 @@ class Importing:
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: what waits for acks is looked at when some come."""
-        if self._noted and any(isinstance(change, ShardSettled) for change in changes):
-            self._look_in(SOON_S)
+        for change in changes:
+            if isinstance(change, ShardSettled):
+                if self._noted:
+                    self._look_in(SOON_S)
+            else:
+                self._changed = True
 
     def _look_in(self, seconds: float) -> None:
         if self._soon is None and not self._stopped:
@@ -84,13 +90,18 @@ class Importing:
         self.look()
 
     def look(self) -> None:
-        """Note what is wanted, import what is settled."""
-        if self._working or self._stopped:
+        """Note what is wanted, import what is settled; nothing while nothing happens."""
+        if self._working or self._stopped or not (self._changed or self._noted):
             return
+        self._changed = False
         self._working = True
         done = Deferred.fromCoroutine(self._work())
-        done.addErrback(lambda failure: _log.failure("lead: importing failed", failure))
+        done.addErrback(self._failed)
         done.addBoth(lambda _: self._rest())
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("lead: importing failed; it is tried again", failure)
+        self._changed = True
 
     def _rest(self) -> None:
         self._working = False
@@ -112,6 +123,7 @@ class Importing:
             if acks is not None and not self._stopped:
                 await self._write(each, acks)
                 del self._noted[each.key]
+                self._changed = True
                 self._look_in(SOON_S)  # for what has come since
 
     async def _write(self, each: Wanted, acks: Sequence[EntryRef]) -> None:

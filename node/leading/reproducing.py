@@ -8,16 +8,18 @@ Source: docs/protocol.md, "Lost outputs".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from federation import limits
 from federation.ids import SiteID
 from federation.records import Record, Reproduce
+from node.changes import Change, DatasetAdded, DatasetChanged, UnitsFaulted, UnitsSettled
 from node.leading.needed import Doubt, Found, Gone, Search, Spec
 from node.meshing.filenames import OfAttempt
 from node.meshing.files import RemoteFiles, Wanted
@@ -76,24 +78,40 @@ class Reproducing:
         self._lost = lost
         self._members = members
         self._asked_s: dict[tuple[bytes, int, int], float] = {}
+        self._changed = True  # something that was not looked at yet
+        self._seen_lost: frozenset[SiteID] = frozenset()
         self._working = False
         self._rests_until_s = float("-inf")
 
+    def changed(self, changes: Iterable[Change]) -> None:
+        """The journal's subscriber: while nothing happens, nothing is looked for."""
+        for change in changes:
+            if isinstance(change, UnitsSettled | UnitsFaulted | DatasetAdded | DatasetChanged):
+                self._changed = True
+
     def look(self) -> None:
-        """Look through the tables, unless that is under way or was long."""
-        if self._working or self._reactor.seconds() < self._rests_until_s:
+        """Look through the tables, unless that is under way, was long, or would show the same."""
+        now_s = self._reactor.seconds()
+        if self._working or now_s < self._rests_until_s:
             return
+        lost = frozenset(self._lost()) - {self._site}
+        if not self._changed and lost == self._seen_lost and not self._asked_s:
+            return
+        self._changed, self._seen_lost = False, lost
         self._working = True
-        done = Deferred.fromCoroutine(self._work())
-        done.addErrback(lambda failure: _log.failure("lead: lost outputs", failure))
+        done = Deferred.fromCoroutine(self._work(lost))
+        done.addErrback(self._failed)
         done.addBoth(lambda _: self._rest())
+
+    def _failed(self, failure: Failure) -> None:
+        _log.failure("lead: looking for lost outputs failed; it is tried again", failure)
+        self._changed = True
 
     def _rest(self) -> None:
         self._working = False
 
-    async def _work(self) -> None:
+    async def _work(self, lost: Collection[SiteID]) -> None:
         began_s = self._reactor.seconds()
-        lost = frozenset(self._lost()) - {self._site}
         asked = self._asked()
 
         def found(conn: Any) -> Found:

@@ -18,7 +18,7 @@ from node.services.commands import Target
 from node.services.people import Person
 from node.services.refusal import Refusal
 from node.services.submit import Known, Shape
-from node.store import offers, shards, tasks
+from node.store import held, offers, shards, tasks
 
 Counts = Callable[[int], dict[str, int]]
 
@@ -137,7 +137,9 @@ class OrderLookups:
         shard = ShardID(row.shard)
         still = shard in self._still()
         leader = self._name_of(shards.leader(self._conn, shard))
-        return Target(row.no, row.name, row.person, shard, shard in self._led(), still, leader)
+        # One that is on its way is led by nobody until it has arrived.
+        led = shard in self._led() and not held.moving_to(self._conn, no)
+        return Target(row.no, row.name, row.person, shard, led, still, leader)
 
     def seen(self, order: bytes) -> bool:
         return tasks.seen(self._conn, order)

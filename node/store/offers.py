@@ -27,8 +27,10 @@ _OPEN = (
     " (SELECT 1 FROM answered a WHERE a.shard = s.no AND a.id = o.id)"
     " ORDER BY 2, 3 LIMIT ?4"
 )
+# What the log refused that a dataset has just left is for the next one to judge.
 _NOT_TAKEN = (
-    "SELECT o.id, o.entry, o.idx, a.id IS NOT NULL FROM dataset d JOIN shard s ON s.no = d.shard"
+    "SELECT o.id, o.entry, o.idx, a.id IS NOT NULL AND d.moved IS NULL"
+    " FROM dataset d JOIN shard s ON s.no = d.shard"
     " JOIN offer o ON o.dataset = d.id AND o.kind = ?2"
     " LEFT JOIN answered a ON a.shard = s.no AND a.id = o.id"
     " WHERE d.no = ?1"

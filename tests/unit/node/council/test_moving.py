@@ -18,6 +18,7 @@ from node.council.moving import LOOK_S, Moving
 from node.council.service import Council
 from node.council.tables import FoldedFacts
 from node.council.views import Views
+from node.services.lookups import OrderLookups
 from node.store import ledgers, openwork, tasks
 from node.tending import MoveTables
 from tests.unit.node.claims.mesh import Mesh, MeshSite, a_fold
@@ -255,10 +256,20 @@ def test_an_order_that_arrives_while_its_dataset_moves_is_obeyed(net: Net) -> No
     dataset = desy.site.submit("running", 4000)
     gent, _ = net.join("gent", "oslo")
     net.mesh.until(lambda: bool(desy.site.control_records(Move)), 60)
+    target = orders(desy).target(dataset)
+    assert target is not None
+    assert not target.led  # by nobody now: whoever gives an order waits
+    order = desy.site.order(dataset, "pause", nonce=2)  # its old log refuses it
+    assert orders(desy).refusal(target, order) == ""
     gent.site.order(dataset, "cancel")
     net.mesh.until(lambda: len(gent.council_of(dataset)) == 3, 30)
     number = desy.site.number(dataset)
     net.mesh.until(lambda: tasks.counts(desy.site.conn, number).cancelled > 3900, 60)
+
+
+def orders(seated: Seated) -> OrderLookups:
+    site = seated.site
+    return OrderLookups(site.conn, lambda _: {}, site.tables.shards, list, site._name_of)
 
 
 def test_a_dataset_submitted_meanwhile_follows(net: Net) -> None:

@@ -74,6 +74,7 @@ class World:
     def ranges(self) -> list[list[int]]:
         """What was imported, after a look."""
         self.fold()
+        self.importing.changed(self.node.changes)
         self.importing.look()
         return [list(each.ranges) for each in self.imports]
 

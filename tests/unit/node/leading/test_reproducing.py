@@ -15,6 +15,7 @@ from federation.ids import DatasetID, Lane, SiteID
 from federation.records import Dataset, Grant, Holds, Outcome, Record, Reproduce
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
+from node.changes import Change
 from node.leading.needed import DIFFERS_MAX, Found, Search
 from node.leading.reproducing import ASK_AGAIN_S, Reproducing
 from node.meshing.files import RemoteFiles
@@ -94,11 +95,11 @@ class World:
         log.results(results(self.dataset, task, list(jobs), **more), accept=False)
         log.accept(self.leader)
 
-    def catch_up(self) -> None:
+    def catch_up(self) -> list[Change]:
         """Fold what was written, the leader's feed last: nothing then has to wait."""
         logs = [self.maker, self.other, self.leader]
         new = [entry for log in logs for entry in log.entries if entry.id not in self._known()]
-        fold_into(self.conn, new, self.fold)
+        return fold_into(self.conn, new, self.fold)
 
     def _known(self) -> set[bytes]:
         return {id_ for (id_,) in self.conn.execute("SELECT id FROM entry")}
@@ -208,6 +209,7 @@ class Service:
     def __init__(self, world: World) -> None:
         self.world, self.clock = world, Clock()
         self.lost: set[SiteID] = set()
+        self.asked = 0
         world.catch_up()
         for log in (world.maker, world.other):
             server = FileServer(self.read, world.blobs[log.site], maybeDeferred)
@@ -220,6 +222,7 @@ class Service:
         )  # fmt: skip
 
     def read(self, fn: Any) -> Deferred[Any]:
+        self.asked += 1
         return maybeDeferred(fn, self.world.conn)
 
     def control(self, record: Record, intake: bool = False) -> Deferred[None]:
@@ -229,7 +232,7 @@ class Service:
 
     def again(self) -> list[int]:
         """Jobs of `make` that run again, after a look."""
-        self.world.catch_up()
+        self.reproducing.changed(self.world.catch_up())
         self.reproducing.look()
         sql = "SELECT job FROM reproducing ORDER BY job"
         return [job for (job,) in self.world.conn.execute(sql)]
@@ -249,6 +252,17 @@ def test_what_is_lost_with_its_site_runs_again(world: World, service: Service) -
     assert service.again() == []
     service.lost = {world.maker.site}
     assert service.again() == [0, 2]
+
+
+def test_while_nothing_happens_nothing_is_looked_for(world: World, service: Service) -> None:
+    world.run(world.maker, 0, 0)
+    service.again()
+    before = service.asked
+    service.reproducing.look()
+    assert service.asked == before
+    service.lost = {world.maker.site}
+    service.reproducing.look()
+    assert service.asked == before + 1
 
 
 def test_what_no_site_has_though_all_are_there_runs_again(world: World, service: Service) -> None:
