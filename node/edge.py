@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from node.http.server import Factory, Root
 from node.lead import Lead
 from node.members import Members
 from node.meshing.facts import FactSource, Own
+from node.meshing.filenames import OfAttempt
 from node.meshing.roots import Comparison, RootServer
 from node.meshing.service import Meshing
 from node.opening import Opened
@@ -100,6 +101,7 @@ class Parts:
     sharing: Sharing
     council: Council
     founding: Founding  # finds a shard for each submission
+    need: Callable[[Sequence[OfAttempt]], None]  # told of outputs that were not to be had
     work: Work
     lead: Lead
     provision: Provision
@@ -120,7 +122,9 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     blobs = BlobService(store.blobs, deferToThread)
     lists = OutputLists(store.blobs, deferToThread)
     meshing = parts.meshing
-    units = UnitViews(store.read, work, lists, facts, rate, Away(meshing.elsewhere, meshing.bring))
+    units = UnitViews(
+        store.read, work, lists, facts, rate, Away(meshing.elsewhere, meshing.bring, parts.need)
+    )
     meshing.serve_units(work, units.why_named)
     recovery = _recovery(parts, standstills)
     api = Api(
@@ -131,7 +135,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         blobs=blobs,
         sets=sets,
         units=units,
-        listings=Listings(store.read, work, lists, meshing.bring),
+        listings=Listings(store.read, work, lists, meshing.bring, parts.need),
         status=_status(parts, people, facts, rate, recovery),
         admin=_admin(parts, facts),
         recovery=recovery,

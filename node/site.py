@@ -343,6 +343,7 @@ class Site:
             sharing=self._sharing,
             council=self._council,
             founding=self._tending.founding,
+            need=self._tending.needs.tell,
             work=work,
             lead=self._lead,
             provision=provision,

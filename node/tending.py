@@ -24,6 +24,7 @@ from node.council.views import Views
 from node.leading import importing
 from node.leading.granting import Rules
 from node.leading.importing import Importing
+from node.leading.needs import Needs
 from node.leading.reproducing import Reproducing
 from node.meshing.service import Meshing
 from node.services.questions import Reader
@@ -84,9 +85,13 @@ class Tending:
         self._sharing = sharing
         self._rules = rules
         self._loops: list[LoopingCall] = []
+        self.needs = Needs(
+            own.reactor, own.site, own.conn, meshing.mesh, lambda: self._reproducing.wanted()
+        )
         self._reproducing = Reproducing(
             own.reactor, own.site, own.generation, own.journal, own.read, tasks.spec,
             meshing.files, own.blobs, own.in_thread, self._lost, meshing.members.members,
+            self.needs.current,
         )  # fmt: skip
         me = FeedID(own.site, own.generation, Lane.CONTROL)
         peers = Peers(own.site, meshing.members, own.reactor.seconds)

@@ -1,13 +1,14 @@
 """Which outputs units still need, and which of those are at no site that is left.
 
-Somebody needs what a unit made while another one reads it that has to run, or to run again. It is
-lost when the site that made it is, and each that says that it keeps a copy. Where all of them are
-there, and a unit was lost all the same because the file was not to be had, the sites are asked.
+Somebody needs what a unit made while another one reads it that has to run, or to run again, or when
+a person could not fetch it. It is lost when the site that made it is, and each that says that it
+keeps a copy. Where all of them are there, and somebody could not have it all the same, the sites
+are asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
@@ -19,7 +20,7 @@ from node.fold.made import Made
 from node.fold.shape import TASKS_PER_DATASET
 from node.model.dataset import DatasetSpec
 from node.model.pilotspec import task_spec
-from node.ranges import JobRanges, jobs_of, ranges_of
+from node.ranges import Flat, JobRanges, jobs_of, ranges_of
 from node.store import losses, openwork
 from node.store.feeds import Feeds
 from node.store.losses import Parent
@@ -72,7 +73,8 @@ class Found:
 class Search:
     """One look at the tables. site, generation: of the leader. lost: sites that count as gone.
 
-    asked: (dataset, task, job) of units of which the sites were asked just now.
+    asked: (dataset, task, job) of units of which the sites were asked just now. people: what people
+    could not fetch, by dataset and index of the task.
     """
 
     conn: apsw.Connection
@@ -81,13 +83,16 @@ class Search:
     generation: int
     lost: Collection[SiteID]
     asked: Collection[tuple[bytes, int, int]] = ()
+    people: Mapping[tuple[DatasetID, int], Flat] = field(default_factory=dict)
 
     def run(self) -> Found:
         needed: dict[int, JobRanges] = {}  # by task
         doubted: dict[int, JobRanges] = {}
         parents: dict[int, Parent] = {}
-        for dataset, jobs in losses.open_anywhere(self.conn):
-            for parent, index, wanted, unfetched in self._reads(dataset, jobs):
+        reads = [self._of_people()]
+        reads += [self._reads(*each) for each in losses.open_anywhere(self.conn)]
+        for some in reads:
+            for parent, index, wanted, unfetched in some:
                 task = parent.no * TASKS_PER_DATASET + index
                 parents[task] = parent
                 needed.setdefault(task, JobRanges()).add_all(wanted)
@@ -96,6 +101,13 @@ class Search:
         for task, wanted_jobs in needed.items():
             self._judge(found, made, parents[task], task, wanted_jobs, doubted[task])
         return found
+
+    def _of_people(self) -> Iterator[tuple[Parent, int, Sequence[int], Sequence[int]]]:
+        """As `_reads`, of what people could not fetch."""
+        for (dataset, index), jobs in self.people.items():
+            parent = losses.led(self.conn, dataset, self.site, self.generation)
+            if parent is not None:
+                yield parent, index, jobs, jobs
 
     def _reads(
         self, dataset: int, jobs: int

@@ -8,7 +8,7 @@ Source: docs/protocol.md, "Lost outputs".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred
@@ -21,10 +21,11 @@ from federation.ids import SiteID
 from federation.records import Record, Reproduce
 from node.changes import Change, DatasetAdded, DatasetChanged, UnitsFaulted, UnitsSettled
 from node.leading.needed import Doubt, Found, Gone, Search, Spec
+from node.leading.needs import Task
 from node.meshing.filenames import OfAttempt
 from node.meshing.files import RemoteFiles, Wanted
 from node.model.outputs import output_list
-from node.ranges import size
+from node.ranges import Flat, size
 from node.services.questions import Reader
 from node.store.database import StoreError
 
@@ -64,8 +65,9 @@ class Reproducing:
         in_thread: Callable[[Callable[[], Any]], Deferred[Any]],
         lost: Callable[[], Collection[SiteID]],
         members: Callable[[], Sequence[SiteID]],
+        people: Callable[[], Mapping[Task, Flat]] = dict,
     ) -> None:
-        """lost: the sites that count as gone, members or not."""
+        """lost: the sites that count as gone, members or not. people: what they could not fetch."""
         self._reactor = reactor
         self._site = site
         self._generation = generation
@@ -77,6 +79,7 @@ class Reproducing:
         self._in_thread = in_thread
         self._lost = lost
         self._members = members
+        self._people = people
         self._asked_s: dict[tuple[bytes, int, int], float] = {}
         self._changed = True  # something that was not looked at yet
         self._seen_lost: frozenset[SiteID] = frozenset()
@@ -88,6 +91,10 @@ class Reproducing:
         for change in changes:
             if isinstance(change, UnitsSettled | UnitsFaulted | DatasetAdded | DatasetChanged):
                 self._changed = True
+
+    def wanted(self) -> None:
+        """People want something that they could not fetch."""
+        self._changed = True
 
     def look(self) -> None:
         """Look through the tables, unless that is under way, was long, or would show the same."""
@@ -112,10 +119,11 @@ class Reproducing:
 
     async def _work(self, lost: Collection[SiteID]) -> None:
         began_s = self._reactor.seconds()
-        asked = self._asked()
+        asked, people = self._asked(), self._people()
 
         def found(conn: Any) -> Found:
-            return Search(conn, self._spec, self._site, self._generation, lost, asked).run()
+            search = Search(conn, self._spec, self._site, self._generation, lost, asked, people)
+            return search.run()
 
         seen: Found = await self._read(found)
         now_s = self._reactor.seconds()

@@ -90,13 +90,20 @@ class Listings:
     """What people page through."""
 
     def __init__(
-        self, read: Reader, work: Work, lists: OutputLists, bring: Bring | None = None
+        self,
+        read: Reader,
+        work: Work,
+        lists: OutputLists,
+        bring: Bring | None = None,
+        need: Callable[[Sequence[OfAttempt]], None] = lambda names: None,
     ) -> None:
-        """bring: lists of outputs from other sites; None for a site that is alone."""
+        """bring: lists of outputs from other sites; None for a site that is alone. need: told of
+        outputs that were not to be had."""
         self._read = read
         self._work = work
         self._lists = lists
         self._bring = bring
+        self._need = need
 
     async def jobs(self, asking: Person, ref: str, page: Page) -> Value:
         """Units in order of job, then task."""
@@ -177,11 +184,13 @@ class Listings:
             if row.outputs
         ]
         failed = await self._bring(wanted)
+        names = [each.name for each in wanted if each.digest in failed]
+        self._need([name for name in names if isinstance(name, OfAttempt)])
         for why in failed.values():
             raise Refusal(
                 "unavailable",
                 f"outputs of {len(failed)} units are not to be had now: {why}",
-                "floe mesh",
+                "floe mesh; if no site has them any more, they are made again",
             )
 
     async def errors(self, asking: Person, ref: str) -> Value:

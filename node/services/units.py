@@ -13,6 +13,7 @@ import apsw
 from federation.errors import RemoteRefused, Unreachable
 from federation.ids import DatasetID
 from federation.records import Outcome
+from node.meshing.filenames import OfAttempt
 from node.meshing.units import Elsewhere, UnitName
 from node.model.dataset import DatasetSpec, Needs
 from node.services.dependencies import of_unit
@@ -42,6 +43,7 @@ class Away:
 
     elsewhere: Elsewhere
     bring: Bring
+    need: Callable[[Sequence[OfAttempt]], None]  # told of outputs that were not to be had
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class UnitViews:
         for entry in await self._outputs(row, found, wanted):
             if entry["path"] == path:
                 digest = bytes.fromhex(entry["digest"])
-                await self._bring(row, found, wanted, digest)
+                await self._bring(row, found, wanted, digest, needed=True)
                 return digest
         raise Refusal("not-found", f"{name} has no output {path[:200]!r}")
 
@@ -256,15 +258,28 @@ class UnitViews:
                 f"floe mesh why {owner.name}",
             ) from None
 
-    async def _bring(self, row: DatasetRow, unit: UnitRow, attempt: Attempt, digest: bytes) -> None:
-        """Have a file of an attempt here. Raises Refusal."""
+    async def _bring(
+        self,
+        row: DatasetRow,
+        unit: UnitRow,
+        attempt: Attempt,
+        digest: bytes,
+        *,
+        needed: bool = False,
+    ) -> None:
+        """Have a file of an attempt here. Raises Refusal.
+
+        needed: it is an output that somebody wants; if it is lost it is made again.
+        """
         if self._away is None:
             return
         wanted = wanted_of(row, unit.task % TASKS_A_DATASET, unit.job, attempt.entry, digest)
         for why in (await self._away.bring([wanted])).values():
-            raise Refusal(
-                "unavailable", why, f"floe mesh why {attempt.site_name}: or try again later"
-            )
+            next_ = f"floe mesh why {attempt.site_name}: or try again later"
+            if needed and attempt.accepted and isinstance(wanted.name, OfAttempt):
+                self._away.need([wanted.name])
+                next_ += "; if no site has it any more, it is made again"
+            raise Refusal("unavailable", why, next_)
 
     async def _attempt(self, row: DatasetRow, unit: UnitRow, attempt: Attempt) -> Value:
         missing = ""
@@ -297,7 +312,7 @@ class UnitViews:
     async def _outputs(self, row: DatasetRow, unit: UnitRow, attempt: Attempt) -> list[Value]:
         if not attempt.outputs:
             return []
-        await self._bring(row, unit, attempt, attempt.outputs)
+        await self._bring(row, unit, attempt, attempt.outputs, needed=True)
         found = await self._lists.read([attempt.outputs])
         if attempt.outputs not in found:
             raise Refusal("not-found", "the list of its outputs is no longer kept here")

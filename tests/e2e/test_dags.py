@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,23 @@ def test_a_task_that_needs_a_gpu_runs_where_one_is(two: Mesh, tmp_path: Path) ->
         read = (tmp_path / str(job) / "train" / "read.txt").read_text().split()
         assert read == ["made", str(job)]
     assert desy.json("mesh", "verify")["equal"] is True
+
+
+def test_outputs_that_are_lost_are_made_again_for_whoever_wants_them(
+    own_site: Site, tmp_path: Path
+) -> None:
+    submit(own_site, {**CHAIN, "task": [CHAIN["task"][0]], "jobs": 2})
+    own_site.wait("chain", 30)
+    own_site.run("down")
+    shutil.rmtree(own_site.home / "blobs")
+    own_site.up()
+    assert own_site.run("fetch", "chain", "--to", str(tmp_path), check=False) == ""
+    wait_until(
+        lambda: "2 files" in own_site.run("fetch", "chain", "--to", str(tmp_path), check=False),
+        40,
+        "the files",
+        every_s=1.0,
+    )
+    assert (tmp_path / "1" / "make" / "made.txt").read_text() == "made 1\n"
+    attempts = own_site.json("show", "chain/1/make")["attempts"]
+    assert [each["accepted"] for each in attempts] == [True, False]

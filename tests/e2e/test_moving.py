@@ -24,19 +24,35 @@ def shard_of(site: Site, dataset: int = 1) -> dict[str, Any]:
 def test_work_begun_at_one_site_goes_on_at_two_that_joined_when_the_first_is_lost() -> None:
     with mesh(("madison",), config=HURRY) as here:
         first = here["madison"]
-        first.run("submit", "--name", "long", "--jobs", "100", "--", "sleep", "0.3")
+        first.run("submit", "--name", "long", "--jobs", "70", "--", "sleep", "0.3")
         wait_until(lambda: counts(first, "long")["settled"] > 3, 30, "work at one site")
         second, third = (here.add(name, config=HURRY) for name in ("desy", "nersc"))
         wait_until(lambda: sees(third, 3), 20, "all sites alive")
         wait_until(lambda: len(shard_of(second).get("council", [])) == 3, 30, "a council of three")
         before = counts(second, "long")["settled"]
-        assert 0 < before < 100
+        assert 0 < before < 70
         here.kill("madison")
         second.wait("long", 120)
         found = counts(second, "long")
-        assert found["settled"] == 100 >= before
+        assert found["settled"] == 70 >= before
         wait_until(lambda: counts(third, "long") == found, 10, "the same at the third site")
         assert shard_of(second)["leader"] in ("desy", "nersc")
         assert second.json("mesh", "verify")["equal"] is True
-        attempts = [second.json("show", f"long/{job}/main")["attempts"] for job in range(0, 100, 9)]
+        attempts = [second.json("show", f"long/{job}/main")["attempts"] for job in range(0, 70, 9)]
         assert all(sum(each["accepted"] for each in tried) == 1 for tried in attempts)
+
+
+def test_what_a_drained_site_leads_goes_to_another() -> None:
+    with mesh(("madison", "desy")) as here:
+        first, second = here["madison"], here["desy"]
+        first.run("submit", "--name", "long", "--jobs", "24", "--", "sleep", "0.3")
+        wait_until(lambda: sees(second, 2) and counts(second, "long")["settled"] > 3, 30, "work")
+        first.run("site", "drain", "--why", "new storage")
+        wait_until(lambda: shard_of(second).get("leader") == "desy", 30, "another leader")
+        second.wait("long", 90)
+        first.run("submit", "--name", "late", "--jobs", "2", "--", "/bin/true")
+        wait_until(lambda: shard_of(second, 2).get("leader") == "desy", 30, "the late one, too")
+        second.wait("late", 60)
+        wait_until(lambda: counts(first, "late")["settled"] == 2, 10, "the same at the first site")
+        first.run("down", "--pilots")
+        assert counts(second, "long")["settled"] == 24

@@ -11,13 +11,17 @@ import pytest
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
+from federation import codec
+from federation.errors import RemoteRefused
 from federation.ids import DatasetID, Lane, SiteID
 from federation.records import Dataset, Grant, Holds, Outcome, Record, Reproduce
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
 from node.changes import Change
 from node.leading.needed import DIFFERS_MAX, Found, Search
+from node.leading.needs import KEPT_S, Needs
 from node.leading.reproducing import ASK_AGAIN_S, Reproducing
+from node.meshing.filenames import OfAttempt
 from node.meshing.files import RemoteFiles
 from node.meshing.fileserver import FileServer
 from node.model.document import load
@@ -29,6 +33,7 @@ from node.store.blobs import Blobs
 from tests.fakes.requests import Exchange
 from tests.unit.node.claims.mesh import a_fold
 from tests.unit.node.fold.world import ANA, Log, database, fold_into, results
+from tests.unit.node.work.house import result_of
 
 JOBS = 4
 AWAY = "input-fetch"
@@ -219,7 +224,10 @@ class Service:
         self.reproducing = Reproducing(
             self.clock, world.leader.site, 1, self, self.read, tasks.spec, files, blobs,
             maybeDeferred, lambda: self.lost, lambda: [log.site for log in world.logs.values()],
+            lambda: self.needs.current(),
         )  # fmt: skip
+        end = world.exchange.of(world.leader.site)
+        self.needs = Needs(self.clock, world.leader.site, world.conn, end, self.reproducing.wanted)
 
     def read(self, fn: Any) -> Deferred[Any]:
         self.asked += 1
@@ -274,6 +282,62 @@ def test_what_no_site_has_though_all_are_there_runs_again(world: World, service:
     assert service.again() == []  # asked just now
     service.clock.advance(ASK_AGAIN_S)
     assert service.again() == [0]
+
+
+def fetched(world: World, job: int, task: int = 2) -> OfAttempt:
+    """The name by which a person's node looks for an output of `idle`, which nothing reads."""
+    entry = [each for each in world.maker.entries if each.header.lane is Lane.RESULTS][-1]
+    return OfAttempt(world.dataset, task, job, entry.ref)
+
+
+def last_output(world: World) -> None:
+    world.run(world.leader, 0, 0)
+    world.run(world.maker, 2, 0, outputs=world.lists[0], inputs=read_digest([world.lists[0]]))
+    world.run(world.leader, 1, 0, inputs=read_digest([world.lists[0]]))
+
+
+def test_what_nobody_but_a_person_needs_is_made_again_when_it_is_lost(
+    world: World, service: Service
+) -> None:
+    last_output(world)
+    service.lost = {world.maker.site}
+    assert service.again() == []
+    service.needs.tell([fetched(world, 0)])
+    assert service.again() == [0]
+
+
+def test_another_site_tells_the_leader_what_its_people_need(world: World, service: Service) -> None:
+    last_output(world)
+    world.catch_up()
+    end = world.exchange.of(world.other.site)
+    other = Needs(service.clock, world.other.site, world.conn, end, lambda: None)
+    other.tell([fetched(world, 0)])
+    assert other.current() == {}
+    assert service.again() == []  # its maker has it: why it did not come is another question
+    service.lost = {world.maker.site}
+    assert service.again() == [0]
+
+
+def test_what_was_asked_for_is_forgotten_after_a_while(world: World, service: Service) -> None:
+    last_output(world)
+    world.catch_up()
+    service.needs.tell([fetched(world, 0)])
+    service.clock.advance(KEPT_S)
+    service.lost = {world.maker.site}
+    assert service.again() == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\x93", codec.pack([b"d" * 31, 0, [0, 1]]), codec.pack([b"d" * 32, 64, [0, 1]]),
+     codec.pack([b"d" * 32, 0, [0]]), codec.pack([b"d" * 32, 0, []]),
+     codec.pack([b"d" * 32, 0, [3, 2]]), codec.pack([b"d" * 32, 0, [0, 1, 1, 2]]),
+     codec.pack([b"d" * 32, 0, [0, 2**32 + 1]])],
+)  # fmt: skip
+def test_a_question_that_names_no_units_is_refused(service: Service, body: bytes) -> None:
+    with pytest.raises(RemoteRefused):
+        result_of(Deferred.fromCoroutine(service.needs.asked(SiteID(b"x" * 32), body)))
+    assert service.needs.current() == {}
 
 
 def test_what_a_site_may_have_that_cannot_be_asked_is_waited_for(
