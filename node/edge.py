@@ -118,7 +118,9 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     logins = Logins(parts.address.site, people.find, now_s, secrets.token_bytes)
     people.when_gone(logins.forget)
     store.members.subscribe(people.reload)
-    sets = DatasetViews(store.read, work, watch, facts, rate, now_s)
+    sets = DatasetViews(
+        store.read, work, watch, facts, rate, now_s, files=parts.sharing.supplies.missing
+    )
     blobs = BlobService(store.blobs, deferToThread)
     lists = OutputLists(store.blobs, deferToThread)
     meshing = parts.meshing

@@ -32,6 +32,7 @@ from node.fold.documents import Documents, signer
 from node.leading.granting import Granting, Rules, Used
 from node.leading.offers import Offers
 from node.leading.questions import Questions
+from node.leading.supplies import HaveFiles, Supplied, Supplies, nothing_missing
 from node.leading.tables import LedgerTables, OfferTables
 from node.model.commands import read_command
 from node.model.validate import read_submission
@@ -73,6 +74,7 @@ class Inside:
     documents: Documents = field(
         default_factory=lambda: Documents(read_submission, read_command, signer)
     )
+    have_files: HaveFiles = nothing_missing
 
 
 class Sharing:
@@ -101,9 +103,10 @@ class Sharing:
             reactor, me.site, around.members, self.beacons, around.name_of,
             capacity.workers, self._drained(work),
         )  # fmt: skip
+        self.supplies = Supplies(reactor, inside.have_files, self._files_came)
         self.granting = Granting(
-            reactor, me.site, inside.journal, inside.ledgers, inside.shards, self.sites,
-            questions, inside.used, random, rules,
+            reactor, me.site, inside.journal, Supplied(inside.ledgers, self.supplies),
+            inside.shards, self.sites, questions, inside.used, random, rules,
         )  # fmt: skip
         self.offers = Offers(
             reactor, me.site, inside.journal, OfferTables(inside.conn, inside.documents),
@@ -148,6 +151,7 @@ class Sharing:
         self.own_beacon.stop()
         self.claimer.stop()
         self.granting.stop()
+        self.supplies.stop()
         self.offers.stop()
 
     def changed(self, changes: Sequence[Change]) -> None:
@@ -169,6 +173,9 @@ class Sharing:
         self.claimer.look()
         done = Deferred.fromCoroutine(self.releasing.tick())
         done.addErrback(lambda failure: log.failure("sharing: a release failed", failure))
+
+    def _files_came(self, dataset: int) -> None:
+        self.granting.changed([DatasetChanged(dataset, "files")])
 
     def _heard(self, origin: SiteID, document: bytes) -> None:
         if self._around.members.is_member(origin):

@@ -72,7 +72,9 @@ class DatasetViews:
         rate: Rate,
         now_s: Callable[[], float],
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        files: Callable[[int], str] = lambda dataset: "",
     ) -> None:
+        """files: why those of a dataset that is led here are missing, if they are."""
         self._read = read
         self._work = work
         self._watch = watch
@@ -80,6 +82,7 @@ class DatasetViews:
         self._rate = rate
         self._now_s = now_s
         self._wall_ms = wall_ms
+        self._files = files
 
     async def datasets(
         self, asking: Person, *, mine: bool, limit: int, before: int | None
@@ -171,6 +174,7 @@ class DatasetViews:
             council="" if found.row.counts.done else self._facts.waits(found.row.shard),
             remedy="floe doctor" if found.row.quarantined else RECOVER,
             moving_to=moving_to,
+            files=self._files(found.row.no),
             orders=[(each.verb, each.refused) for each in found.open_orders],
             eta_s=self._eta_s(found.row.no, counts),
             workers=self._facts.workers(),

@@ -391,6 +391,7 @@ class DatasetFacts:
     remedy: str = "floe doctor"  # and the command that helps
     council: str = ""  # why nothing of its log is settled at the moment
     moving_to: str = ""  # who leads the log to which it is on its way
+    files: str = ""  # why the files that came with it are not to be had, where it is led here
     orders: Sequence[tuple[str, str]] = ()  # (verb, why it was refused or "") of those not taken
     eta_s: float | None = None
     workers: Workers = field(default_factory=Workers)
@@ -410,6 +411,8 @@ def why_dataset(facts: DatasetFacts) -> Why:
         why.add("wait", facts.council)
     if facts.moving_to:
         why.add("wait", f"it moves to a shard that {facts.moving_to} leads; {MOVING}")
+    if facts.files:
+        why.add("block", f"nothing more of it is granted: files that came with it: {facts.files}")
     for verb, refused in facts.orders:
         why.add(*_order_line(verb, refused))
     if facts.paused and why.state == "paused":

@@ -143,6 +143,7 @@ class Parts:
             shards=self.tables.shards, work=self.work, more=more,
             used=lambda: tasks.usage(store.conn, store.wall_ms() // DAY_MS),
             wall_ms=store.wall_ms,
+            have_files=lambda no: self.meshing.have_files(self.tables.known(no)),
         )  # fmt: skip
         around = Around(self.members, mesh, mesh, self.members.said_name)
         rules = Rules(lost_s=store.rhythm.lost_after_s, asked_s=store.rhythm.hold_s)

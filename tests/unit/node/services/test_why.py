@@ -238,3 +238,8 @@ def test_an_order_without_effect_is_told_with_the_reason() -> None:
     shown = text(why_dataset(DatasetFacts("nugen", counts(ready=5), [], orders=orders)))
     assert "the order cancel was refused: the order was taken before" in shown
     assert "the order pause is kept here" in shown
+
+
+def test_missing_files_are_told() -> None:
+    facts = DatasetFacts("nugen", counts(ready=5), [], files="no site that is reachable has it")
+    assert "files that came with it: no site that is reachable" in text(why_dataset(facts))
