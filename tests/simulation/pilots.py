@@ -61,6 +61,7 @@ class Fates:
         self._tries: dict[tuple[str, str, int], int] = {}
         self.calm = False  # workers do not fail any more; units may
         self.healthy = False  # nothing ever fails
+        self.unit_s: float | None = None  # how long units take; drawn if None
 
     def draw(self, spec: str, job: int, *, broken: bool) -> Fate:
         dataset, task = spec.split("/")[:2]
@@ -69,6 +70,7 @@ class Fates:
         name = f"{self._seed} {dataset} {task} {job}"
         nature, luck = Random(name), Random(f"{name} {number}")
         pace_s = Random(f"{self._seed} {dataset} {task}").choice([0.03, 0.5, 6.0, 40.0])
+        pace_s = pace_s if self.unit_s is None else self.unit_s
         error = "worker" if broken else self._error(nature, luck, number)
         id = blake2b(f"{name} {number}".encode(), digest_size=32).hexdigest()
         return Fate(pace_s * luck.uniform(0.5, 2.0), error, id)
