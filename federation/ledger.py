@@ -85,6 +85,14 @@ class Ledger:
         """Opens and forces that cannot be judged yet."""
         return tuple(self._pending)
 
+    @property
+    def missing(self) -> list[EntryRef]:
+        """The entries that those wait for."""
+        if self.shard is None:
+            return []
+        found = [self._term(self.shard, begun) for begun in self._pending]
+        return [ref for each in found if isinstance(each, Missing) for ref in each.entries]
+
     def votes_in(self, ref: EntryRef) -> Sequence[Vote] | None:
         """The votes that count in an entry; None if it is not here."""
         return self._votes.get(ref, ()) if self._holds(ref) else None

@@ -178,6 +178,14 @@ class Mesh:
         self.exchange.forks.spread(proof, self._reactor.seconds())
         self._driver.run()
 
+    def pin(self, ref: EntryRef) -> None:
+        """Of a forked feed take only the branch with this entry."""
+        self.exchange.sync.pins[ref.feed] = ref
+
+    def longer(self, feed: FeedID) -> bool:
+        """Whether a peer showed another branch of a feed that is longer than the one here."""
+        return feed in self.exchange.sync.longer
+
     def entry(self, ref: EntryRef) -> Deferred[Entry]:
         """One entry, from whoever has it: one that is damaged here, or of another branch.
 

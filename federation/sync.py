@@ -26,7 +26,7 @@ from federation.fetching import Fetching
 from federation.forks import Forks
 from federation.holdings import Holdings
 from federation.hub import Hub
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import EntryRef, FeedID, Lane, SiteID
 from federation.serving import Serving, push_frames
 from federation.session import Session, Source, Urgency
 from federation.wire import (
@@ -98,6 +98,8 @@ class Sync:
         self._peers: dict[Session, Peer] = {}
         self._fetching = Fetching(hub, holdings, self._peers)
         self.writing: int | None = None  # the generation in which this site writes now
+        self.longer: set[FeedID] = set()  # forked ones of which peers hold a longer branch
+        self.pins: dict[FeedID, EntryRef] = {}  # of forked feeds: an entry of the branch to take
         self._damaged: set[tuple[FeedID, int]] = set()
         self._comparing = False
 
@@ -322,6 +324,10 @@ class Sync:
             peer.repeated += 1
             return False
         verify_entry(entry)
+        pin = self.pins.get(feed)
+        if pin is not None and pin.seq == header.seq and pin.id != entry.id:
+            self._split_from(peer, feed, now_s)
+            return False
         try:
             tip = self._follow(entry)
         except Gap:
@@ -331,9 +337,9 @@ class Sync:
                 self._fetching.plan(feed, now_s)
             return False
         except Fork as fork:
-            peer.split.add(feed)
-            peer.ahead.pop(feed, None)
-            self._fetching.gave_up(peer, feed, now_s)
+            if header.seq > tip.seq and self._known(feed.site):
+                self.longer.add(feed)
+            self._split_from(peer, feed, now_s)
             self._forks.differs(peer.session, entry, fork.at, now_s)
             return False
         if self._is_written_here(feed):
@@ -342,6 +348,12 @@ class Sync:
         self._holdings.coming(entry, tip)
         peer.taken += 1
         return True
+
+    def _split_from(self, peer: Peer, feed: FeedID, now_s: float) -> None:
+        """A peer holds a branch of a feed that is not wanted: it is asked for none of it."""
+        peer.split.add(feed)
+        peer.ahead.pop(feed, None)
+        self._fetching.gave_up(peer, feed, now_s)
 
     def _follow(self, entry: Entry) -> Any:
         """The feed's tip after an entry that is not held. Raises Gap or Fork."""

@@ -1,9 +1,10 @@
-"""The node's process: the site that runs in it, started again under a later generation if need be.
+"""The node's process: the site that runs in it, started again by itself if need be.
 
 A store that turns out to be an old copy writes nothing more under its generation (`node/store/
-outliving.py`). Then everything is let go and begun anew on the same home, as by `floe down` and
-`floe up`; pilots and people come back to the same address. A site that runs twice would drive
-itself on for ever that way, so that it goes on by itself a few times and then waits for a person.
+outliving.py`), or has to go over to another branch of a feed (`node/store/branches.py`). Then
+everything is let go and begun anew on the same home, as by `floe down` and `floe up`; pilots and
+people come back to the same address. A site that runs twice would drive itself on for ever that
+way, so that it goes on by itself a few times and then waits for a person.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from node.store.database import StoreError
 
 log = Logger()
 
-AGAIN_MAX: Final = 3  # how often a process goes on by itself
+AGAIN_MAX: Final = 6  # how often a process goes on by itself
 # A thread that computes gives way after so long. SQLite lets go of the interpreter in every
 # statement; at Python's 5 ms, a long listing would hold the writer up at each of them.
 SWITCH_S: Final = 0.0005
@@ -64,12 +65,10 @@ class Lives:
         async with _held(self._lock):
             await self._stop()
 
-    def outlived(self, why: str) -> None:
-        """The store of the one that runs is an old copy, and the next start writes elsewhere."""
+    def again(self, why: str) -> None:
+        """The one that runs has to be started again: its store is an old copy."""
         if self._again >= AGAIN_MAX:
-            log.error(
-                "this site runs twice, it seems: it waits for a person, who stops one of both"
-            )
+            log.error("this site runs twice, it seems: it waits for a person to stop one of both")
             return
         self._again += 1
         Deferred.fromCoroutine(self._go_on()).addErrback(self._failed)
@@ -88,7 +87,7 @@ class Lives:
             log.info("{name} is up again: {api}", name=address.name, api=address.api)
 
     async def _begin(self) -> NodeAddress:
-        site = self._site = Site(self._reactor, self._home, self._config, self.outlived)
+        site = self._site = Site(self._reactor, self._home, self._config, self.again)
         return await site.start()
 
     async def _stop(self) -> None:

@@ -17,9 +17,12 @@ from keys.certificate import ApiCertificate, load_api_certificate
 from keys.identity import SiteKey
 from keys.signing import Purpose, digest
 from node.config import Config
+from node.fold import Fold
 from node.home import Home, HomeError
+from node.model.commands import read_command
 from node.model.person import BadPerson, read_person
-from node.store import folded
+from node.model.validate import read_submission
+from node.store import branches, folded
 from node.store.database import Database, OldTables
 from node.store.generation import begin_generation
 from node.store.highwater import HighWater, Standing
@@ -72,7 +75,14 @@ def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Dat
             " changed. Make them anew from the log, which stays as it is: floe store rebuild"
         )
     highwater = HighWater(home.highwater, home.database)
-    check = begin_generation(database, SiteID(key.site), highwater)
+    site = SiteID(key.site)
+    for feed in branches.take(database.writer, site, Fold(site, read_submission, read_command)):
+        log.warn(
+            "went over to the other branch of generation {generation} of site {site}",
+            generation=feed.generation,
+            site=feed.site.hex()[:8],
+        )
+    check = begin_generation(database, site, highwater)
     return Opened(
         key, certificate, database, highwater, check.generation, check.standing, check.why
     )

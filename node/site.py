@@ -83,13 +83,13 @@ class Site:
     """A node that runs. `start` and `stop` once each."""
 
     def __init__(
-        self, reactor: Any, home: Home, config: Config, outlived: Callable[[str], None]
+        self, reactor: Any, home: Home, config: Config, again: Callable[[str], None]
     ) -> None:
-        """outlived: told why when the store turns out to be an old copy while the node runs."""
+        """again: told why when the node has to be started again, as its store is an old copy."""
         self._reactor = reactor
         self._home = home
         self._config = config
-        self._outlived = outlived
+        self._again = again
         self._undo: list[Callable[[], Any]] = []  # the last first
         self._provisioning: Provision | None = None
 
@@ -158,7 +158,7 @@ class Site:
                 gather_s=GATHER_S, free_bytes_min=self._config.store.free_bytes_min
             ),
         )
-        journal.on_outlived(self._outlived)
+        journal.on_outlived(self._again)
         self._undo.append(journal.close)  # before what its last changes are read with
         tables = FoldedTables(conn, site, opened.generation, tasks.spec)
         if not tables.shards():
@@ -183,6 +183,8 @@ class Site:
             read=store.read,
             in_thread=deferToThread,
             members=store.members,
+            missing=store.facts.missing,
+            again=self._again,
         )
         boot = time.time_ns() // 1_000_000
         return Meshing(home, self._config.mesh, boot=boot, version=our_version())

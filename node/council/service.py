@@ -168,6 +168,8 @@ class Council:
 
     def _look(self) -> None:
         """Look at all shards with a council, and do what is due."""
+        if self._look_call is not None and self._look_call.active():
+            self._look_call.cancel()  # entries arrived before the start
         self._look_call = None
         again_s = LOOK_S_MAX
         for shard in self._facts.councils():

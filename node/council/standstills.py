@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from federation.ids import EntryID, EntryRef, FeedID, ShardID, SiteID
+from federation.opening import BadOpen, Ballot, base_and_cut
 from federation.ports import FeedStore
 from federation.quorum import majority
 from federation.shard import Shard, Term, term_at
@@ -36,7 +37,7 @@ class Standstill:
     voters: int
     lost: Sequence[SiteID]
     silent: Sequence[SiteID]
-    stopped: bool  # two sites opened one term
+    stopped: bool  # two sites opened one term, or voters hold two branches of one log
 
     @property
     def for_good(self) -> bool:
@@ -84,7 +85,8 @@ class Standstills:
         lost = [seat for seat in seats if not sits(view, seat)]
         silent = [seat for seat in seats if seat not in lost and not self._acts(view, seat)]
         acting = len(seats) - len(lost) - len(silent)
-        if acting >= majority(len(seats)) and not known.stopped:
+        stopped = known.stopped or _is_torn(view)
+        if acting >= majority(len(seats)) and not stopped:
             return None
         return Standstill(
             shard,
@@ -94,13 +96,13 @@ class Standstills:
             len(seats),
             [seat.site for seat in lost],
             [seat.site for seat in silent],
-            known.stopped,
+            stopped,
         )
 
     def words(self, each: Standstill) -> str:
         """Why a shard stands still, for people."""
         if each.stopped:
-            return "two sites opened one term of its log: which of both counts, an admin says"
+            return "its log has two branches: which of both counts, an admin says"
         names = ", ".join(map(self._name_of, [*each.lost, *each.silent]))
         if each.for_good:
             gone = ", ".join(map(self._name_of, each.lost))
@@ -123,3 +125,23 @@ class Standstills:
             return None
         cut = EntryRef(term.feed, last, EntryID(found[0].id))
         return cut if term_at(shard, cut) == term else None
+
+
+def _is_torn(view: View) -> bool:
+    """Whether a majority voted for a term that cannot be opened: its heads are a fork's."""
+    newest, seats = view.shard.newest, view.shard.voters(view.shard.newest)
+    cast: dict[tuple[int, SiteID], list[Ballot]] = {}
+    for ballot in view.votes:
+        if ballot.vote.term > newest.number and ballot.voter in seats:
+            cast.setdefault((ballot.vote.term, ballot.vote.candidate), []).append(ballot)
+    return any(
+        len(ballots) >= majority(len(seats)) and not _agree(ballots) for ballots in cast.values()
+    )
+
+
+def _agree(ballots: Sequence[Ballot]) -> bool:
+    try:
+        base_and_cut(ballots)
+    except BadOpen:
+        return False
+    return True

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import apsw
 
-from federation.ids import EntryRef, ShardID, SiteID
+from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.opening import Ballot
 from federation.settle import Seats
 from federation.shard import Shard
@@ -69,3 +70,20 @@ class FoldedFacts:
             " SELECT site, generation + 1 FROM fork) GROUP BY site"
         )
         return {SiteID(site): generation for site, generation in self._conn.execute(sql)}
+
+    def missing(self) -> Sequence[EntryRef]:
+        """Entries that are not here, and for which logs wait: for opens, forces and accepts.
+
+        The id of an accepted entry is empty: that of its place here is another one.
+        """
+        rows: list[tuple[Any, ...]] = self._conn.execute(
+            "SELECT s.waits_site, s.waits_generation, s.waits_seq FROM shard s JOIN feed f"
+            " ON f.site = s.waits_site AND f.generation = s.waits_generation AND f.lane = ?"
+            " WHERE f.seq >= s.waits_seq",
+            (int(Lane.RESULTS),),
+        ).fetchall()
+        accepted = [
+            EntryRef(FeedID(SiteID(site), generation, Lane.RESULTS), seq, EntryID(b""))
+            for site, generation, seq in rows
+        ]
+        return [*self._acts.missing(self._conn), *accepted]

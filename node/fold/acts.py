@@ -94,6 +94,11 @@ class Acts:
         """The votes that count, of all terms."""
         return self._current(conn, shard).ledger.votes_above(-1)
 
+    def missing(self, conn: apsw.Connection) -> list[EntryRef]:
+        """Entries that are not here, for which opens and forces of all shards wait."""
+        shards = [bytes(shard) for (shard,) in select(conn, _WAITING)]
+        return [ref for shard in shards for ref in self._current(conn, shard).ledger.missing]
+
     def holds(self, conn: apsw.Connection, ref: EntryRef) -> bool:
         """Whether this very entry is here."""
         return entry_no(conn, ref, self.horizon) is not None

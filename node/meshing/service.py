@@ -12,13 +12,14 @@ import apsw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from federation.ids import DatasetID, ShardID, SiteID
+from federation.ids import DatasetID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.mesh import Mesh
 from federation.timing import impatient
 from keys.identity import SiteKey
 from node.config import MeshConfig
 from node.members import Members
 from node.meshing import fileserver
+from node.meshing.branching import Branching
 from node.meshing.copies import Copies
 from node.meshing.feedcare import FeedCare
 from node.meshing.filenames import OfAttempt, OfDataset
@@ -56,6 +57,8 @@ class Home:
     read: Reader
     in_thread: InThread
     members: Members
+    missing: Callable[[], Sequence[EntryRef]]  # entries for which logs wait
+    again: Callable[[str], None]  # starts the node again, with the reason
 
     @property
     def site(self) -> SiteID:
@@ -88,6 +91,10 @@ class Meshing:
         self.files = RemoteFiles(self.mesh, home.blobs, home.in_thread, home.members.name_of)
         self.elsewhere = Elsewhere(self.mesh, home.site, home.read)
         self.care = FeedCare(home.reactor, self.mesh, home.journal, home.conn)
+        self._branching = Branching(
+            home.reactor, self.mesh, home.journal, home.conn,
+            FeedID(home.site, home.generation, Lane.CONTROL), home.missing, home.again,
+        )  # fmt: skip
         self._storing = Storing(home.reactor, self.mesh)
         self._keeper = Keeper(home.reactor, home.read, self.files)
         self._copies = Copies(
@@ -109,6 +116,7 @@ class Meshing:
             self.listen()
             self._announce()
         self.care.start()
+        self._branching.start()
         self.mesh.start()
         self._copies.start()
 
@@ -137,6 +145,7 @@ class Meshing:
     async def stop(self) -> None:
         self._copies.stop()
         self.care.stop()
+        self._branching.stop()
         await self.mesh.stop()
 
     def serve_units(

@@ -26,7 +26,7 @@ from node.model.force import ForceOrder, write_force
 from node.model.person import PersonOrder, write_person
 from node.model.validate import read_submission
 from node.services.recovery import next_term
-from node.store import forks, openwork, tasks
+from node.store import branches, forks, openwork, tasks
 from node.store.blobs import Blobs
 from node.store.database import Database
 from node.store.feeds import Feeds
@@ -58,7 +58,7 @@ class Surroundings:
 
     folder: for what the simulated disk does not hold. boot: greater at each start. commit_s: how
     long the next commit takes. others: whom its admin takes in at first. more: pilots that could be
-    started. shown: hears of every entry that is durable. outlived: the store is an old copy.
+    started. shown: hears of every entry that is durable. outlived: it has to start again.
     """
 
     process: NetworkedProcess
@@ -120,6 +120,7 @@ class Node:
         def leap() -> int:
             return around.random.randrange(1 << 16)
 
+        branches.take(database.writer, self.site, self.fold(self.site))
         found = begin_generation(database, self.site, highwater, leap=leap)
         self.generation = found.generation
         self.conn = database.reader()
@@ -137,7 +138,10 @@ class Node:
             self.process, around.key, around.name, found.generation, database, journal, blobs,
             self.conn, fold, around.random, around.wall_ms, around.rhythm, around.version,
         )  # fmt: skip
-        self.parts = Parts(store, around.config, boot=around.boot, more=around.more)
+        self.parts = Parts(
+            store, around.config, boot=around.boot, more=around.more,
+            again=lambda why: around.outlived(),
+        )  # fmt: skip
         await self.parts.start()
         self.up = True
 

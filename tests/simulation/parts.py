@@ -101,9 +101,15 @@ class Parts:
     """Mesh, council, sharing, work, and the services that people ask."""
 
     def __init__(
-        self, store: Store, config: MeshConfig, *, boot: int, more: Callable[[], list[More]]
+        self,
+        store: Store,
+        config: MeshConfig,
+        *,
+        boot: int,
+        more: Callable[[], list[More]],
+        again: Callable[[str], None],
     ) -> None:
-        """boot: greater at each start. more: pilots that could be started."""
+        """boot: greater at each start. more: pilots that could be started. again: starts anew."""
         self._store = store
         self.tables = FoldedTables(store.conn, store.site, store.generation, tasks.spec)
         self.members = Members(store.conn, store.site)
@@ -113,6 +119,7 @@ class Parts:
             reactor=store.process, key=store.key, generation=store.generation,
             journal=store.journal, blobs=store.blobs, conn=store.conn, read=store.database.read,
             in_thread=store.process.in_thread, members=self.members,
+            missing=self.facts.missing, again=again,
         )  # fmt: skip
         self.meshing = Meshing(
             home, config, boot=boot, version=store.version, random=store.random

@@ -123,3 +123,17 @@ def test_a_force_has_to_be_above_terms_that_were_voted_for(seen: Seen) -> None:
     found = seen.found()
     assert found is not None
     assert (found.term, found.highest) == (0, 6)
+
+
+def test_votes_that_name_two_branches_of_the_leaders_log_are_for_an_admin(seen: Seen) -> None:
+    founding = seen.site.facts.shard(seen.net.shard).terms[0].began  # type: ignore[union-attr]
+    for site in seen.net.sites:
+        site.council.stop()
+    for voter, head in ((1, founding.id), (2, b"x" * 32)):
+        site = seen.net.sites[voter]
+        site.write([Vote(seen.net.shard, 3, seen.site.id, 0, founding.seq, head)])
+    seen.net.run(1)
+    found = seen.found()
+    assert found is not None
+    assert found.for_good
+    assert "two branches" in seen.standstills.words(found)
