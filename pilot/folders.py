@@ -12,6 +12,15 @@ def nothing() -> None:
     pass
 
 
+def free_name(folder: str, digest: str) -> str:
+    """A name in a folder for a file of this content; units that follow often make the same one."""
+    name, others = digest, 0
+    while os.path.lexists(os.path.join(folder, name)):
+        others += 1
+        name = "%s-%d" % (digest, others)
+    return name
+
+
 def usage_kib(folder: str, tick: Tick = nothing) -> int:
     """Disk blocks below a folder, in KiB; what cannot be read is left out."""
     blocks = 0

@@ -4,6 +4,7 @@ import ctypes
 import os
 from typing import Optional
 
+from pilot import folders
 from pilot.staging import CHUNK_BYTES, INLINE_BYTES_MAX, Blob, digest_of, digest_of_fd
 
 KEPT_BYTES_MAX = 64 << 20  # of a longer log, this much: half from its start, half from its end
@@ -71,9 +72,10 @@ class LogFile:
             self._shorten(size)
         os.lseek(self.fd, 0, os.SEEK_SET)
         digest, size = digest_of_fd(self.fd)
-        os.rename(self._path, os.path.join(self._out, digest))
+        name = folders.free_name(self._out, digest)
+        os.rename(self._path, os.path.join(self._out, name))
         self._open()
-        return digest, size, None, digest
+        return digest, size, None, name
 
     def _shorten(self, size: int) -> None:
         """Replace the file by its two ends and a line that says what is missing."""

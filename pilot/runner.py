@@ -225,7 +225,7 @@ class Runner:
 
     def _run(self, unit: Unit) -> List[Any]:
         outputs = ""
-        blobs: List[staging.Blob] = []
+        collector = staging.Outputs(self._scratch, self._tick)
         try:
             self._apply_limits(unit)
             task = self._tasks[unit.chunk["spec"]]
@@ -234,9 +234,7 @@ class Runner:
             if task.files or inputs or expanded["inputs"]:
                 self._bring_inputs(task, expanded["inputs"], inputs)
             if self._run_modules(unit, task, expanded):
-                collector = staging.Outputs(self._scratch, self._tick)
                 outputs = collector.collect(expanded["outputs"])
-                blobs = collector.blobs
         except PilotGone:
             raise
         except ExpandError as fault:
@@ -245,7 +243,7 @@ class Runner:
             unit.fail(fault.error, str(fault))
         except Exception as fault:
             unit.fail("worker", "%s: %s" % (type(fault).__name__, fault))
-        return self._finish(unit, outputs, unit.for_job("read") or "", blobs)
+        return self._finish(unit, outputs, unit.for_job("read") or "", collector)
 
     def _apply_limits(self, unit: Unit) -> None:
         if unit.limits.file_bytes != self._file_bytes:
@@ -344,7 +342,7 @@ class Runner:
     # --- afterwards ----------------------------------------------------------------------------
 
     def _finish(
-        self, unit: Unit, outputs: str, inputs: str, blobs: List[staging.Blob]
+        self, unit: Unit, outputs: str, inputs: str, collector: staging.Outputs
     ) -> List[Any]:
         wall_ms = int((time.monotonic() - unit.began_s) * 1000)
         if unit.started and not self._processes.reap() and not self._processes.end():
@@ -352,7 +350,9 @@ class Runner:
             raise PilotGone()
         os.chdir("/")
         if unit.error:
-            outputs, blobs = "", []
+            outputs = ""
+            collector.forget()
+        blobs = collector.blobs
         tail, log = self._take_log(unit, blobs)
         unit.disk_kib = max(unit.disk_kib, self._clean())
         for digest, size, data, file in blobs:

@@ -240,20 +240,27 @@ class Outputs:
 
     def _keep(self, path: str, fd: int, digest: str, size: int) -> None:
         """Put a large file aside; it is only linked, and copied where links do not work."""
-        kept = os.path.join(self._out, digest)
-        if not os.path.exists(kept):
+        file = folders.free_name(self._out, digest)
+        kept = os.path.join(self._out, file)
+        self.blobs.append((digest, size, None, file))
+        try:
+            # By the way on which both are on one mount.
+            name = os.path.relpath(path, os.path.realpath(self._scratch))
+            os.link(os.path.join(self._base_work, name), kept, follow_symlinks=False)
+        except OSError:
+            os.lseek(fd, 0, os.SEEK_SET)
+            target = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             try:
-                # By the way on which both are on one mount.
-                name = os.path.relpath(path, os.path.realpath(self._scratch))
-                os.link(os.path.join(self._base_work, name), kept, follow_symlinks=False)
-            except OSError:
-                os.lseek(fd, 0, os.SEEK_SET)
-                target = os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                try:
-                    _copy(fd, target, self._tick)
-                finally:
-                    os.close(target)
-        self.blobs.append((digest, size, None, digest))
+                _copy(fd, target, self._tick)
+            finally:
+                os.close(target)
+
+    def forget(self) -> None:
+        """The unit failed: nothing of what was put aside is wanted."""
+        for _, _, _, file in self.blobs:
+            if file:
+                _unlink(os.path.join(self._out, file))
+        self.blobs.clear()
 
 
 def deliver(fd: int, url: str, tick: Tick) -> None:

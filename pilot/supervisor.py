@@ -32,7 +32,7 @@ TURN_S_MAX = 5.0
 NODE_LOST_S = 3600.0  # without a word from the node, and without work
 TAILS_MAX = 16  # parts of running logs in one report: below the node's 4 MiB beside the rows
 LAST_WORDS_SHARE = 0.4  # of the grace time is kept for the last report
-_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
+_KEPT = re.compile(r"([0-9a-f]{64})(-[0-9]{1,9})?\Z")  # by its digest, and a number where taken
 
 _log = logging.getLogger("pilot")
 
@@ -256,7 +256,8 @@ class Pilot:
             self._blob_bytes += size
             return
         # A runner is next to payloads: no word of its leads us out of its folder and ours.
-        if file != digest or not _DIGEST.match(digest):
+        named = _KEPT.match(str(file))
+        if named is None or named.group(1) != digest:
             raise OSError(errno.EINVAL, "a runner names a file as it may not")
         kept = os.path.join(self._folder("outbox"), digest)
         os.rename(os.path.join(self._folder("slots"), str(slot.number), "out", file), kept)
@@ -442,7 +443,7 @@ class Pilot:
     def _drop_blobs(self) -> None:
         """The blobs of the last report are of no more use here."""
         for blob in self._blobs_in_report:
-            if blob.path:
+            if blob.path and blob.digest not in self._blobs:  # not made again meanwhile
                 try:
                     os.unlink(blob.path)
                 except OSError:

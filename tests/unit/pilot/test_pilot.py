@@ -60,6 +60,18 @@ def test_many_units_each_get_a_scratch_folder_and_group_of_their_own(
         assert server.log(row) == b"%d\n" % row["job"]
 
 
+def test_units_that_make_the_same_large_files_and_logs_all_keep_them(
+    server: PilotServer, launch: Launch, isolation: str
+) -> None:
+    launch(isolation=isolation)
+    script = "head -c 300000 /dev/zero | tee one > two; head -c 300000 /dev/zero"
+    server.add(task({"script": script}, outputs=[{"path": "one"}, {"path": "two"}]), jobs=range(40))
+    server.until(lambda state: len(state.rows) == 40)
+    assert {row["error"] for row in server.state.rows} == {""}
+    for row in server.state.rows:
+        assert server.log(row) == bytes(300_000)
+
+
 def test_two_units_run_side_by_side(server: PilotServer, launch: Launch, tmp_path: Path) -> None:
     launch()
     meet = tmp_path / "meet"
