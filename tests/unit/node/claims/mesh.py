@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -28,6 +29,7 @@ from node.leading.granting import Rules
 from node.leading.tables import LedgerTables
 from node.model.commands import command_document, read_command
 from node.model.document import load
+from node.model.rules import Foreign
 from node.model.share import Shares
 from node.model.validate import pack_document, read_submission
 from node.sharing import Around, Inside, Sharing
@@ -205,15 +207,19 @@ class MeshSite:
         jobs: int,
         person: UserKey = ANA,
         shard: ShardID | None = None,
+        foreign: Mapping[str, Foreign] = MappingProxyType({}),
         **more: Any,
     ) -> DatasetID:
-        """A dataset of one task, unless `task` says otherwise. shard: another than this site's."""
+        """A dataset of one task, unless `task` says otherwise. shard: another than this site's.
+
+        foreign: what it waits for, by name.
+        """
         description = {
             "floe": 1, "name": name, "jobs": jobs,
             "task": [{"name": "main", "module": [{"run": ["true"]}], "needs": NEEDS}],
             **more,
         }  # fmt: skip
-        document = load(description).build(lambda name: None, name.encode().ljust(16)).document  # type: ignore[arg-type, return-value]
+        document = load(description).build(foreign.__getitem__, name.encode().ljust(16)).document
         record = Dataset(shard or self.shard, pack_document(document), person, person)
         self.journal.control(record)
         self.mesh.clock.advance(0.01)

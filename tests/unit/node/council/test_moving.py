@@ -5,23 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 
 from federation.election import Pace
 from federation.ids import DatasetID, FeedID, Lane, ShardID, SiteID
 from federation.ports import Handler
-from federation.records import Accept, Adopt, Dataset, Move
+from federation.records import Accept, Adopt, Dataset, Move, Reproduce
 from node.council.founding import Founding, Peers
 from node.council.moving import LOOK_S, Moving
 from node.council.service import Council
 from node.council.tables import FoldedFacts
 from node.council.views import Views
+from node.leading.importing import LOOK_S as IMPORT_S
+from node.leading.importing import Importing
+from node.model.rules import Foreign
 from node.services.lookups import OrderLookups
 from node.store import ledgers, openwork, tasks
 from node.tending import MoveTables
-from tests.unit.node.claims.mesh import Mesh, MeshSite, a_fold
+from tests.unit.node.claims.mesh import NEEDS, Mesh, MeshSite, a_fold
 
 PACE = Pace(12.0)
 STEADY_S = 5.0
@@ -50,11 +55,20 @@ class Seated:
             MoveTables(site.conn, self.facts), site.journal, self.wire, self.keep,
             site.sharing.drained, STEADY_S,
         )  # fmt: skip
-        site.journal.subscribe(self.moving.changed)
-        self.loop = LoopingCall(self.moving.look)
-        self.loop.clock = clock
+        self.importing = Importing(
+            clock, site.id, site.generation, site.journal, self.read, self.facts.proof
+        )
         self.council.start()
-        self.loop.start(LOOK_S, now=False)
+        self.loops = []
+        for part, period_s in ((self.moving, LOOK_S), (self.importing, IMPORT_S)):
+            site.journal.subscribe(part.changed)
+            loop = LoopingCall(part.look)
+            loop.clock = clock
+            loop.start(period_s, now=False)
+            self.loops.append(loop)
+
+    def read(self, fn: Any) -> Deferred[Any]:
+        return maybeDeferred(fn, self.site.conn)
 
     async def keep(
         self, dataset: DatasetID, sites: Sequence[SiteID], wanted: int, timeout_s: float
@@ -90,8 +104,10 @@ class Seated:
         return self.net.mesh.by_id(place[2]).name
 
     def stop(self) -> None:
-        self.loop.stop()
+        for loop in self.loops:
+            loop.stop()
         self.moving.stop()
+        self.importing.stop()
         self.council.stop()
 
 
@@ -297,3 +313,47 @@ def test_the_log_that_a_dataset_left_accepts_nothing_more(net: Net) -> None:
 
 def _accepts(seated: Seated, shard: ShardID) -> list[Accept]:
     return [each for each in seated.site.control_records(Accept) if each.shard == shard]
+
+
+def test_datasets_that_wait_for_each_other_move_and_serve_on(net: Net) -> None:
+    [desy] = net.join("desy")
+    first = desy.site.submit("first", 60)
+    task = {"name": "sum", "module": [{"run": ["true"]}], "needs": NEEDS, "after": ["first/main"]}
+    waits = {"first": Foreign(first, 60, ("main",))}
+    second = desy.site.submit("second", 60, task=[task], foreign=waits)
+    net.mesh.run(20)
+    gent, _ = net.join("gent", "oslo")
+    for dataset in (first, second):
+        net.mesh.until(lambda dataset=dataset: len(desy.council_of(dataset)) == 3, 60)
+    net.mesh.until(lambda: net.settled_everywhere(second, 60), 300)
+    assert net.settled_everywhere(first, 60)
+    assert ran(net) == 120
+    assert gent.site.duplicates(first) == gent.site.duplicates(second) == 0
+
+
+def test_a_dataset_runs_behind_one_that_another_council_leads(net: Net) -> None:
+    desy, gent, _ = net.join("desy", "gent", "oslo")
+    net.mesh.run(10)
+    first = desy.site.submit("first", 40)
+    net.mesh.until(lambda: len(desy.council_of(first)) == 3, 60)
+    task = {"name": "sum", "module": [{"run": ["true"]}], "needs": NEEDS, "after": ["first/main:*"]}
+    waits = {"first": Foreign(first, 40, ("main",))}
+    second = gent.site.submit("second", 5, task=[task], foreign=waits)
+    net.mesh.run(2)
+    net.mesh.until(lambda: net.settled_everywhere(second, 5), 300)
+    assert (desy.leader(first), desy.leader(second)) == ("desy", "gent")
+    assert desy.site.settled(first) == 40
+
+
+def test_units_whose_outputs_are_lost_run_again_at_any_site(net: Net) -> None:
+    desy, gent = net.join("desy", "gent")
+    dataset = desy.site.submit("running", 40)
+    net.mesh.until(lambda: net.settled_everywhere(dataset, 40), 200)
+    before = ran(net)
+    net.mesh.run(300)
+    desy.site.journal.control(Reproduce(desy.site.shard, dataset, [0], [0, 8]))
+    net.mesh.until(lambda: ran(net) == before + 8, 60)
+    net.mesh.run(5)
+    again = desy.site.conn.execute("SELECT count(*) FROM reproducing").get
+    assert (again, gent.site.settled(dataset)) == (0, 40)
+    assert ran(net) == before + 8
