@@ -46,20 +46,27 @@ def of_all(conn: apsw.Connection, row: DatasetRow, after: After, no: int) -> Dep
     return Dependency(after.text, "", state, settled, after.jobs, holdup=holdup)
 
 
-def of_datasets(
+def of_tasks(
     conn: apsw.Connection, row: DatasetRow, spec: DatasetSpec
 ) -> Sequence[Sequence[Dependency]]:
-    """By task, what all of its units wait for in other datasets."""
+    """By task, what all of its units wait for in other datasets, and what was lost of this one's
+    own tasks."""
     return [
-        [
-            of_all(conn, row, after, no)
-            for after in task.after
-            if after.dataset is not None
-            and after.all_jobs
-            and (no := tasks.number(conn, after.dataset)) is not None
-        ]
+        [each for after in task.after if (each := _of_all_units(conn, row, after)) is not None]
         for task in spec.tasks
     ]
+
+
+def _of_all_units(conn: apsw.Connection, row: DatasetRow, after: After) -> Dependency | None:
+    if after.dataset is None:
+        task = row.no * TASKS_A_DATASET + after.task
+        lost = _holdup(conn, row, task, 0, max(2, row.jobs))
+        counts = tasks.task_counts(conn, row.no)[after.task].counts
+        state = "settled" if counts.done else "waiting"
+        own = Dependency(after.text, "", state, counts.settled, counts.units, holdup=lost)
+        return own if lost else None
+    no = tasks.number(conn, after.dataset) if after.all_jobs else None
+    return None if no is None else of_all(conn, row, after, no)
 
 
 def _holdup(conn: apsw.Connection, row: DatasetRow, task: int, lo: int, hi: int) -> str:
@@ -70,6 +77,8 @@ def _holdup(conn: apsw.Connection, row: DatasetRow, task: int, lo: int, hi: int)
         return f"{what} again" + ("" if hi - lo == 1 else ", as their outputs were lost")
     lacking, leader = held.not_imported(conn, row.no, task, lo, hi)
     if lacking:
-        what = "settled" if hi - lo == 1 else f"{lacking:,} settled"
-        return f"{what} in a log that {leader} leads; waits for their import into this one's"
+        where = f"in a log that {leader} leads"
+        if hi - lo == 1:
+            return f"settled {where}; waits for its import into this one's"
+        return f"{lacking:,} settled {where} wait for their import into this one's"
     return ""

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from node.model.dataset import DatasetSpec, Needs
 from node.model.validate import needs_of
-from node.services.dependencies import of_datasets
+from node.services.dependencies import of_tasks
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
 from node.services.questions import Reader, Value, asked
@@ -160,7 +160,7 @@ class DatasetViews:
             conn: apsw.Connection,
         ) -> tuple[Whole, Sequence[Sequence[Dependency]], str]:
             found = whole(conn, ref, asking.key)
-            foreign = of_datasets(conn, found.row, found.spec)
+            foreign = of_tasks(conn, found.row, found.spec)
             return found, foreign, held.moving_to(conn, found.row.no)
 
         found, foreign, moving_to = await asked(self._read, explained)
