@@ -4,16 +4,8 @@ import pytest
 
 from node.model.dataset import Needs
 from node.services.submit import Shape
-from node.services.why import (
-    DatasetFacts,
-    Dependency,
-    TaskFacts,
-    Try,
-    UnitFacts,
-    Workers,
-    why_dataset,
-    why_unit,
-)
+from node.services.why import Dependency, Try, UnitFacts, Workers, why_unit
+from node.services.whyset import DatasetFacts, TaskFacts, why_dataset
 
 SHAPE = Shape("desy", 4, 0, 8_000_000_000, None)
 WORKERS = Workers([SHAPE], pilots=1, slots=4, busy=4)
