@@ -180,7 +180,11 @@ class Granting:
         if not self.active:
             return
         for change in changes:
-            self._apply(change)
+            try:
+                self._apply(change)
+            except Exception:
+                _log.failure("lead: a change could not be taken into the book; it is read anew")
+                self._led = frozenset()
         if self._desk.waiting and self._look is None and not self._stopped:
             self._look = self._reactor.callLater(0, self._again)
 

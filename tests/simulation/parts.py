@@ -35,6 +35,7 @@ from node.services.lookups import OrderLookups, SubmitLookups
 from node.services.recovery import Recovery
 from node.services.submit import Submissions
 from node.sharing import Around, Inside, Sharing
+from node.site import LOOK_S
 from node.store import tasks
 from node.store.blobs import Blobs
 from node.store.database import Database
@@ -204,6 +205,11 @@ class Parts:
         self.council.start()
         self.sharing.start()
         self._tick()
+        self._look()
+
+    def _look(self) -> None:
+        self.lead.look()
+        self._store.process.callLater(LOOK_S, self._look)
 
     def _tick(self) -> None:
         self.work.tick()

@@ -17,7 +17,14 @@ from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.ports import Handler
 from federation.records import Grant, Record
 from federation.shapes import Workers
-from node.changes import DatasetAdded, TermOpened, UnitsGranted, UnitsReleased, UnitsSettled
+from node.changes import (
+    DatasetAdded,
+    DatasetChanged,
+    TermOpened,
+    UnitsGranted,
+    UnitsReleased,
+    UnitsSettled,
+)
 from node.leading.book import Peer
 from node.leading.granting import LEARN_S, LOST_S, Granting
 from node.leading.ledger import DatasetFacts
@@ -352,3 +359,18 @@ def test_a_shard_that_is_taken_over_is_shared_out_at_once() -> None:
     house.granting.changed([TermOpened(ShardID(b"n" * 32), 1, FeedID(ME, 1, Lane.CONTROL))])
     house.claim(A, claim())
     assert [grant.dataset[0] for grant in house.commit()] == [2]
+
+
+def test_a_change_that_cannot_be_taken_in_holds_no_other_up_and_has_all_read_again() -> None:
+    house = House(dataset(1), dataset(2))
+    ledger = house.tables.ledger
+
+    def broken(no: int, *, with_done: bool) -> DatasetFacts | None:
+        raise ZeroDivisionError("a bug")
+
+    house.tables.ledger = broken  # type: ignore[method-assign]
+    house.granting.changed([DatasetChanged(1, "anew"), UnitsGranted(2, [128], [0, 10], B)])
+    assert B in house.granting.book.owners()
+    house.tables.ledger = ledger  # type: ignore[method-assign]
+    house.granting.tick()
+    assert set(house.granting.book.datasets) == {1, 2}
