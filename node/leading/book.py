@@ -140,7 +140,11 @@ class Book:
 
     def owners(self) -> set[SiteID]:
         """Sites that own units which are not over."""
-        return {site for task in self._tasks.values() for site in task.owners if task.left(site)}
+        found: set[SiteID] = set()
+        for task in self._tasks.values():
+            if task.outstanding:
+                found.update(site for site in task.owners.keys() - found if task.left(site))
+        return found
 
     def set_lost(self, sites: Iterable[SiteID]) -> bool:
         """Which owners have not been heard of for too long; whether that changes anything."""

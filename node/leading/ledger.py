@@ -84,15 +84,18 @@ class TaskBook:
     over: JobRanges = field(default_factory=JobRanges)
     out: JobRanges = field(default_factory=JobRanges)
     free: JobRanges = field(default_factory=JobRanges)
+    _left: dict[SiteID, Flat] = field(default_factory=dict)  # as computed since the last change
 
     def end(self, flat: Flat) -> None:
         """These units need no owner any more."""
+        self._left.clear()
         self.over.add_all(flat)
         self.out.remove_all(flat)
         self.free.remove_all(flat)
 
     def give(self, flat: Flat, to: SiteID, lost: Iterable[SiteID]) -> None:
         """The log names a new owner of these units."""
+        self._left.clear()
         for owned in self.owners.values():
             owned.remove_all(flat)
         self.owners.setdefault(to, JobRanges()).add_all(flat)
@@ -105,6 +108,7 @@ class TaskBook:
 
     def take(self, flat: Flat, site: SiteID) -> None:
         """The owner gave these units back."""
+        self._left.clear()
         owned = self.owners.get(site)
         if owned is not None and (back := owned.common(flat)):
             owned.remove_all(back)
@@ -113,9 +117,12 @@ class TaskBook:
             self.free.add_all(back)
 
     def left(self, site: SiteID) -> Flat:
-        """What a site owns and has not ended."""
-        owned = self.owners.get(site)
-        return self.out.common(owned.flat) if owned else ()
+        """What a site owns and has not ended. Each claim asks it of every task and owner."""
+        found = self._left.get(site)
+        if found is None:
+            owned = self.owners.get(site)
+            found = self._left[site] = self.out.common(owned.flat) if owned else ()
+        return found
 
     def lose(self, site: SiteID) -> None:
         """What this site owns may be granted to others."""
