@@ -28,6 +28,7 @@ class Verdict(StrEnum):
     SIGNATURE = "signature"  # no admin of the sponsor signed it
     SECRET = "secret"  # the secret is not the one that was invited
     EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"  # an admin of the sponsor took it back
     USED = "used"
     REVOKED = "revoked"
     BUSY = "busy"  # ask again later

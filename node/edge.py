@@ -43,6 +43,7 @@ from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
 from node.services.facts import Rate, SiteFacts
+from node.services.invitations import Invitations
 from node.services.joining import Joiner
 from node.services.listings import Listings, OutputLists
 from node.services.lookups import OrderLookups, PeopleTable, SubmitLookups
@@ -143,8 +144,14 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         recovery=recovery,
         members=(members := _members(parts)),
         joiner=Joiner(parts.config.name, store.journal, store.members, members, meshing.mesh),
+        invitations=(
+            invitations := Invitations(
+                store.conn, store.journal, store.members, people, members.checked
+            )
+        ),
     )
-    meshing.mesh.serve_strangers(Sponsor(store.journal, store.members, people).answer)
+    sponsor = Sponsor(store.journal, store.members, people, withdrawn=invitations.withdrawn)
+    meshing.mesh.serve_strangers(sponsor.answer)
     root = Root()  # type: ignore[no-untyped-call]
     mesh = _mesh(parts, facts, api.status)
     root.putChild(b"v1", Router([*api.routes(), *mesh.routes()], logins))

@@ -12,34 +12,53 @@ import click
 from node.cli import sites
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.failures import ERROR, Failed
-from node.cli.output import harmless, moment, note, plural, print_json, say
+from node.cli.output import harmless, moment, note, plural, print_json, say, table
 from node.client import Client, Json
 
 if TYPE_CHECKING:
     from node.model.token import Token
 
+INVITATIONS = "/v1/mesh/invitations"
 VALID = "7d"
 VALID_S_MAX = 366 * 86_400
 LOOK_S = 0.2  # between looks for the link
 LINK_S = 60
 
 
-@verb("invite", examples=["floe mesh invite", "floe mesh invite --valid 12h > token"])
+@verb(
+    "invite",
+    examples=[
+        "floe mesh invite",
+        "floe mesh invite --valid 12h > token",
+        "floe mesh invite --list",
+        "floe mesh invite --withdraw 5f02aa91",
+    ],
+)
 @click.option(
     "--valid", default=VALID, show_default=True, metavar="TIME", help="How long it holds: 12h, 7d."
 )
+@click.option("--list", "listed", is_flag=True, help="Show the invitations of this site instead.")
+@click.option(
+    "--withdraw", metavar="ID|TOKEN", help="Take one back instead: nobody can join with it then."
+)
 @json_option
 @pass_floe
-def invite_verb(floe: Floe, valid: str) -> None:
+def invite_verb(floe: Floe, valid: str, listed: bool, withdraw: str | None) -> None:
     """Print a token with which one site may join this site's mesh, once.
 
     You sign, as an admin, that whoever shows the token is let in: hand it on in a way that only
     the other site's admin can read, and that admin runs `floe mesh join TOKEN`.
     """
+    if listed or withdraw is not None:
+        _invitations(floe, withdraw)
+    else:
+        _invite(floe, _valid(valid))
+
+
+def _invite(floe: Floe, valid_s: int) -> None:
     from node.model.member import Invite, hash_secret
     from node.model.token import write_token
 
-    valid_s = _valid(valid)
     here = floe.client().post("/v1/mesh/open", {})
     addresses = tuple(str(each) for each in here.get("addresses") or [])
     if not addresses:
@@ -58,13 +77,69 @@ def invite_verb(floe: Floe, valid: str) -> None:
         sites.nonce(),
     )
     document = sites.document_of(invite)
-    token = write_token(secret, document, floe.signer().sign(document))
+    signature = floe.signer().sign(document)
+    token = write_token(secret, document, signature)
+    floe.client().post(INVITATIONS, _signed(document, signature))  # without the secret
     if floe.as_json:
         print_json({"token": token, "until_ms": until_ms, "addresses": list(addresses)})
         return
     say(token)
     note(f"floe: one site may join with it until {moment(until_ms)}, at {' '.join(addresses)}:")
     note("      floe mesh join TOKEN")
+
+
+def _invitations(floe: Floe, withdraw: str | None) -> None:
+    """Show the invitations of this site, after taking one back."""
+    client = floe.client()
+    if withdraw is None:
+        reply = client.get(INVITATIONS)
+    else:
+        reply = client.post(f"{INVITATIONS}/withdraw", {"id": _id_of(client, withdraw)})
+    if floe.as_json:
+        print_json(reply)
+        return
+    found = sites.rows(reply, "invitations")
+    if not found:
+        say("no invitation of this site is known here")
+        return
+    table(
+        ["ID", "BY", "UNTIL", "STATE"],
+        [
+            [
+                harmless(each.get("id", ""))[:8],
+                harmless(each.get("by", "?")),
+                moment(each.get("until_ms")),
+                _state(each),
+            ]
+            for each in found
+        ],
+    )
+
+
+def _state(invitation: Json) -> str:
+    state = harmless(invitation.get("state", "?"))
+    site = invitation.get("site")
+    return f"{state} by {harmless(site.get('name', '?'))}" if isinstance(site, dict) else state
+
+
+def _id_of(client: Client, text: str) -> str:
+    """The id of an invitation, of which the token may be all that there is. Raises Failed."""
+    from node.model.token import BadToken, read_token
+
+    if not text.startswith("floe1."):
+        return text
+    try:
+        token = read_token(text)
+    except BadToken as error:
+        raise Failed(str(error)) from None
+    return str(client.post(INVITATIONS, _signed(token.document, token.signature)).get("id"))
+
+
+def _signed(document: bytes, signature: bytes) -> Json:
+    return {
+        "document": base64.b64encode(document).decode(),
+        "signature": base64.b64encode(signature).decode(),
+    }
 
 
 def _valid(text: str) -> int:

@@ -16,6 +16,7 @@ from node.http.router import Answer, Call, Reply, Route, Stream
 from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
+from node.services.invitations import Invitations
 from node.services.joining import Joiner
 from node.services.listings import Listings
 from node.services.members import MemberOrders
@@ -57,6 +58,7 @@ class Api:
     recovery: Recovery
     members: MemberOrders
     joiner: Joiner
+    invitations: Invitations
 
     def routes(self) -> list[Route]:
         """Every route of the user API."""
@@ -76,6 +78,14 @@ class Api:
             Route("POST", "/v1/mesh/members", self.order_members, role="admin"),
             Route("POST", "/v1/mesh/open", self.ordered(self.members.open), role="admin"),
             Route("POST", "/v1/mesh/join", self.join_mesh, role="admin"),
+            Route("GET", "/v1/mesh/invitations", self.plain(self.invitations.shown), role="admin"),
+            Route("POST", "/v1/mesh/invitations", self.note_invitation, role="admin"),
+            Route(
+                "POST",
+                "/v1/mesh/invitations/withdraw",
+                self.ordered(self.invitations.withdraw),
+                role="admin",
+            ),
             Route("POST", "/v1/mesh/names", self.ordered(self.members.rename), role="admin"),
             Route(
                 "POST",
@@ -181,6 +191,10 @@ class Api:
     async def order_members(self, call: Call) -> Answer:
         document, signature = _signed(call.body())
         return Reply(await self.members.order(document, signature, _asking(call)))
+
+    async def note_invitation(self, call: Call) -> Answer:
+        document, signature = _signed(call.body())
+        return Reply(await self.invitations.note(document, signature, _asking(call)))
 
     async def join_mesh(self, call: Call) -> Answer:
         body = call.body()

@@ -157,6 +157,8 @@ def _refusal(name: str, answer: JoinAnswer, wall_ms: int) -> Refusal:
             return Refusal(
                 "conflict", f"the token has expired, by the clock of {name}{skew}", again
             )
+        case Verdict.WITHDRAWN:
+            return Refusal("conflict", f"an admin of {name} took the token back", again)
         case Verdict.USED:
             return Refusal("conflict", f"the token was used before: {answer.words}", again)
         case Verdict.SPONSOR:

@@ -1,7 +1,7 @@
 """The sponsor's end of an invitation: strangers come with a secret and are taken in.
 
-Nothing is kept of an invitation before it is redeemed: the admin's signature, the secret's hash and
-the log say all there is to know. Only this node's clock says whether it has expired.
+The admin's signature, the secret's hash and the log say all there is to know of an invitation. Only
+this node's clock says whether it has expired, and this node alone whether it was withdrawn.
 """
 
 from __future__ import annotations
@@ -48,11 +48,14 @@ class Sponsor:
         members: Members,
         people: Enrolled,
         wall_ms: Callable[[], int] = wall_clock_ms,
+        withdrawn: Callable[[bytes], bool] = lambda document: False,
     ) -> None:
+        """withdrawn: whether an admin took the invitation with this id back."""
         self._journal = journal
         self._members = members
         self._people = people
         self._wall_ms = wall_ms
+        self._withdrawn = withdrawn
         self._busy: set[bytes] = set()  # documents that are being redeemed
 
     async def answer(self, site: SiteID, body: bytes) -> bytes:
@@ -143,6 +146,8 @@ class Sponsor:
             return None  # whose answer was lost
         if user is not None:
             return self._answer(Verdict.USED, f"{members.name_of(user)} joined with it")
+        if self._withdrawn(member.document_id(document)):
+            return self._answer(Verdict.WITHDRAWN, "")
         if self._wall_ms() > invite.until_ms:
             return self._answer(Verdict.EXPIRED, str(invite.until_ms))
         if len(members.members()) >= limits.MEMBERS_MAX:

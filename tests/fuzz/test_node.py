@@ -90,6 +90,8 @@ def bodies(ana: Caller, dataset: str) -> dict[str, list[bytes]]:
         "/v1/recovery": signed,
         "/v1/mesh/members": signed,
         "/v1/mesh/open": [{}],
+        "/v1/mesh/invitations": signed,
+        "/v1/mesh/invitations/withdraw": [{"id": "ab" * 32}],
         "/v1/mesh/names": [{"site": "ab" * 32, "name": "desy"}],
         "/v1/mesh/addresses": [{"addresses": ["127.0.0.1:1"]}],
         "/v1/blobs/missing": [{"digests": [digest]}],

@@ -66,6 +66,10 @@ class Mesh:
             "now_ms": 1_790_000_000_000,
         }
         self.answer: dict[str, Any] = {}
+        self.invitations: list[dict[str, Any]] = []
+        self.noted: list[tuple[bytes, bytes]] = []  # documents and signatures of invitations
+        node.replies["/v1/mesh/invitations"] = self.invited
+        node.replies["/v1/mesh/invitations/withdraw"] = self.keep
 
     def members(self, request: Request) -> dict[str, Any]:
         if request.method == "POST":
@@ -74,6 +78,16 @@ class Mesh:
             verify(document, base64.b64decode(body["signature"]))
             self.orders.append(member.read(document))
         return self.reply
+
+    def invited(self, request: Request) -> dict[str, Any]:
+        reply: dict[str, Any] = {"invitations": self.invitations}
+        if request.method == "POST":
+            body = request.json()
+            document, signature = (base64.b64decode(body[n]) for n in ("document", "signature"))
+            verify(document, signature)
+            self.noted.append((document, signature))
+            reply["id"] = member.document_id(document).hex()
+        return reply
 
     def keep(self, request: Request) -> dict[str, Any]:
         self.sent.append(request.json())
@@ -106,6 +120,34 @@ def test_invite_prints_the_token_alone(floe: Floe, mesh: Mesh) -> None:
     assert held.invite.until_ms == 1_790_000_000_000 + 12 * 3600 * 1000
     assert held.signer.raw in mesh.node.people
     assert "floe mesh join TOKEN" in shown.err
+
+
+def test_the_node_is_told_of_an_invitation_and_not_of_its_secret(floe: Floe, mesh: Mesh) -> None:
+    held = read_token(floe("mesh", "invite").out)
+    assert mesh.noted == [(held.document, held.signature)]
+    assert held.secret not in held.document
+
+
+def test_invitations_are_listed_with_what_became_of_them(floe: Floe, mesh: Mesh) -> None:
+    assert "no invitation" in floe("mesh", "invite", "--list").out
+    common = {"by": "ana", "until_ms": 1_790_000_000_000}
+    mesh.invitations = [
+        {"id": "5f02aa91" + "0" * 56, "state": "open", **common},
+        {"id": "77" * 32, "state": "used", "site": {"name": HOSTILE + "lyon"}, **common},
+    ]
+    shown = floe("mesh", "invite", "--list").out
+    assert "5f02aa91" in shown
+    assert "used by" in shown
+    assert "\x1b" not in shown
+
+
+def test_an_invitation_is_withdrawn_by_its_id_or_by_the_token(floe: Floe, mesh: Mesh) -> None:
+    mesh.answer = {"invitations": []}
+    assert floe("mesh", "invite", "--withdraw", "5f02").status == 0
+    assert floe("mesh", "invite", "--withdraw", token()).status == 0
+    document = read_token(token()).document
+    assert mesh.sent == [{"id": "5f02"}, {"id": member.document_id(document).hex()}]
+    assert floe("mesh", "invite", "--withdraw", "floe1.12.zz").status == 1
 
 
 def test_no_two_tokens_are_the_same(floe: Floe, mesh: Mesh) -> None:

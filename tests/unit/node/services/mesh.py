@@ -17,6 +17,7 @@ from node.model import member
 from node.model.commands import read_command
 from node.model.person import PersonOrder, write_person
 from node.model.validate import read_submission
+from node.services.invitations import Invitations
 from node.services.joining import Joiner
 from node.services.lookups import PeopleTable
 from node.services.members import MemberOrders
@@ -135,7 +136,14 @@ class Node:
         self.joiner = Joiner(
             name, self.journal, self.members, self.orders, self.strangers, lambda: self.wall_ms
         )
-        self.sponsor = Sponsor(self.journal, self.members, self.people, lambda: self.wall_ms)
+        self.invitations = Invitations(
+            self.conn, self.journal, self.members, self.people, self.orders.checked,
+            lambda: self.wall_ms,
+        )  # fmt: skip
+        self.sponsor = Sponsor(
+            self.journal, self.members, self.people, lambda: self.wall_ms,
+            self.invitations.withdrawn,
+        )  # fmt: skip
         self.strangers.serve_strangers(self.sponsor.answer)
 
     def seen(self, document: bytes) -> bool:

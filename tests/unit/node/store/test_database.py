@@ -197,3 +197,8 @@ def test_a_network_file_system_is_refused_unless_allowed(home):
 def test_this_disk_is_local():
     assert network_file_system(Path(__file__).parent) is None
     assert network_file_system(Path("/proc")) is None
+
+
+def test_schema_steps_have_numbers_of_their_own():
+    numbers = [number for number, _, _ in schema_files()]
+    assert numbers == list(range(1, len(numbers) + 1))
