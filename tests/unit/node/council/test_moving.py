@@ -20,6 +20,7 @@ from node.council.moving import LOOK_S, Moving
 from node.council.service import Council
 from node.council.tables import FoldedFacts
 from node.council.views import Views
+from node.leading.granting import Rules
 from node.leading.importing import LOOK_S as IMPORT_S
 from node.leading.importing import Importing
 from node.model.rules import Foreign
@@ -154,6 +155,12 @@ def net(tmp_path: Path) -> Iterator[Net]:
     net.close()
 
 
+def hurry(*sites: Seated) -> None:
+    """Units of a site that is silent for 30 s go to others, if one of these leads."""
+    for each in sites:
+        each.site.sharing.granting._rules = Rules(lost_s=30.0)
+
+
 def ran(net: Net) -> int:
     return sum(len(each.site.pilot.ran) for each in net.sites)
 
@@ -191,11 +198,29 @@ def test_what_grew_outlives_the_site_that_began_it(net: Net) -> None:
     net.mesh.run(5)
     net.mesh.cut.add(desy.site.id)
     net.mesh.until(lambda: gent.leader(dataset) != "desy", 3 * PACE.patience_s)
-    for each in (gent, oslo):
-        each.site.sharing.granting._rules = type(each.site.sharing.granting._rules)(30.0)
+    hurry(gent, oslo)
     net.mesh.until(lambda: net.settled_everywhere(dataset, 120), 900)
     assert gent.site.duplicates(dataset) == 0
     assert tasks.counts(gent.site.conn, gent.site.number(dataset)).done
+
+
+def test_a_move_whose_mover_dies_is_brought_to_its_end_by_the_next_leaders(net: Net) -> None:
+    desy, gent, oslo = net.join("desy", "gent", "oslo")
+    net.mesh.run(10)
+    dataset = desy.site.submit("running", 120)
+    net.mesh.until(lambda: len(desy.council_of(dataset)) == 3, 60)
+    before = len(desy.site.control_records(Adopt))
+    others = [gent, oslo, *net.join("rome", "bonn")]
+    moved = "SELECT moved FROM dataset WHERE id = ?"
+    net.mesh.until(lambda: gent.site.conn.execute(moved, (dataset,)).get is not None, 60)
+    net.mesh.cut.add(desy.site.id)
+    assert len(desy.site.control_records(Adopt)) == before
+    net.mesh.until(lambda: len(gent.council_of(dataset)) == 5, 6 * PACE.patience_s)
+    adopted = [each for each in others if each.site.control_records(Adopt)]
+    assert [each.site.name for each in adopted] == [gent.leader(dataset)]
+    hurry(*others)
+    net.mesh.until(lambda: net.settled_everywhere(dataset, 120), 600)
+    assert gent.site.duplicates(dataset) == 0
 
 
 def test_a_drained_site_gives_what_it_leads_to_another(net: Net) -> None:
@@ -241,8 +266,7 @@ def test_a_seat_that_is_lost_for_good_is_replaced(net: Net) -> None:
     assert desy.council_of(dataset) == {"desy", "gent", "oslo"}  # nobody could sit there instead
     net.join("rome")
     net.mesh.until(lambda: desy.council_of(dataset) == {"desy", "gent", "rome"}, 90)
-    for each in (desy, gent):
-        each.site.sharing.granting._rules = type(each.site.sharing.granting._rules)(30.0)
+    hurry(desy, gent)
     net.mesh.until(lambda: gent.site.settled(dataset) == 120, 900)
 
 
