@@ -42,11 +42,12 @@ CHAIN = {
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Mesh]:
-    """Two sites, so that each leads what it took; the second one has a GPU."""
-    with mesh(("madison",)) as here:
+def three() -> Iterator[Mesh]:
+    """Three sites, so that each leads what it took with a council; one has a GPU."""
+    with mesh(("madison", "nersc")) as here:
         add_with_gpu(here, "desy")
-        wait_until(lambda: sees(here["desy"], 2), 20, "both sites alive")
+        for site in here.sites.values():
+            wait_until(lambda site=site: sees(site, 3), 20, "all sites alive")
         yield here
 
 
@@ -77,21 +78,23 @@ def knows(site: Site, name: str) -> bool:
     return any(each["name"] == name for each in site.json("sets")["datasets"])
 
 
-def test_a_dataset_waits_for_one_that_another_site_leads(two: Mesh, tmp_path: Path) -> None:
-    madison, desy = two["madison"], two["desy"]
+def test_a_dataset_waits_for_one_that_another_site_leads(three: Mesh, tmp_path: Path) -> None:
+    madison, desy = three["madison"], three["desy"]
     submit(madison, FIRST)
     wait_until(lambda: knows(desy, "first"), 10, "the first dataset at the other site")
     submit(desy, SECOND)
     desy.wait("second", 90)
     leaders = {each["leader"] for each in desy.json("mesh", "shards")["shards"] if each["datasets"]}
     assert leaders == {"madison", "desy"}
+    assert all(len(each["council"]) == 3 for each in desy.json("mesh", "shards")["shards"]
+               if each["datasets"])  # fmt: skip
     desy.run("fetch", "second", "--to", str(tmp_path))
     lines = (tmp_path / "0" / "sum" / "sum.txt").read_text().splitlines()
     assert [line.split()[1] for line in lines] == [str(job) for job in range(6)]
 
 
-def test_a_task_that_needs_a_gpu_runs_where_one_is(two: Mesh, tmp_path: Path) -> None:
-    madison, desy = two["madison"], two["desy"]
+def test_a_task_that_needs_a_gpu_runs_where_one_is(three: Mesh, tmp_path: Path) -> None:
+    madison, desy = three["madison"], three["desy"]
     submit(madison, CHAIN)
     madison.wait("chain", 90)
     assert {ran_at(madison, f"chain/{job}/train") for job in range(6)} == {"desy"}
