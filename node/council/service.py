@@ -171,6 +171,7 @@ class Council:
         if self._look_call is not None and self._look_call.active():
             self._look_call.cancel()  # entries arrived before the start
         self._look_call = None
+        self._look_in(LOOK_S_MAX)  # whatever happens now
         again_s = LOOK_S_MAX
         for shard in self._facts.councils():
             try:
@@ -258,7 +259,7 @@ class Council:
     def _say(self) -> None:
         """After a commit of our own, tell all that this site leads what it leads."""
         self._lead_call = self._reactor.callLater(self._pace.lead_every_s, self._say)
-        if not any(self._leads(shard) for shard in self._facts.councils()):
+        if not self._led():
             return
         done = self._pen.local(_pulse)
         done.addCallback(lambda _: self._flood())
@@ -267,22 +268,29 @@ class Council:
         )
 
     def _flood(self) -> None:
-        for shard in self._facts.councils() if not self._stopped else ():
-            view = self._leads(shard)
-            newest = self._views.tip(self._me)
-            if view is None or newest is None:
-                continue
+        newest = self._views.tip(self._me)
+        if self._stopped or newest is None:
+            return
+        for view in self._led():
             self._counter += 1
-            term = view.shard.newest.number
+            shard, term = view.shard.id, view.shard.newest.number
             lead = Lead(
                 self._me, self._voice.boot, self._counter, shard, term, newest.seq, newest.id
             )
             self._voice.flood("lead", lead.pack())
 
-    def _leads(self, shard: ShardID) -> View | None:
-        view = self._views.view(shard)
-        led = view is not None and view.leads and not view.shard.stopped
-        return view if led else None
+    def _led(self) -> list[View]:
+        """The shards that this site leads; one that cannot be looked at silences no other."""
+        found = []
+        for shard in self._facts.councils():
+            try:
+                view = self._views.view(shard)
+            except Exception:
+                _log.failure("council: looking at shard {shard} failed", shard=shard.hex()[:8])
+                continue
+            if view is not None and view.leads and not view.shard.stopped:
+                found.append(view)
+        return found
 
     # For people
 

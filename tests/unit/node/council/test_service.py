@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from random import Random
 
 import pytest
@@ -10,11 +12,11 @@ from twisted.internet.defer import Deferred
 from federation.canvass import CANVASS, Lead, Question, read_answer
 from federation.errors import RemoteRefused
 from federation.holding import ENTRIES_A_CALL
-from federation.ids import EntryID, EntryRef, Lane
+from federation.ids import EntryID, EntryRef, Lane, ShardID
 from federation.opening import as_ref
 from federation.records import Accept, Ack, Adopt, Dataset, Grant, Move, SeatClose, Vote
 from federation.segments import segments
-from federation.shard import found
+from federation.shard import Shard, found
 from federation.voting import Reply
 from node.council.service import ACK_GATHER_S
 from tests.fakes.councils import PACE, CouncilNet, CouncilSite
@@ -159,6 +161,42 @@ def test_a_lead_in_anothers_name_counts_for_nothing(net: CouncilNet) -> None:
     forge()
     net.run(2 * PACE.patience_s, lambda: bool(net.leaders()))
     assert net.leaders()
+
+
+def test_a_shard_that_cannot_be_looked_at_silences_no_other(net: CouncilNet) -> None:
+    other = found(net.sites[0].me, b"another nonce.. ", [site.me for site in net.sites])
+    net.sites[0].write([other])
+    net.run(3)
+    shard = net.sites[0].facts.shard
+
+    def looked(id_: ShardID) -> Shard | None:
+        if id_ == net.shard:
+            raise ZeroDivisionError("a bug")
+        return shard(id_)
+
+    net.sites[0].facts.shard = looked  # type: ignore[method-assign]
+    net.run(4 * PACE.patience_s)
+    terms = net.sites[1].facts.shard(other.shard)
+    assert terms is not None
+    assert terms.newest.number == 0
+
+
+def test_a_look_that_fails_is_followed_by_another(net: CouncilNet) -> None:
+    site = net.sites[1]
+    councils = site.facts.councils
+
+    def broken() -> Sequence[ShardID]:
+        raise OSError("the disk is slow")
+
+    net.sites[2].council.stop()  # it answers, and does nothing by itself
+    site.facts.councils = broken  # type: ignore[method-assign]
+    for _ in range(300):
+        with suppress(OSError):
+            net.clock.advance(0.5)
+    site.facts.councils = councils  # type: ignore[method-assign]
+    net.switch(0, False)
+    net.run(4 * PACE.patience_s)
+    assert written(site, Vote)
 
 
 def test_a_site_without_a_seat_cannot_speak_for_a_leader() -> None:
