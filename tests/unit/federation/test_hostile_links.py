@@ -6,15 +6,18 @@ import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgpack
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from OpenSSL import SSL
 
-from federation import limits
+from federation import limits, wire
+from federation.entry import seal
 from federation.events import Reason
 from federation.feed import FeedTip
-from federation.ids import FeedID, Lane
+from federation.ids import FeedID, Lane, SiteID
+from federation.records import Site, Unknown
 from federation.wire import Bye, Hello, Ping, Push, Span, Want, encode
 from keys.certificate import site_certificate, site_private_key
 from tests.fakes.loop import Loop
@@ -183,6 +186,45 @@ class _StdlibPeer:
 
     def _flush(self) -> None:
         self._raw.send(self._out.read())
+
+
+# Who speaks another version
+
+OLDER = wire.frame(msgpack.packb([1, 1, 1, 7, "0.0.1", []]))
+NEWER = wire.frame(msgpack.packb([1, 1, 9, 7, "9.0", ["later"], "a field of later", [1]]))
+LATER = wire.frame(msgpack.packb([99, "a message of later"]))
+
+
+@pytest.mark.parametrize(("hello", "more"), [(OLDER, b""), (NEWER, LATER)], ids=["older", "newer"])
+def test_a_peer_of_another_version_is_spoken_to_and_its_records_are_passed_on(
+    world: World, hello: bytes, more: bytes
+) -> None:
+    """A newer one may say what is not known here, and write records of kinds that are not."""
+    site, other = world.site(1).join(), world.site(2).join()
+    world.members.admit(MEMBER.site)  # type: ignore[arg-type]
+    peer = connect(world.loop, site.mesh.port, context_of(MEMBER))
+    world.loop.until(lambda: peer.channel is not None and peer.channel.peer)
+    feed = FeedID(SiteID(MEMBER.site), 1, Lane.CONTROL)
+    later = Unknown(4711, msgpack.packb([4711, "of later"]))
+    entry = seal(MEMBER, feed, 1, b"", 1, [later, Site("raw", "9.0")])
+    pushed = Push(Lane.CONTROL, [[entry.header_bytes, entry.signature, entry.body or b""]])
+    peer.send(hello + encode(Ping(1)) + more + encode(pushed) + more)
+    world.loop.until(lambda: feed in other.held())
+    assert other.feeds.entries(feed, 0, 1) == [entry]
+    assert entry.records()[0] == later
+    assert MEMBER.site in site.linked()
+    assert not byes(peer)
+
+
+def test_a_peer_that_speaks_no_version_of_ours_is_told_so(world: World) -> None:
+    site = world.site(1).join()
+    world.members.admit(MEMBER.site)  # type: ignore[arg-type]
+    peer = connect(world.loop, site.mesh.port, context_of(MEMBER))
+    world.loop.until(lambda: peer.channel is not None and peer.channel.peer)
+    peer.say(Hello(8, 9, 1, "9.0"))
+    world.loop.until(lambda: peer.lost)
+    assert byes(peer) == [Reason.VERSION]
+    assert not site.linked()
 
 
 # Who behaves badly

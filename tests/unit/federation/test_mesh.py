@@ -11,10 +11,12 @@ from federation.entry import Entry, seal
 from federation.errors import BadEntry, RemoteRefused, Unreachable
 from federation.feed import prove_fork
 from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
+from federation.linkfacts import LinkFacts
 from federation.records import Site
 from federation.secure import RELAYED, Contexts
 from federation.tunnels import TunnelEnd
 from federation.wire import Bye, Hello, Message, More, Neighbours, Ping, Reply, Request
+from tests.fakes.feeds import MemoryFeeds
 from tests.fakes.mesh import key_of
 from tests.fakes.meshed import MeshedSite, Registry
 from tests.fakes.rawpeer import connect, context_of
@@ -245,7 +247,45 @@ def test_bulk_between_sites_that_only_dial_out_goes_through_bulk_links_of_a_rela
     assert {fact.kind for fact in one.mesh.links() if fact.up} == {"records", "bulk", "relayed"}
 
 
+def test_revocation_ends_bulk_and_relayed_links_too_and_none_comes_back(world: World) -> None:
+    relay = bulk_site(world, 1)
+    one, other = (bulk_site(world, number, dial_only=True) for number in (2, 3))
+    world.loop.until(lambda: other.id in _told(one) and one.id in _told(other))
+    for site in (other, relay):
+        world.loop.result(one.mesh.request(site.id, "file", b"x"))
+    served = [*_up(relay, other), *_up(one, other)]
+    assert {fact.kind for fact in served} == {"records", "bulk", "relayed"}
+    world.members.revoke(other.id)
+    assert not _up(one, other)
+    assert not _up(relay, other)
+    world.loop.until(lambda: not _up(other, one) and not _up(other, relay))
+    with pytest.raises(Unreachable):
+        world.loop.result(one.mesh.request(other.id, "file", b"x"))
+    with pytest.raises(Unreachable):
+        world.loop.result(other.mesh.request(one.id, "file", b"x"))
+    assert world.loop.result(one.mesh.request(relay.id, "file", b"x")) == b"x"
+
+
+def _up(site: MeshedSite, peer: MeshedSite) -> list[LinkFacts]:
+    return [fact for fact in site.mesh.links() if fact.up and fact.peer == peer.id]
+
+
 # Relays
+
+
+def test_a_relay_that_withholds_a_feed_keeps_it_from_nobody_with_another_way(world: World) -> None:
+    """Two relays between sites that only dial out; the one that is asked first shows nothing."""
+    lying, honest = world.site(1).join(), world.site(2).join()
+    one = world.site(3, dial_only=True).join()
+    other = world.site(4, dial_only=True).join()
+    world.loop.until(lambda: len(one.linked()) == len(other.linked()) == 2)
+    hidden = FeedID(one.id, 1, Lane.CONTROL)
+    lying.feeds.entries = lambda feed, after, limit: (  # type: ignore[method-assign]
+        [] if feed == hidden else MemoryFeeds.entries(lying.feeds, feed, after, limit)
+    )
+    one.write(30)
+    world.loop.until(lambda: other.held() == one.held() == honest.held(), 20)
+    assert other.mesh.broken == {}
 
 
 def test_a_relay_that_alters_what_it_passes_on_is_found_out(world: World) -> None:
