@@ -81,6 +81,7 @@ class Releasing:
         self._unanswered: Mapping[int, Flat] = {}
         self._again_s = AGAIN_S_MIN
         self._asked_s = reactor.seconds()
+        self._ticking = False
         requests.serve(claims.RECALL, self.recall)
 
     async def recall(self, asking: SiteID, body: bytes) -> bytes:
@@ -103,9 +104,16 @@ class Releasing:
         return claims.write_recalled(Recalled(units))
 
     async def tick(self) -> None:
-        """Call every few seconds."""
-        if self._alone():
+        """Call every few seconds. Does nothing while an earlier call waits for the disk."""
+        if self._alone() or self._ticking:
             return
+        self._ticking = True
+        try:
+            await self._tick()
+        finally:
+            self._ticking = False
+
+    async def _tick(self) -> None:
         if self._drained():
             for state in list(self._ready.datasets.values()):
                 await self._release(all_unbegun(state), DRAINED)
@@ -115,16 +123,16 @@ class Releasing:
 
     async def _release_misfits(self) -> None:
         now_s, workers = self._reactor.seconds(), self._workers()
-        found = {
-            state.no: backs
-            for state in self._ready.datasets.values()
-            if state.ready and (backs := misfits(state, workers))
-        }
+        found = [no for no in self._ready.datasets if self._misfits(no, workers)]
         self._misfit_s = {no: self._misfit_s.get(no, now_s) for no in found}
-        for no, backs in found.items():
+        for no in found:
             if now_s - self._misfit_s[no] >= MISFIT_S:
                 del self._misfit_s[no]
-                await self._release(backs, MISFIT)
+                await self._release(self._misfits(no, self._workers()), MISFIT)  # as of now
+
+    def _misfits(self, dataset: int, workers: Sequence[Workers]) -> Sequence[Back]:
+        state = self._ready.datasets.get(dataset)
+        return misfits(state, workers) if state is not None and state.ready else ()
 
     async def _say_again(self) -> None:
         """Releases that the leader has not answered may have reached it before their grant."""

@@ -19,6 +19,7 @@ from federation.records import Record, Release
 from federation.shapes import Workers
 from node.claims.releasing import AGAIN_S_MIN, MISFIT_S, Releasing
 from node.ranges import Flat
+from node.unitstate import DatasetFacts, TaskFacts
 from tests.unit.node.claims.test_picking import BIG, SMALL_WORKERS, ready
 from tests.unit.node.work.house import result_of
 
@@ -178,6 +179,26 @@ def test_units_for_which_a_worker_comes_stay() -> None:
     house.workers = SMALL_WORKERS
     house.tick(MISFIT_S - 1)
     assert house.written == []
+
+
+def test_units_that_begin_while_another_release_waits_for_the_disk_stay() -> None:
+    house = House(needs=[BIG])
+    second = TaskFacts(128, 0, BIG, (), owned=[0, 100])
+    house.ready.load(DatasetFacts(2, b"p", "g", 50, 1, 100, False, (second,)))
+    house.tick()
+    house.at_once = False
+    house.clock.advance(MISFIT_S)
+    ticks = [Deferred.fromCoroutine(house.releasing.tick()) for _ in range(2)]  # type: ignore[arg-type]
+    house.ready.lease(house.ready.tasks[128], [0, 60])
+    while house.waiting:
+        house.waiting.pop().callback(None)
+    for each in ticks:
+        result_of(each)
+    assert [(each.ranges, each.why) for each in house.written] == [
+        ([0, 100], "fits no worker here"),
+        ([60, 100], "fits no worker here"),
+    ]
+    assert house.ready.tasks[128].owned.flat == [0, 60]
 
 
 def test_a_release_that_the_log_does_not_answer_is_said_again_ever_more_seldom() -> None:
