@@ -42,7 +42,7 @@ from node.model.force import ForceOrder, write_force
 from node.model.token import write_token
 from tests.unit.federation.builders import KEY, NONCE, OTHER_KEY, SHARD, one_of_each, results
 from tests.unit.federation.messages import broken_frames, one_message_of_each
-from tests.vectors import council
+from tests.vectors import council, requests
 
 HERE = Path(__file__).parent
 PERSON_SEED = bytes(range(100, 132))
@@ -68,6 +68,7 @@ def all_vectors() -> dict[str, Any]:
         "council.json": council.vectors(),
         "messages.json": messages(),
         "members.json": members(),
+        "requests.json": asked(),
     }
 
 
@@ -83,6 +84,17 @@ def messages() -> dict[str, Any]:
             for message in one_message_of_each()
         ],
         "refused": {why: msgpack.packb(plain).hex() for why, plain in broken_frames().items()},
+    }
+
+
+def asked() -> dict[str, Any]:
+    beacon = requests.bodies()["beacon"]
+    return {
+        "bodies": {
+            name: {"fields": shown(msgpack.unpackb(body)), "bytes": body.hex()}
+            for name, body in requests.bodies().items()
+        },
+        "beacon_signature": KEY.sign(Purpose.BEACON, beacon).hex(),
     }
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 import pytest
 
-from federation import limits
+from federation import canvass, claims, entryrequests, limits
 from federation.beacon import Beacon
 from federation.claims import Answer, Claim, Recall
 from federation.entry import Header
@@ -17,6 +17,9 @@ from federation.events import Reason
 from federation.records import Outcome, Record, Unknown
 from federation.wire import KINDS as MESSAGES
 from keys.signing import Purpose
+from node.council import moving
+from node.leading import needs
+from node.meshing import filenames, fileserver, keeping, roots, units
 
 PAGE = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text("utf-8")
 KINDS = [cls for cls in get_args(Record) if cls is not Unknown]
@@ -117,3 +120,21 @@ def test_bounds_of_claims_and_beacons_are_those_of_the_code() -> None:
     assert f"{limits.BEACON_BYTES_MAX // 1024} KiB" in section("Beacons")
     assert f"≤ {limits.WANTS_MAX} × [label, shape, free, movable]" in section("Beacons")
     assert f"≤ {limits.RUNNING_MAX} × [label, int]" in section("Beacons")
+
+
+def test_every_request_is_named() -> None:
+    kinds = {
+        claims.CLAIM, claims.RECALL, canvass.CANVASS, entryrequests.KIND, fileserver.KIND,
+        fileserver.KIND_MANY, keeping.KEEP, needs.KIND, roots.ROOTS, units.LIVE, units.TAIL,
+        units.WHY, moving.SHARD,
+    }  # fmt: skip
+    missing = [kind for kind in kinds if f"`{kind}`" not in PAGE]
+    assert not missing
+
+
+def test_bounds_of_files_are_those_of_the_code() -> None:
+    table = section("Files and units")
+    assert f"≤ {filenames.MANY_MAX} packed names" in table
+    assert f"larger than {filenames.SMALL_BYTES_MAX // 1024} KiB" in table
+    assert f"at most {filenames.PIECE_BYTES_MAX // 1024} KiB of it" in table
+    assert filenames.SIZE_MAX == units.OFFSET_MAX == 2**40

@@ -27,7 +27,7 @@ from node.model import member
 from node.model.force import read_force
 from node.model.problems import Invalid
 from node.model.token import BadToken, read_token
-from tests.vectors import make
+from tests.vectors import make, requests
 
 HERE = Path(make.__file__).parent
 
@@ -233,3 +233,19 @@ def test_join_messages_are_read() -> None:
     assert answer == [1, "used", "nersc joined with it", 1_790_000_000_000, 1, 2]
     assert joining.read_request(bytes.fromhex(vectors["request"])).secret == request[3]
     assert joining.read_answer(bytes.fromhex(vectors["answer"])).verdict == "used"
+
+
+@pytest.mark.parametrize("name", sorted(requests.READS))
+def test_what_members_ask_is_an_array_of_fields_in_the_order_of_the_page(name: str) -> None:
+    made = load("requests.json")["bodies"][name]
+    body = bytes.fromhex(made["bytes"])
+    assert msgpack.unpackb(body) == plain(made["fields"])
+    read, write = requests.READS[name]
+    assert write(read(body)) == body
+
+
+def test_a_beacon_is_signed_by_its_site() -> None:
+    vectors = load("requests.json")
+    document = bytes.fromhex(vectors["bodies"]["beacon"]["bytes"])
+    key = Ed25519PublicKey.from_public_bytes(msgpack.unpackb(document)[0])
+    key.verify(bytes.fromhex(vectors["beacon_signature"]), b"icefloe beacon 1\0" + document)
