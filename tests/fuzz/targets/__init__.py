@@ -7,6 +7,7 @@ from tests.fuzz.targets import (
     descriptions,
     documents,
     entries,
+    folding,
     keys,
     links,
     local,
@@ -23,5 +24,6 @@ TARGETS: tuple[Target, ...] = (
     *descriptions.TARGETS,
     *pilots.TARGETS,
     *local.TARGETS,
+    *folding.TARGETS,
 )
 assert len({target.name for target in TARGETS}) == len(TARGETS)
