@@ -182,6 +182,10 @@ class Mesh:
         """Of a forked feed take only the branch with this entry."""
         self.exchange.sync.pins[ref.feed] = ref
 
+    def forks(self) -> list[ForkProof]:
+        """A proof of each forked feed that is known to this process, of both lanes."""
+        return list(self.exchange.forks.proofs.values())
+
     def longer(self, feed: FeedID) -> bool:
         """Whether a peer showed another branch of a feed that is longer than the one here."""
         return feed in self.exchange.sync.longer

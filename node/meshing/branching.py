@@ -102,7 +102,8 @@ class Branching:
         done.addCallback(lambda _: self._look_later())
 
     async def _look(self) -> None:
-        proofs = forks.proofs(self._conn)
+        # Of both lanes of a generation one proof is in the log.
+        proofs = [*forks.proofs(self._conn), *self._mesh.forks()]
         if not proofs:
             return
         chosen = branches.chosen(self._conn)

@@ -16,6 +16,7 @@ from node.meshing.branching import Branching
 from node.store import branches
 from tests.fakes.mesh import key_of
 from tests.fakes.store import Store
+from tests.unit.federation.builders import results
 from tests.unit.federation.worlds import World, a_world
 from tests.unit.node.meshing.test_feedcare import KeptSite, holding
 
@@ -62,12 +63,15 @@ class Branched(KeptSite):
         return Branched(self.world, home, boot).join()
 
 
-def branch(key: SiteKey, common: list[Entry], name: str, count: int) -> list[Entry]:
-    """A control feed that goes on from common entries."""
-    feed, made = FeedID(SiteID(key.site), 1, Lane.CONTROL), list(common)
+def branch(
+    key: SiteKey, common: list[Entry], name: str, count: int, lane: Lane = Lane.CONTROL
+) -> list[Entry]:
+    """A feed that goes on from common entries."""
+    feed, made = FeedID(SiteID(key.site), 1, lane), list(common)
     for seq in range(len(made) + 1, len(made) + 1 + count):
         prev = made[-1].id if made else b""
-        made.append(seal(key, feed, seq, prev, seq, [Site(name, str(seq))]))
+        record = results(len(name)) if lane else Site(name, str(seq))
+        made.append(seal(key, feed, seq, prev, seq, [record]))
     return made
 
 
@@ -96,6 +100,30 @@ def test_the_branch_is_taken_in_which_a_log_goes_on(
     world.loop.until(lambda: again.store.feeds.tip(feed).seq == len(theirs))
     assert again.entries(feed) == theirs
     again.stop()
+
+
+def test_the_lane_of_which_no_proof_is_in_the_log_goes_over_too(
+    world: World, tmp_path: Path
+) -> None:
+    kept = Branched(world, tmp_path / "home").join()
+    there = world.site(1)
+    for lane in Lane:
+        given(kept, branch(AUTHOR, [], "ours", 1, lane))
+        holding(there, branch(AUTHOR, [], "elsewhere", 4, lane))
+    there.join()
+    world.loop.until(lambda: len(kept.mesh.exchange.forks.proofs) == len(Lane))
+    kept = gone_over(kept, FeedID(SiteID(AUTHOR.site), 1, Lane.CONTROL), boot=2)
+    kept = gone_over(kept, FeedID(SiteID(AUTHOR.site), 1, Lane.RESULTS), boot=3)
+    kept.stop()
+
+
+def gone_over(kept: Branched, feed: FeedID, boot: int) -> Branched:
+    """The site, started again on the other branch of a feed, of which its log needs entry 4."""
+    kept.missing = [EntryRef(feed, 4, EntryID(b""))]
+    kept.world.loop.until(lambda: kept.reasons)
+    again = kept.again(boot)
+    again.world.loop.until(lambda: again.store.feeds.tip(feed).seq == 4)
+    return again
 
 
 def test_a_place_that_is_waited_for_and_held_by_another_entry_is_reason_enough(
