@@ -109,8 +109,9 @@ class Branching:
         chosen = branches.chosen(self._conn)
         for proof in proofs:
             feed = open_entry(proof.first, proof.first_signature, None).header.feed
-            if feed not in chosen and not self._writes(feed) and self._is_needed(feed):
-                await self._go_over(feed, proof)
+            due = feed not in chosen and not self._writes(feed) and self._is_needed(feed)
+            if due and await self._go_over(feed, proof):
+                return
 
     def _writes(self, feed: FeedID) -> bool:
         return feed.site == self._me.site and feed.generation >= self._me.generation
@@ -130,21 +131,23 @@ class Branching:
 
     # Going over
 
-    async def _go_over(self, feed: FeedID, proof: ForkProof) -> None:
+    async def _go_over(self, feed: FeedID, proof: ForkProof) -> bool:
+        """Whether the node starts again for it."""
         try:
             first = await self._first_difference(feed, proof)
             if first is None:
-                return
+                return False
             await self._journal.local(lambda conn: branches.want(conn, first))
         except (Unreachable, StoreError) as error:
             log.warn("the other branch of a feed is not found yet: {why}", why=str(error))
-            return
+            return False
         why = (
             f"site {feed.site.hex()[:8]} has two branches of generation {feed.generation}, and the"
             f" log goes on in the one that is not here, from entry {first.seq} on"
         )
         log.warn("{why}: this node goes over to it", why=why)
         self._again(why)
+        return True
 
     async def _first_difference(self, feed: FeedID, proof: ForkProof) -> EntryRef | None:
         """The first entry of the other branch; None where nothing that is known leads to it.
