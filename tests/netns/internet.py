@@ -126,12 +126,9 @@ class Internet:
         self._rule()
 
     def slow(self, name: str, bytes_per_s: int) -> None:
-        """What a site receives comes at most so fast."""
-        _call("tc", "-n", self._router, "qdisc", "replace", "dev", name, "root", "tbf",
+        """What a site sends goes at most so fast."""
+        _call("tc", "-n", f"{self._id}-{name}", "qdisc", "replace", "dev", "up", "root", "tbf",
               "rate", f"{8 * bytes_per_s}bit", "burst", "3000", "limit", "20000")  # fmt: skip
-
-    def fast(self, name: str) -> None:
-        _call("tc", "-n", self._router, "qdisc", "del", "dev", name, "root")
 
     def close(self) -> None:
         """End what runs in the namespaces, and remove them, whatever happened before."""

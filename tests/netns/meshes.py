@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.meshes import wait_until
 from bench.site import Site, make_site
-from node.client import Client, ClientError, Signer, find_endpoint
+from node.client import Client, ClientError, Signer, Unreachable, find_endpoint
 from node.home import Home
 from tests.netns.internet import Internet, internet
 
@@ -135,6 +135,29 @@ class NetSite(Site):
     def wake(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def save(self, copy: Path) -> None:
+        """Copy the home, as a snapshot of a disk would have it; the node is down."""
+        shutil.copytree(self.home, copy)
+
+    def roll_back(self, copy: Path) -> None:
+        """Let the disk be as it was at a copy: the files, the high-water file too, are the same."""
+        for path in sorted(self.home.rglob("*"), reverse=True):
+            if not (copy / path.relative_to(self.home)).exists():
+                path.rmdir() if path.is_dir() else path.unlink()
+        for path in sorted(copy.rglob("*")):
+            here = self.home / path.relative_to(copy)
+            if path.is_dir():
+                here.mkdir(exist_ok=True)
+            else:
+                here.write_bytes(path.read_bytes())  # in place: it stays the file that it was
+                here.chmod(path.stat().st_mode)
+
+    def generations(self, site: str) -> set[int]:
+        """Under which a site has written, as far as is known here."""
+        key = next(each["key"] for each in self.ask("/v1/mesh")["sites"] if each["name"] == site)
+        feeds = self.ask("/v1/store")["feeds"]
+        return {each["generation"] for each in feeds if each["site"] == key[:8]}
+
 
 class NetMesh:
     """Its sites by name."""
@@ -199,9 +222,19 @@ class NetMesh:
 
 
 def until(question: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
-    """The first true answer; fails the test when the time is over."""
+    """The first true answer; fails the test when the time is over.
+
+    A node that does not answer, as it starts itself again, is asked once more.
+    """
+
+    def asked() -> Any:
+        try:
+            return question()
+        except Unreachable:
+            return None
+
     try:
-        return wait_until(question, timeout_s, what)
+        return wait_until(asked, timeout_s, what)
     except SystemExit as error:
         raise AssertionError(str(error)) from None
 

@@ -1,12 +1,17 @@
-"""Five sites, a council of five: cut into parts for longer than every timer, and healed."""
+"""Five sites, a council of five: cut into parts for longer than every timer, and healed.
+
+In the end two are lost with their disks: one that leads, and one that alone holds what it made.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from node.client import ClientError
 from tests.netns.meshes import NetMesh, NetSite, net_mesh, until
 
 FIVE = ("madison", "desy", "nersc", "chicago", "aachen")
@@ -103,6 +108,8 @@ def test_a_majority_takes_over_and_what_the_others_ran_meanwhile_counts_once(
     ran = five["desy"].counts("parted")["settled"]
     until(lambda: five["nersc"].shard("parted")["term"] > 0, "the majority has another leader")
     until(lambda: five["nersc"].counts("parted")["settled"] > ran, "work goes on there")
+    everything = partial(five["nersc"].settled, "parted", JOBS)
+    until(everything, "others run what the lost owners were granted", 60)
 
     shard = five["nersc"].shard("parted")
     assert shard["leader"] in majority
@@ -122,3 +129,91 @@ def test_a_majority_takes_over_and_what_the_others_ran_meanwhile_counts_once(
     state, words = five["madison"].why("desy")
     assert state == "alive"
     assert "it founded shard desy/" in words
+
+
+CHAIN = """
+floe = 1
+name = "chain"
+jobs = 20
+files = ["make.sh", "use.sh"]
+[[task]]
+name = "make"
+outputs = ["data"]
+[[task.module]]
+run = ["./make.sh"]
+[[task]]
+name = "use"
+after = ["make"]
+inputs = { "data" = "make/data" }
+outputs = ["size"]
+[[task.module]]
+run = ["./use.sh"]
+"""
+LEFT = ("madison", "desy", "nersc")
+MADE_BYTES = 300_000
+SLOW_BYTES_PER_S = 20_000
+
+
+def test_a_leader_and_the_only_copy_of_an_output_are_lost_for_good(five: NetMesh) -> None:
+    leader, owner, watcher = five["chicago"], five["aachen"], five["nersc"]
+    five.net.slow("aachen", SLOW_BYTES_PER_S)  # no second copy of what it makes is done soon
+    gate = submit_chain(leader)
+    until(lambda: made_at(watcher, "aachen"), "a result of the owner counts")
+    shard = watcher.shard("chain")
+    assert shard["leader"] == "chicago"
+    five.net.cut(["aachen"], ["chicago", *LEFT])
+    until(lambda: owner.counts("chain")["running"], "it works on, unheard")
+    lost = made_at(watcher, "aachen")
+    five.kill("aachen", disk=True)
+    five.kill("chicago", disk=True)
+
+    until(lambda: watcher.shard("chain")["leader"] in LEFT, "another site leads")
+    until(lambda: watcher.states()["aachen"] == "unreachable", "the loss is seen")
+    _, shown = watcher.mesh()
+    assert "3 alive, 2 unreachable" in shown
+    shard = watcher.shard("chain")
+    assert "chicago: not heard for" in shown
+    assert f"led by {shard['leader']}, term {shard['term']}" in shown
+    state, words = watcher.why("aachen")
+    assert state == "unreachable"
+    assert "floe mesh revoke aachen" in words
+    gate.touch()
+    until(partial(done, watcher), "all is done by those that are left", 120)
+    for name in LEFT:
+        until(partial(done, five[name]), f"{name} knows")
+    for job in lost:  # it was made again: what used it ran elsewhere
+        attempts = watcher.ask(f"/v1/units/chain/{job}/make")["attempts"]
+        assert {each["site"] for each in attempts if each["outcome"] == "success"} & set(LEFT)
+        assert sum(each["accepted"] for each in attempts) == 1
+    equal, compared, silent = watcher.compared()
+    assert (equal, compared, silent) == (True, set(LEFT) - {"nersc"}, {"aachen", "chicago"})
+    for name in LEFT:
+        five[name].run("verify")
+
+
+def submit_chain(site: NetSite) -> Path:
+    """A dataset whose second task waits for a file; that file."""
+    folder = site.home.parent
+    gate = folder.parent / "gate"
+    (folder / "make.sh").write_text(f"#!/bin/sh\nyes $FLOE_JOB | head -c {MADE_BYTES} > data\n")
+    (folder / "use.sh").write_text(
+        f"#!/bin/sh\nwhile [ ! -e {gate} ]; do sleep 0.2; done\nwc -c < data > size\n"
+    )
+    for script in ("make.sh", "use.sh"):
+        (folder / script).chmod(0o755)
+    (folder / "chain.toml").write_text(CHAIN)
+    site.run("submit", "chain.toml", "--wait-stored", "5")
+    return gate
+
+
+def made_at(here: NetSite, site: str) -> list[int]:
+    """Jobs whose first task ran at a site, and counts."""
+    try:
+        units = here.ask("/v1/datasets/chain/jobs?state=settled&task=make")["units"]
+    except ClientError:
+        return []
+    return [unit["job"] for unit in units if unit["site"] == site]
+
+
+def done(here: NetSite) -> bool:
+    return here.settled("chain", 40)
