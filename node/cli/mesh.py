@@ -127,7 +127,7 @@ def mesh_recover(floe: Floe, dry_run: bool, named: tuple[str, ...]) -> None:
     if not floe.as_json:
         _print_found(found, still)
     chosen = [shard for shard in still if _is_chosen(shard, named)]
-    taken = [] if dry_run else [client.post("/v1/recovery", _sign(floe, found, s)) for s in chosen]
+    taken = [] if dry_run else [_force(floe, shard) for shard in chosen]
     if floe.as_json:
         print_json({**found, "taken": taken, "dry_run": dry_run})
         return
@@ -145,6 +145,14 @@ def _is_chosen(shard: Json, named: tuple[str, ...]) -> bool:
     """Whether only an admin can help, or one named it."""
     named_here = any(str(shard.get("shard", "")).startswith(each.lower()) for each in named if each)
     return bool(shard.get("for_good", True)) or named_here
+
+
+def _force(floe: Floe, shard: Json) -> Json:
+    """Force one shard on, as it stands now: to force the one before wrote records."""
+    client = floe.client()
+    found = client.get("/v1/recovery")
+    now = [each for each in found.get("still") or [] if each.get("shard") == shard["shard"]]
+    return client.post("/v1/recovery", _sign(floe, found, now[0] if now else shard))
 
 
 def _sign(floe: Floe, found: Json, shard: Json) -> dict[str, str]:

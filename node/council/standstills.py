@@ -13,11 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from federation.ids import EntryID, EntryRef, FeedID, ShardID, SiteID
+from federation.ids import EntryRef, FeedID, ShardID, SiteID
 from federation.opening import BadOpen, Ballot, base_and_cut
-from federation.ports import FeedStore
 from federation.quorum import majority
-from federation.shard import Shard, Term, term_at
 from federation.voting import View, sits
 from node.council.views import Views
 
@@ -26,14 +24,14 @@ from node.council.views import Views
 class Standstill:
     """One such shard.
 
-    term: the newest; highest: of all that were ever voted for here. cut: the last entry held of the
-    newest term's own log; None if that cannot be told.
+    term: the newest; highest: of all that were ever voted for here. cut: the last entry of its own
+    log through which that is held.
     """
 
     shard: ShardID
     term: int
     highest: int
-    cut: EntryRef | None
+    cut: EntryRef
     voters: int
     lost: Sequence[SiteID]
     silent: Sequence[SiteID]
@@ -47,9 +45,6 @@ class Standstill:
 
 class Facts(Protocol):
     """What is read besides views."""
-
-    @property
-    def feeds(self) -> FeedStore: ...
 
     def councils(self) -> Sequence[ShardID]: ...
 
@@ -92,7 +87,7 @@ class Standstills:
             shard,
             known.newest.number,
             max([known.newest.number, *(ballot.vote.term for ballot in view.votes)]),
-            self._cut(known, known.newest),
+            view.whole(known.newest) or known.newest.began,
             len(seats),
             [seat.site for seat in lost],
             [seat.site for seat in silent],
@@ -114,17 +109,6 @@ class Standstills:
 
     def _acts(self, view: View, seat: FeedID) -> bool:
         return seat == view.me or (seat.site != view.me.site and self._reached(seat.site))
-
-    def _cut(self, shard: Shard, term: Term) -> EntryRef | None:
-        """The last entry held of a term's own log."""
-        tip = self._facts.feeds.tip(term.feed)
-        later = [mark for mark in shard.marks.get(term.feed, ()) if mark > term.place]
-        last = later[0][0] - 1 if later else tip.seq
-        found = self._facts.feeds.entries(term.feed, last - 1, 1) if last > 0 else []
-        if not found:
-            return None
-        cut = EntryRef(term.feed, last, EntryID(found[0].id))
-        return cut if term_at(shard, cut) == term else None
 
 
 def _is_torn(view: View) -> bool:

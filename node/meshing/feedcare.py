@@ -31,6 +31,13 @@ log = Logger()
 
 MEND_AGAIN_S: Final = 60.0
 TWIN_S: Final = 900.0  # a site that is turned away comes again within five minutes
+TWIN: Final = "floe.twin"  # the request that tells the process that has the links
+
+OUTDONE: Final = (
+    "another node with this site's key, started later, has the links with other sites: this one is"
+    " kept out"
+)
+OUTDOES: Final = "another node with this site's key, started earlier, wants the links that this has"
 
 Place = tuple[FeedID, int]
 
@@ -59,13 +66,15 @@ class FeedCare:
         self._damaged: dict[Place, None] = {}  # bounded by what the mesh tells
         self._mending: IDelayedCall | None = None
         self._twins: dict[SiteID, float] = {}  # when one was turned away last
+        self._kept_out_s = float("-inf")  # when this process was
 
     def start(self) -> None:
         """Before the first link."""
         self._mesh.on_fork(lambda feed, seq, proof: self._journal.note_fork(proof))
         self._mesh.on_own_ahead(self._ahead)
         self._mesh.on_damaged(self._found_damaged)
-        self._mesh.on_twin(self._twin)
+        self._mesh.on_twin(self._turned_away)
+        self._mesh.serve(TWIN, self._told)
         self._tell_forks()
 
     def stop(self) -> None:
@@ -87,10 +96,8 @@ class FeedCare:
         """What people must hear of this site itself."""
         found = [self._journal.outlived] if self._journal.outlived else []
         if self._mesh.me in self.twins:
-            found.append(
-                "another node with this site's key, started later, has the links with other sites:"
-                " this one is kept out. Stop one of the two"
-            )
+            kept_out = self._reactor.seconds() < self._kept_out_s + TWIN_S
+            found.append(f"{OUTDONE if kept_out else OUTDOES}. Stop one of the two")
         return found
 
     # Pieces
@@ -102,7 +109,21 @@ class FeedCare:
     def _ahead(self, peer: SiteID, feed: FeedID, seq: int) -> None:
         self._journal.outlive(feed, seq)
 
-    def _twin(self, site: SiteID) -> None:
+    def _turned_away(self, site: SiteID) -> None:
+        """Of two processes with a site's key the one started earlier was refused a link."""
+        if site == self._mesh.me:
+            self._kept_out_s = self._reactor.seconds()
+        else:
+            told = self._mesh.request(site, TWIN, b"")  # by the link that the other one has
+            told.addErrback(lambda failure: log.info("not told: {why}", why=str(failure.value)))
+        self._note_twin(site)
+
+    async def _told(self, site: SiteID, body: bytes) -> bytes:
+        """A peer turned another process with this site's key away."""
+        self._note_twin(self._mesh.me)
+        return b""
+
+    def _note_twin(self, site: SiteID) -> None:
         if site not in self.twins:
             log.error("two processes with the key of site {site} want links", site=site.hex()[:8])
         self._twins[site] = self._reactor.seconds()

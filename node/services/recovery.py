@@ -88,7 +88,7 @@ class Recovery:
         found = []
         for each in self._councils.ours() if self._councils is not None else ():
             datasets, left = openwork.shard_work(self._conn, each.shard)
-            if datasets and each.cut is not None:
+            if datasets:
                 why = self._councils.words(each) if self._councils else ""
                 found.append(
                     StillShard(

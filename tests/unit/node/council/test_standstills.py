@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from federation.ids import FeedID, Lane, SiteID
-from federation.records import Site, Vote
+from federation.records import Grant, Site, Vote
 from node.council.standstills import Standstill, Standstills
 from node.council.views import Views
 from tests.fakes.councils import CouncilNet, CouncilSite
+from tests.unit.federation.builders import DATASET
 
 
 class Seen:
@@ -105,9 +106,10 @@ def test_five_voters_stand_still_when_three_are_away() -> None:
     assert seen.found() is not None
 
 
-def test_the_cut_is_the_newest_entry_of_the_leaders_log_that_is_here(seen: Seen) -> None:
+def test_the_cut_is_the_last_entry_of_the_leaders_log_that_is_here(seen: Seen) -> None:
     leader = seen.net.sites[0]
-    entry = leader.write([Site("s", "1")])
+    entry = leader.write([Grant(seen.net.shard, DATASET, [0], [0, 9], seen.site.id)])
+    leader.write([Site("no record of the log", "1")])
     seen.net.run(1)
     seen.silence(0, 2)
     found = seen.found()

@@ -28,15 +28,15 @@ KEPT = 9
 class KeptSite:
     """One life of a site on a home."""
 
-    def __init__(self, world: World, home: Path, boot: int = 1) -> None:
-        self.world, self.key = world, key_of(KEPT)
+    def __init__(self, world: World, home: Path, boot: int = 1, number: int = KEPT) -> None:
+        self.world, self.key = world, key_of(number)
         self.id = SiteID(self.key.site)
         fold = Fold(self.id, lambda text: 1 / 0, lambda text: 1 / 0)  # type: ignore[arg-type, return-value]
         self.store = Store(home, key=self.key, fold=fold, clock=world.loop.reactor)
         self.journal = self.store.journal
         self.mesh = Mesh(
             world.loop.reactor, self.key, Feeds(self.store.database.writer), self.journal,
-            world.members, Random(KEPT), boot=boot, listen=("127.0.0.1", 0),
+            world.members, Random(number), boot=boot, listen=("127.0.0.1", 0),
         )  # fmt: skip
         self.mesh.writing = self.store.found.generation
         self.care = FeedCare(
@@ -181,17 +181,20 @@ def _flip(kept: KeptSite, feed: FeedID, seq: int, column: str) -> None:
     conn.execute(f"UPDATE entry SET {column} = ? WHERE {where}", (flipped, feed.site, seq))
 
 
-def test_a_second_node_with_the_same_key_is_noticed_by_the_first(
+def test_a_second_node_with_the_same_key_is_noticed_by_both_and_by_others(
     world: World, tmp_path: Path
 ) -> None:
-    world.site(1).join()
+    peer = KeptSite(world, tmp_path / "peer", number=1).join()
     kept = KeptSite(world, tmp_path / "home").join()
     world.loop.until(lambda: kept.mesh.exchange.hub.sessions)
     clone = KeptSite(world, tmp_path / "clone", boot=2).join()
-    world.loop.until(lambda: kept.care.twins)
+    world.loop.until(lambda: kept.care.twins and clone.care.twins)
+    assert peer.care.twins == [kept.id]
+    assert peer.care.warnings() == []
+    assert "started earlier" in clone.care.warnings()[0]
     assert kept.care.twins == [kept.id]
     assert "kept out" in kept.care.warnings()[0]
     assert clone.mesh.exchange.hub.sessions
     assert TWIN_S > 300
-    clone.stop()
-    kept.stop()
+    for site in (clone, kept, peer):
+        site.stop()
