@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -119,5 +120,7 @@ def _why(failure: Failure) -> str:
     """Why nobody answered, in short."""
     error = failure.value
     if isinstance(error, ConnectError) and error.osError:
-        return str(error.osError)
+        # Twisted keeps the number alone, and 111 tells nobody anything
+        number = error.osError
+        return os.strerror(number).lower() if isinstance(number, int) else str(number)
     return str(error) or type(error).__name__
