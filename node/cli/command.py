@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,6 +150,19 @@ def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
         callback=keep,
         help="Print one JSON object with a versioned schema instead.",
     )(function)
+
+
+def sure(question: str, yes: bool) -> None:
+    """Ask before acting, unless --yes was said.
+
+    Raises click.UsageError where nobody is there to be asked: a script has to say what it means.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        words = f"{question} Nobody can be asked here: say --yes"
+        raise click.UsageError(words, click.get_current_context())
+    click.confirm(question, abort=True, err=True)
 
 
 def _read_settings(path: Path) -> Mapping[str, Any]:

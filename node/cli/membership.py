@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from node.cli import sites
-from node.cli.command import Floe, json_option, pass_floe, verb
+from node.cli.command import Floe, json_option, pass_floe, sure, verb
 from node.cli.failures import ERROR, Failed
 from node.cli.output import harmless, print_json, say, styled, table
 from node.client import Json
@@ -108,7 +107,7 @@ def _dialled(text: str) -> tuple[SiteID, tuple[str, ...]]:
 @verb("revoke", examples=["floe mesh revoke aachen", "floe mesh revoke aachen --void --yes"])
 @click.argument("site")
 @click.option("--void", is_flag=True, help="Those whom it admitted are out too.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; a script has to say it.")
 @json_option
 @pass_floe
 def revoke_verb(floe: Floe, site: str, void: bool, yes: bool) -> None:
@@ -121,11 +120,8 @@ def revoke_verb(floe: Floe, site: str, void: bool, yes: bool) -> None:
 
     before = floe.client().get(sites.MEMBERS)
     found = sites.find(before, site)
-    if not yes and sys.stdin.isatty() and not floe.as_json:
-        whom = "this very site" if found.get("own") else sites.label(found)
-        click.confirm(f"revoke {whom}, for ever?", abort=True)
-    elif found.get("own") and not yes:
-        raise Failed("this is the site itself; its key would be of no more use", "say --yes")
+    own = "this very site, whose key is of no more use then" if found.get("own") else ""
+    sure(f"revoke {own or sites.label(found)}, for ever?", yes)
     feeds = [] if void else [tuple(pair) for pair in found.get("feeds") or []]
     by, key = sites.key_of(sites.own(before)), sites.key_of(found)
     reply = sites.order(floe, Remove(by, key, tuple(feeds), sites.nonce()))

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from node.cli.command import Floe, json_option, pass_floe, verb, verb_group
+from node.cli.command import Floe, json_option, pass_floe, sure, verb, verb_group
 from node.cli.failures import Failed
 from node.cli.names import DATASET, JOBS, Name
 from node.cli.output import harmless, moment, note, number, plural, print_json, say, state, table
@@ -150,7 +150,7 @@ def set_resume(floe: Floe, dataset: Name) -> None:
 @click.argument("dataset", type=DATASET)
 @click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only units of this task.")
 @click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask; a script has to say it.")
 @json_option
 @pass_floe
 def set_cancel(
@@ -158,10 +158,8 @@ def set_cancel(
 ) -> None:
     """Stop units of DATASET, running ones within seconds; what settled stays."""
     whole = not tasks and not jobs
-    if whole and not yes and sys.stdin.isatty() and not floe.as_json:
-        click.confirm(
-            f"cancel all of {harmless(dataset.dataset)} that has not settled?", abort=True
-        )
+    if whole:
+        sure(f"cancel all of {harmless(dataset.dataset)} that has not settled?", yes)
     _order(floe, dataset, "cancel", _selection(tasks, jobs), "cancelled", "cancelled")
 
 

@@ -104,7 +104,7 @@ def test_exit_statuses(site: Site, done: dict[str, Any], words: str, status: int
 def test_wait_gives_up_when_its_time_is_over(site: Site) -> None:
     site.run("submit", "--name", "slow", "--", "sleep", "600")
     assert status_of(site, "wait", "slow", "--timeout", "0.5") == 1
-    site.run("set", "cancel", "slow")
+    site.run("set", "cancel", "slow", "--yes")
     assert status_of(site, "wait", "slow", "--timeout", "20") == 3
 
 
@@ -115,7 +115,7 @@ def test_a_stranger_and_another_user_are_denied(site: Site, done: dict[str, Any]
     assert status_of(site, "sets", FLOE_KEY=str(key)) == 5
     site.run("users", "add", "ben", "--key-file", f"{key}.pub")
     assert status_of(site, "sets", FLOE_KEY=str(key)) == 0
-    assert status_of(site, "set", "cancel", "four", FLOE_KEY=str(key)) == 5
+    assert status_of(site, "set", "cancel", "four", "--yes", FLOE_KEY=str(key)) == 5
     assert (
         status_of(site, "users", "add", "other", "--key-file", f"{key}.pub", FLOE_KEY=str(key)) == 5
     )
@@ -201,4 +201,4 @@ def test_interrupting_watch_leaves_the_work_alone(site: Site) -> None:
     os.kill(watching.pid, signal.SIGINT)
     assert watching.wait(10) == 130
     assert site.json("show", "held")["counts"]["cancelled"] == 0
-    site.run("set", "cancel", "held")
+    site.run("set", "cancel", "held", "--yes")

@@ -114,7 +114,7 @@ def test_a_revoked_site_is_cut_off_at_once_and_never_comes_back(sites: Sites) ->
     join(b, a)
     join(c, a)
     soon(lambda: linked(b), {"madison", "nersc"})
-    c.run("mesh", "revoke", "desy")
+    c.run("mesh", "revoke", "desy", "--yes")
     for site in (a, c):
         soon(lambda site=site: (names(site), linked(site) <= {"madison", "nersc"}),
              ({"madison", "nersc"}, True))  # fmt: skip

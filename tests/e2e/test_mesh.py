@@ -92,7 +92,7 @@ def test_an_order_given_at_another_site_reaches_the_units(three: Mesh) -> None:
     first, second, _ = (three[name] for name in THREE)
     first.run("submit", "--name", "stopped", "--jobs", "50", "--", "sleep", "600")
     wait_until(lambda: knows(second, "stopped"), 10, "the dataset at another site")
-    second.run("--key", str(first.home.parent / "id"), "set", "cancel", "stopped")
+    second.run("--key", str(first.home.parent / "id"), "set", "cancel", "stopped", "--yes")
     wait_until(lambda: counts(first, "stopped")["cancelled"] == 50, 20, "all units cancelled")
 
 

@@ -304,8 +304,8 @@ def test_add_refuses_what_is_no_key_or_address(
 
 
 def test_revoke_names_how_far_the_feeds_still_count(floe: Floe, mesh: Mesh) -> None:
-    assert floe("mesh", "revoke", "nersc").status == 0
-    assert floe("mesh", "revoke", show(NERSC)[:8], "--void").status == 0
+    assert floe("mesh", "revoke", "nersc", "--yes").status == 0
+    assert floe("mesh", "revoke", show(NERSC)[:8], "--void", "--yes").status == 0
     first, second = mesh.orders
     assert isinstance(first, member.Remove)
     assert isinstance(second, member.Remove)
@@ -319,16 +319,25 @@ def test_revoke_says_who_is_out_with_it(floe: Floe, mesh: Mesh) -> None:
     after = {**before, "members": mesh.reply["members"][:1]}
     replies = [before, after]
     mesh.node.replies["/v1/mesh/members"] = lambda request: replies.pop(0)
-    shown = floe("mesh", "revoke", "nersc", "--void")
+    shown = floe("mesh", "revoke", "nersc", "--void", "--yes")
     assert "nersc·" in shown.out.splitlines()[0]
     assert "! aachen·" in shown.out
     assert "floe mesh add" in shown.out
 
 
+@pytest.mark.parametrize("words", [("nersc",), ("desy",), ("nersc", "--json")])
+def test_nobody_is_revoked_unasked_where_nobody_can_be_asked(
+    floe: Floe, mesh: Mesh, words: tuple[str, ...]
+) -> None:
+    shown = floe("mesh", "revoke", *words)
+    assert shown.status == 2
+    assert "say --yes" in shown.err
+    assert mesh.orders == []
+
+
 def test_a_site_revokes_itself_only_when_told_so_twice(floe: Floe, mesh: Mesh) -> None:
     shown = floe("mesh", "revoke", "desy")
-    assert shown.status == 1
-    assert "--yes" in shown.err
+    assert "this very site" in shown.err
     assert mesh.orders == []
     assert floe("mesh", "revoke", "desy", "--yes").status == 0
     assert len(mesh.orders) == 1

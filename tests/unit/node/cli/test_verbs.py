@@ -381,6 +381,8 @@ def test_edit_extend_and_retry(floe: Floe, node: FakeNode) -> None:
         ("set", "edit", "a", "--memory", "16"),
         ("set", "extend", "a", "--jobs", "0"),
         ("set", "cancel", "a", "--jobs", "9-1"),
+        ("set", "cancel", "a"),
+        ("set", "cancel", "a", "--json"),
         ("set", "pause", "a/1/b"),
         ("logs", "a"),
         ("nonsense",),
