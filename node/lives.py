@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.error import CannotListenError
@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from keys.identity import KeyFileError
-from node.config import Config, ConfigError, load
+from node.config import ConfigError, load
 from node.home import Home, HomeError, NodeAddress
 from node.opening import make_undumpable
 from node.site import Site
@@ -38,20 +38,30 @@ GC_YOUNG: Final = 20_000  # requests leave cycles; at the default of 700 every f
 Expected = KeyFileError | ConfigError | HomeError | StoreError | CannotListenError
 
 
+Again = Callable[[str], None]
+
+
+class OneSite(Protocol):
+    """A life: `node.site.Site`."""
+
+    async def start(self) -> NodeAddress: ...
+    async def stop(self) -> None: ...
+
+
 class Lives:
     """One site after another on one home. All methods run in the reactor's thread."""
 
-    def __init__(
-        self, reactor: Any, home: Home, config: Config, end: Callable[[str], None]
-    ) -> None:
-        """end: ends the process, with the reason why it cannot go on."""
-        self._reactor = reactor
-        self._home = home
-        self._config = config
+    def __init__(self, make: Callable[[Again], OneSite], end: Callable[[str], None]) -> None:
+        """make: the next site, which says when it has to be started again, and why.
+
+        end: ends the process, with the reason why it cannot go on.
+        """
+        self._make = make
         self._end = end
         self._lock = DeferredLock()  # one starts or stops at a time
-        self._site: Site | None = None
+        self._site: OneSite | None = None
         self._again = 0
+        self._asked = False  # the one that runs did, already
         self._over = False
 
     async def start(self) -> NodeAddress:
@@ -67,6 +77,9 @@ class Lives:
 
     def again(self, why: str) -> None:
         """The one that runs has to be started again: its store is an old copy."""
+        if self._asked or self._over:
+            return
+        self._asked = True
         if self._again >= AGAIN_MAX:
             log.error("this site runs twice, it seems: it waits for a person to stop one of both")
             return
@@ -87,7 +100,8 @@ class Lives:
             log.info("{name} is up again: {api}", name=address.name, api=address.api)
 
     async def _begin(self) -> NodeAddress:
-        site = self._site = Site(self._reactor, self._home, self._config, self.again)
+        self._asked = False
+        site = self._site = self._make(self.again)
         return await site.start()
 
     async def _stop(self) -> None:
@@ -140,7 +154,7 @@ def run(home: Home, ready: Callable[[], None], *, network_home: bool = False) ->
             if network_home:
                 config = config.on_network_home()
             make_undumpable()
-            lives = Lives(reactor, home, config, end)
+            lives = Lives(lambda again: Site(reactor, home, config, again), end)
             address = await lives.start()
         except BaseException as error:
             end(_words(error))
