@@ -180,7 +180,7 @@ def print_verified(reply: Json) -> None:
         [
             [
                 harmless(row.get("site", "?")),
-                harmless(row.get("shard", "?")),
+                harmless(row.get("name") or row.get("shard", "?")),
                 number(row.get("position")),
                 harmless(row.get("root", ""))[:16],
                 styled("yes", "green") if row.get("equal") else styled("NO", "bold red"),

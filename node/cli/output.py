@@ -9,12 +9,18 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from node.cli.layout import BELOW_INDENT, FOLDED_MIN, GAP, Layout, below, fit
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 SCHEMA = 1  # of every --json reply; raised when a field changes its meaning or goes
 PLAIN_WIDTH = 2000  # of a table that goes to a file or a pipe: nothing is cut there
+
+# Columns of words that people copy or look for first: never folded.
+KEPT_WHOLE = ("NAME", "SITE", "STATE", "SHARD", "TASK", "PEER", "#")
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
@@ -89,30 +95,75 @@ def state(name: object) -> Text:
     return styled(name, STATE_STYLE.get(str(name), ""))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as in FACES: a name that starts with ">" is aligned right. Cells: text or Text."""
-    from rich.table import Table
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], out: Console | None = None
+) -> None:
+    """Columns as in FACES: a name that starts with ">" is aligned right. Cells: text or Text.
+
+    On a terminal it is fitted into its width, see node/cli/layout.py; elsewhere nothing is cut.
+    """
     from rich.text import Text
 
-    out = console()
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in columns:
-        right = name.startswith(">")
-        made.add_column(
-            name.lstrip(">"),
-            justify="right" if right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-        )
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else styled(cell) for cell in row))
+    out = out or console()
+    cells = [[cell if isinstance(cell, Text) else styled(cell) for cell in row] for row in rows]
     if out.is_terminal:
-        out.print(made)
+        _print_fitted(out, columns, cells)
         return
     with out.capture() as captured:
-        out.print(made)
+        out.print(_table(columns, cells))
     for line in captured.get().splitlines():
         say(line.rstrip())
+
+
+def _print_fitted(out: Console, columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
+    """A table on a terminal; what has no place beside the rest stands below its row."""
+    import textwrap
+
+    names = [name.lstrip(">") for name in columns]
+    widths = [
+        max([len(name), *(row[at].cell_len for row in rows)]) for at, name in enumerate(names)
+    ]
+    folds = [not name.startswith(">") and name not in KEPT_WHOLE for name in columns]
+    layout = fit(widths, folds, out.width)
+    kept = len(layout.widths)
+    if kept == len(columns):
+        out.print(_table(columns, rows, layout))
+        return
+    out.print(_table(columns[:kept], rows[:0], layout))
+    indent = " " * BELOW_INDENT
+    for row in rows:
+        out.print(_table(columns[:kept], [row[:kept]], layout, header=False))
+        words = below(names[kept:], [cell.plain for cell in row[kept:]])
+        for line in textwrap.wrap(words, max(out.width - BELOW_INDENT, FOLDED_MIN)):
+            out.print(styled(indent + line, "dim"), soft_wrap=True)
+
+
+def _table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Text]],
+    layout: Layout | None = None,
+    header: bool = True,
+) -> Table:
+    from rich.table import Table
+
+    made = Table(
+        box=None,
+        pad_edge=False,
+        padding=(0, layout.gap if layout else GAP, 0, 0),
+        header_style="bold",
+        show_header=header,
+    )
+    for at, name in enumerate(columns):
+        made.add_column(
+            name.lstrip(">"),
+            justify="right" if name.startswith(">") else "left",
+            no_wrap=layout is None,
+            overflow="fold",
+            width=layout.widths[at] if layout else None,
+        )
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 # --- numbers and times for people

@@ -47,12 +47,14 @@ class MeshViews:
     async def verify(self) -> Value:
         """Whether the members hold the same tables, where their positions can be compared."""
         compared, silent = await self._compare()
+        names = {each.id: shard_name(each) for each in (await self._facts()).shards}
         return {
             "equal": all(each.equal for each in compared),
             "compared": [
                 {
                     "site": self._name_of(each.site),
                     "shard": each.shard.hex(),
+                    "name": names.get(each.shard, each.shard.hex()[:8]),
                     "position": each.position,
                     "root": each.root,
                     "equal": each.equal,

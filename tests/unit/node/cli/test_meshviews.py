@@ -83,9 +83,18 @@ def test_shards_tell_leader_term_council_and_what_is_under_way(
 
 
 def test_a_comparison_that_differs_is_not_overlooked(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"site": "desy", "shard": "aachen/4f3a", "position": 40, "root": "ab" * 32}
+    row = {
+        "site": "desy",
+        "shard": "4f" * 32,
+        "name": "aachen/4f3a",
+        "position": 40,
+        "root": "ab" * 32,
+    }
     meshviews.print_verified({"compared": [{**row, "equal": True}], "equal": True})
-    assert "equal at every common position (1 comparison)" in printed(capsys)
+    shown = printed(capsys)
+    assert "equal at every common position (1 comparison)" in shown
+    assert "aachen/4f3a" in shown
+    assert "4f4f4f4f" not in shown
     silent = {"nersc": "no link leads to it"}
     meshviews.print_verified(
         {"compared": [{**row, "equal": False}], "equal": False, "silent": silent}
