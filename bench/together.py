@@ -23,7 +23,7 @@ A_POLL = 20_000  # units that a pretended pilot takes at once
 HISTORY = 1_000_000  # results that are there when a site joins
 VOTE_AFTER_S = 4
 CONVERGE_S_MAX = 30.0
-HOLD_S = 1  # so little does each site ask for, that all get a part of a short dataset
+HOLD_S = 2  # so little does each site ask for, that all get a part of a short dataset
 POLL_S = 0.0005
 
 

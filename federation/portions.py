@@ -82,9 +82,14 @@ def asked(own: Pace, lines: int, asked_s: float = ASKED_S) -> int:
     return max(own.slots, ceil(own.per_s * asked_s / max(1, lines)))
 
 
-def runs_low(held: int, own: Pace, full: int) -> bool:
-    """Whether a site should ask for more. full: what it held after the last grant, or wants."""
-    return held < max(own.slots, own.per_s * LOW_S, full / 2)
+def runs_low(held: int, own: Pace, most: int, wanted: int) -> bool:
+    """Whether a site should ask for more. most: what it held since the last claim.
+
+    A site that wants little, as where many compete for it, would ask without a pause if LOW_S
+    of work were too little whatever it wants.
+    """
+    least = min(own.per_s * LOW_S, wanted / 2)
+    return held < max(own.slots, least, min(most, wanted) / 2)
 
 
 def runs_dry(held: int, own: Pace, idle: int) -> bool:

@@ -145,7 +145,7 @@ class Claiming:
         own = site.pace(demand.shape)
         held = site.held[line]
         if demand.free:
-            return runs_low(held, own, min(full, self._most.get(line, 0)))
+            return runs_low(held, own, self._most.get(line, 0), full)
         # Others would have to give some back: only when there is nothing else to do.
         elsewhere = demand.movable - site.outstanding[demand.leader, demand.dataset, demand.shape]
         return elsewhere > 0 and runs_dry(site.of_shape[demand.shape], own, site.idle(demand.shape))

@@ -77,11 +77,16 @@ def test_a_site_asks_for_two_hours_and_shares_them_among_people() -> None:
 
 
 def test_a_site_runs_low_at_half_of_what_it_had_and_never_below_two_minutes() -> None:
-    assert runs_low(3599, ONE_A_SECOND, 7200)
-    assert not runs_low(3600, ONE_A_SECOND, 7200)
-    assert runs_low(119, ONE_A_SECOND, 0)
-    assert not runs_low(120, ONE_A_SECOND, 0)
-    assert runs_low(9, Pace(10, 3600.0), 0)
+    assert runs_low(3599, ONE_A_SECOND, 7200, 7200)
+    assert not runs_low(3600, ONE_A_SECOND, 7200, 7200)
+    assert runs_low(119, ONE_A_SECOND, 0, 7200)
+    assert not runs_low(120, ONE_A_SECOND, 0, 7200)
+    assert runs_low(9, Pace(10, 3600.0), 0, 10)
+
+
+def test_a_site_that_wants_little_has_enough_with_half_of_it() -> None:
+    assert runs_low(29, ONE_A_SECOND, 60, 60)
+    assert not runs_low(30, ONE_A_SECOND, 60, 60)
 
 
 def test_a_site_runs_dry_when_a_slot_will_find_nothing() -> None:
