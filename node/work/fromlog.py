@@ -15,6 +15,7 @@ from node.changes import (
     DatasetAdded,
     DatasetChanged,
     ResultsRefused,
+    TermOpened,
     UnitsFailed,
     UnitsFaulted,
     UnitsGranted,
@@ -64,8 +65,16 @@ class FromLog:
             case ResultsRefused(dataset=no, by=by):
                 if by == self.board.site:
                     self._dataset(no, anew=True)
+            case TermOpened():
+                self._go_on()
             case _:
                 pass
+
+    def _go_on(self) -> None:
+        """Read anew what stands still: it may have a leader again."""
+        for state in [*self.board.dispatch.ready.datasets.values()]:
+            if state.paused:
+                self._dataset(state.no)
 
     def _granted(self, change: UnitsGranted) -> None:
         """Units of this site or of another now; the first ones of another's log bring a dataset."""

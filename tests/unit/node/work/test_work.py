@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from twisted.internet.defer import Deferred
 
-from federation.ids import SiteID
+from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.records import Outcome
-from node.changes import DatasetChanged, ResultsRefused, UnitsFaulted, UnitsGranted
+from node.changes import DatasetChanged, ResultsRefused, TermOpened, UnitsFaulted, UnitsGranted
 from node.store import pilots as store
 from node.work.refusals import Refusal
 from tests.unit.node.work.house import (
@@ -382,6 +382,19 @@ def test_a_unit_that_ran_well_here_and_not_for_its_log_runs_again() -> None:
     house.work.changed([UnitsFaulted(T, (0,), (Outcome.INFRASTRUCTURE,))])
     assert house.state(T).done.flat == [1, 2]
     assert pilot.poll(2)["work"][0]["jobs"] == [0, 1, 2, 3]
+
+
+def test_what_stood_still_for_want_of_a_leader_goes_on_when_a_term_is_opened() -> None:
+    described = Described(1, 8, paused=True)  # as the tables say of what a lost database led
+    house = House(described)
+    waiting = house.pilot().poll_later()
+    house.settle()
+    assert not waiting.called
+    described.paused = False
+    leader = FeedID(SiteID(b"l" * 32), 1, Lane.CONTROL)
+    house.work.changed([TermOpened(ShardID(b"s" * 32), 1, leader)])
+    house.settle()
+    assert result_of(waiting)["work"]
 
 
 def test_a_paused_dataset_gives_nothing_out_until_it_is_resumed() -> None:
