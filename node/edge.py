@@ -42,6 +42,7 @@ from node.provision import Provision
 from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
+from node.services.counting import Counting, elsewhere_of
 from node.services.facts import Rate, SiteFacts
 from node.services.invitations import Invitations
 from node.services.joining import Joiner
@@ -59,7 +60,7 @@ from node.services.units import Away, UnitViews
 from node.services.views import DatasetViews
 from node.services.watch import Watch
 from node.sharing import Sharing
-from node.store import tasks
+from node.store import openwork, tasks
 from node.store.backup import Copied, back_up
 from node.store.blobs import Blobs
 from node.store.highwater import Standing
@@ -119,8 +120,9 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     logins = Logins(parts.address.site, people.find, now_s, secrets.token_bytes)
     people.when_gone(logins.forget)
     store.members.subscribe(people.reload)
+    counting = Counting(store.site, work, elsewhere_of(parts.sharing.beacons.fresh, store.site))
     sets = DatasetViews(
-        store.read, work, watch, facts, rate, now_s, files=parts.sharing.supplies.missing
+        store.read, counting, watch, facts, rate, now_s, files=parts.sharing.supplies.missing
     )
     blobs = BlobService(store.blobs, deferToThread)
     lists = OutputLists(store.blobs, deferToThread)
@@ -134,7 +136,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         logins=logins,
         people=people,
         submissions=_submissions(parts, blobs, facts),
-        commands=_commands(parts, people, sets, watch),
+        commands=_commands(parts, people, counting, watch),
         blobs=blobs,
         sets=sets,
         units=units,
@@ -265,11 +267,12 @@ def _shapes_elsewhere(parts: Parts) -> list[Shape]:
     ]
 
 
-def _commands(parts: Parts, people: People, sets: DatasetViews, watch: Watch) -> Commands:
+def _commands(parts: Parts, people: People, counting: Counting, watch: Watch) -> Commands:
     store = parts.store
 
     def counts(dataset: int) -> dict[str, int]:
-        return sets.shown_counts(tasks.task_counts(store.conn, dataset))
+        id_ = openwork.dataset_id(store.conn, dataset) or b""
+        return counting.total(id_, tasks.task_counts(store.conn, dataset))
 
     async def change(dataset: int, timeout_s: float) -> None:
         await watch.change(dataset, timeout_s, lambda gone: None)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import apsw
 from twisted.internet.defer import Deferred
 
 from node.model.dataset import DatasetSpec, Needs
 from node.model.validate import needs_of
+from node.services.counting import Counting
 from node.services.dependencies import of_tasks
 from node.services.facts import Rate, SiteFacts
 from node.services.people import Person
@@ -26,10 +26,6 @@ from node.store import held, offers, openwork, settling, tasks
 from node.store.offers import OpenOrder
 from node.store.openwork import ForcedShard
 from node.store.tasks import DatasetRow, TaskCounts
-
-
-class Running(Protocol):
-    def running(self, task: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +63,7 @@ class DatasetViews:
     def __init__(
         self,
         read: Reader,
-        work: Running,
+        counting: Counting,
         watch: Watch,
         facts: SiteFacts,
         rate: Rate,
@@ -77,7 +73,7 @@ class DatasetViews:
     ) -> None:
         """files: why those of a dataset that is led here are missing, if they are."""
         self._read = read
-        self._work = work
+        self._counting = counting
         self._watch = watch
         self._facts = facts
         self._rate = rate
@@ -100,17 +96,20 @@ class DatasetViews:
         return {"datasets": listed, "next": rows[-1][0].no if len(rows) == limit else None}
 
     def _listed(self, row: DatasetRow, counted: Sequence[TaskCounts]) -> Value:
-        shown = self.shown_counts(counted)
+        shown = self._counting.total(row.id, counted)
         return {**self._dataset(row, shown), "counts": shown}
 
     async def dataset(self, asking: Person, ref: str) -> Value:
         found = await asked(self._read, lambda conn: whole(conn, ref, asking.key))
-        counts = self.shown_counts(found.tasks)
+        counts = self._counting.total(found.row.id, found.tasks)
         return {
             "dataset": self._dataset(found.row, counts),
             "counts": counts,
-            "tasks": [self._task(task, found.spec.tasks[task.index].needs) for task in found.tasks],
-            "sites": self._sites(found, counts),
+            "tasks": [
+                self._task(task, found.spec.tasks[task.index].needs, each)
+                for task, each in self._with_counts(found)
+            ],
+            "sites": self._sites(found),
             "eta_s": self._eta_s(found.row.no, counts),
             "commands": [head.hex() for head in found.heads],
             "orders": [_order(each) for each in found.open_orders],
@@ -153,7 +152,8 @@ class DatasetViews:
             if done or left_s == 0 or gone:
                 change.addErrback(lambda _: None)
                 change.cancel()
-                return {**self._named(row), "done": done, "counts": self.shown_counts(counted)}
+                counts = self._counting.total(row.id, counted)
+                return {**self._named(row), "done": done, "counts": counts}
             await change
 
     async def why(self, asking: Person, ref: str) -> Value:
@@ -165,11 +165,14 @@ class DatasetViews:
             return found, foreign, held.moving_to(conn, found.row.no)
 
         found, foreign, moving_to = await asked(self._read, explained)
-        counts = self.shown_counts(found.tasks)
+        counts = self._counting.total(found.row.id, found.tasks)
         facts = DatasetFacts(
             name=found.row.name,
             counts=counts,
-            tasks=[self._task_facts(found, task, foreign[task.index]) for task in found.tasks],
+            tasks=[
+                self._task_facts(found, task, each, foreign[task.index])
+                for task, each in self._with_counts(found)
+            ],
             paused=found.row.paused,
             stopped=self._stopped(found.row),
             council="" if found.row.counts.done else self._facts.waits(found.row.shard),
@@ -189,16 +192,8 @@ class DatasetViews:
             return f"this node cannot fold it: {row.quarantined}"
         return "" if row.counts.done else self._facts.closed(row.shard)
 
-    def shown_counts(self, counted: Sequence[TaskCounts]) -> dict[str, int]:
-        """Counts of a dataset: the sums over its tasks."""
-        total: dict[str, int] = {}
-        for task in counted:
-            for state, count in self._counts(task).items():
-                total[state] = total.get(state, 0) + count
-        return total
-
-    def _counts(self, task: TaskCounts) -> dict[str, int]:
-        return task.counts.shown(self._work.running(task.task))
+    def _with_counts(self, found: Whole) -> Iterable[tuple[TaskCounts, Mapping[str, int]]]:
+        return zip(found.tasks, self._counting.tasks(found.row.id, found.tasks), strict=True)
 
     def _named(self, row: DatasetRow) -> Value:
         return {"dataset": {"id": row.id.hex(), "name": row.name}}
@@ -221,10 +216,10 @@ class DatasetViews:
             "shard": row.shard.hex(),
         }
 
-    def _task(self, task: TaskCounts, submitted: Needs) -> Value:
+    def _task(self, task: TaskCounts, submitted: Needs, counts: Mapping[str, int]) -> Value:
         return {
             "name": task.name,
-            "counts": self._counts(task),
+            "counts": counts,
             "cpu_s": task.cpu_ms / 1000,
             "wall_s": task.wall_ms / 1000,
             "gpu_s": task.gpu_ms / 1000,
@@ -242,12 +237,12 @@ class DatasetViews:
             "needs": asdict(needs_of(task.overrides, submitted)),
         }
 
-    def _sites(self, found: Whole, counts: Mapping[str, int]) -> list[Value]:
-        """Sites that own units; with one site all that runs runs there."""
-        alone = len(found.sites) == 1
+    def _sites(self, found: Whole) -> list[Value]:
+        """Sites that own units, and how many they run, as far as that is known."""
+        running = self._counting.by_site(found.row.id, found.tasks)
         return [
             {"name": name, "key": key.hex(), "units": units}
-            | ({"running": counts["running"]} if alone else {})
+            | ({"running": running[key]} if key in running else {})
             for key, name, units in found.sites
         ]
 
@@ -257,7 +252,11 @@ class DatasetViews:
         return round(left / rate, 1) if rate > 0 and left else None
 
     def _task_facts(
-        self, found: Whole, task: TaskCounts, foreign: Sequence[Dependency]
+        self,
+        found: Whole,
+        task: TaskCounts,
+        counts: Mapping[str, int],
+        foreign: Sequence[Dependency],
     ) -> TaskFacts:
         """foreign: what its units wait for in other datasets, as far as that is known."""
         spec = found.spec.tasks[task.index]
@@ -274,7 +273,7 @@ class DatasetViews:
             state = "settled" if settled >= total else "waiting"
             waits.append(Dependency(after.text, "", state, settled, total))
         needs = needs_of(task.overrides, spec.needs)
-        return TaskFacts(task.name, self._counts(task), needs, waits)
+        return TaskFacts(task.name, counts, needs, waits)
 
 
 def _order(order: OpenOrder) -> Value:

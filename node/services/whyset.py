@@ -58,7 +58,7 @@ def why_dataset(facts: DatasetFacts) -> Why:
     if counts.get("failed"):
         why.next.append(f"floe errors {facts.name}")
     if counts.get("ready") and not facts.paused:
-        _add_idle_workers(why, facts.workers)
+        _add_idle_workers(why, facts.workers, elsewhere=bool(counts.get("running")))
     return why
 
 
@@ -125,8 +125,11 @@ def _add_task(why: Why, facts: DatasetFacts, task: TaskFacts) -> None:
         why.add("block", f"{task.name} needs {needs_text(task.needs)}: no worker here could run it")
 
 
-def _add_idle_workers(why: Why, workers: Workers) -> None:
-    if workers.draining:
+def _add_idle_workers(why: Why, workers: Workers, *, elsewhere: bool) -> None:
+    """elsewhere: whether units run although nothing is started here."""
+    if workers.draining and elsewhere:
+        why.add("ok", f"this site is drained and starts none of them: {workers.draining}")
+    elif workers.draining:
         why.add("block", f"this site is drained: {workers.draining}")
         why.next.append("floe site drain --off")
     elif workers.trouble:
