@@ -86,6 +86,8 @@ def _unwrapped(text: str) -> bytes:
         raise BadToken(f"this token is torn: {lost if len(data) < size else more}")
     try:
         raw = base64.b64decode(data + "=" * (-size % 4), b"-_", validate=True)
+        if base64.urlsafe_b64encode(raw).decode().rstrip("=") != data:
+            raise ValueError("bits behind the last byte")
     except ValueError:
         raise BadToken("this token has characters that none can have") from None
     packed = raw[_SUM_BYTES:]

@@ -151,6 +151,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return found
 
 
+def _is_there(path: Path) -> bool:
+    """Whether this is a file, and no link to one."""
+    try:
+        return path.is_file() and not path.is_symlink()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _is_inside(name: str) -> bool:
     """Whether a name leads to a file below the backup's folder, and below a home."""
     path = Path(name)
@@ -162,10 +170,9 @@ def check_backup(folder: Path, tell: Tell = _silent) -> dict[str, Any]:
     manifest = read_manifest(folder)
     files = manifest["files"]
     for done, (name, noted) in enumerate(files.items()):
-        path = folder / name
-        if path.is_symlink() or not path.is_file():
-            raise BackupError(f"{name} is missing from the backup {folder}")
-        if _describe(path) != noted:
+        if not _is_there(folder / name):
+            raise BackupError(f"{name[:200]} is missing from the backup {folder}")
+        if _describe(folder / name) != noted:
             raise BackupError(f"{name} in the backup {folder} is damaged")
         tell("checking", done + 1, len(files))
     return manifest

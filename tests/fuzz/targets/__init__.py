@@ -8,6 +8,7 @@ from tests.fuzz.targets import (
     documents,
     entries,
     folding,
+    joining,
     keys,
     links,
     local,
@@ -25,5 +26,6 @@ TARGETS: tuple[Target, ...] = (
     *pilots.TARGETS,
     *local.TARGETS,
     *folding.TARGETS,
+    *joining.TARGETS,
 )
 assert len({target.name for target in TARGETS}) == len(TARGETS)
