@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from node.cli.command import Floe
 from node.cli.failures import Failed
 from node.home import Home
 
@@ -88,15 +90,41 @@ def backup(home: Home, to: Path, keys: bool, quiet: bool) -> dict[str, Any]:
 
 def restore(home: Home, folder: Path, network_home: bool, quiet: bool) -> dict[str, Any]:
     """Put a backup into an empty home. Raises Failed, and leaves the home empty then."""
+    from node.store.backup import led, read_manifest
     from node.store.backup import restore as put_back
 
     with _told(quiet) as tell, _failures():
         generation = put_back(folder, home.path, tell=tell, network_home=network_home)
+        found = led(home.path, read_manifest(folder))
     return {
         "home": str(home.path),
         "generation": generation,
         "keys": home.site_key.exists(),
+        "alone": found.alone,
+        "shared": found.shared,
     }
+
+
+def user_key(floe: Floe) -> str:
+    """The file of the person's key; "" if it is not where client.toml says.
+
+    A key that `floe init` made lies in the home, and came back with it to another place perhaps:
+    then client.toml is told.
+    """
+    from node.client import ClientError
+    from node.home import write_private
+
+    named, made = floe.signer(), floe.home.user_key
+    try:
+        named.public_line()
+    except ClientError:
+        if named.path.name != made.name or not made.exists():
+            return ""
+        settings = {**floe.settings(), "key": str(made)}
+        lines = (f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+        write_private(floe.home.client, "".join(lines).encode())
+        return str(made)
+    return str(named.path)
 
 
 def _fold(home: Home) -> CheckedFold:

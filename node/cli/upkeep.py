@@ -90,20 +90,27 @@ def backup_verb(floe: Floe, to: Path, keys: bool) -> None:
 def restore_verb(floe: Floe, backup: Path, network_home: bool) -> None:
     """Put BACKUP into an empty home.
 
-    The node will go on under a new generation, so that nothing forks. Datasets under way stand
-    still until an admin says: floe mesh recover.
+    The node will go on under a new generation, so that nothing forks. Datasets that it led alone
+    stand still until an admin says: floe mesh recover. Those whose council has other sites go on by
+    themselves once enough of these can be reached.
     """
     from node.cli import storework
 
     result = storework.restore(floe.home, backup.absolute(), network_home, floe.as_json)
+    result["user_key"] = storework.user_key(floe)
     if floe.as_json:
         print_json(result)
         return
     say(f"restored to {floe.home.path}, generation {result['generation']}")
     if not result["keys"]:
         say(f"the backup has no keys: put site.key and api.pem into {floe.home.keys}")
+    if not result["user_key"]:
+        say(f"your SSH key is not where it was: write key = PATH into {floe.home.client}")
     say("start it  floe up --detach")
-    say("then      floe mesh recover    as an admin: until then what was under way stands still")
+    if result["alone"]:
+        say("then      floe mesh recover    as an admin: until then what it led alone stands still")
+    if result["shared"]:
+        say("datasets whose council has other sites go on by themselves once it reaches those")
 
 
 @verb_group("store", examples=["floe store show", "floe down && floe store rebuild"])

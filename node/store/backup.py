@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import apsw
 
@@ -40,6 +40,7 @@ from node.store.highwater import Heads, HighWater, leap_generations
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+SETTINGS: Final = ("config.toml", "client.toml")  # neither holds a secret
 HIGHWATER_NAME = "floe.highwater"
 PAGES_A_STEP = 2_000
 _NO_MANIFEST = (
@@ -63,6 +64,13 @@ class Copied:
     size_bytes: int
     heads: Heads
     damaged: tuple[str, ...]  # blobs that were damaged in the home already, and left out
+
+
+class Led(NamedTuple):
+    """Shards by who can lead them on when this site's old generation is gone."""
+
+    alone: int  # whose only voter was their leader
+    shared: int  # whose council has other sites
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -114,7 +122,8 @@ def _back_up(
     damaged: list[str] = []
     if with_blobs:
         damaged = _copy_blobs(blobs, to / "blobs", tell)
-    _copy_if_there(home / "config.toml", to / "config.toml")
+    for name in SETTINGS:
+        _copy_if_there(home / name, to / name)
     if with_keys:
         _copy_folder(home / "keys", to / "keys")
     files = {str(path.relative_to(to)): _describe(path) for path in _files(to)}
@@ -207,6 +216,20 @@ def restore(
         if _is_full(error):
             raise DiskFull(f"no room for the backup in {home}") from error
         raise
+
+
+def led(home: Path, manifest: dict[str, Any]) -> Led:
+    """What the site led when its backup, now in `home`, was made. Raises apsw.Error."""
+    connection = apsw.Connection(str(home / DATABASE_NAME), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        found: list[tuple[Any, ...]] = connection.execute(
+            "SELECT coalesce(sum(length(council) = length(leader)), 0),"
+            " coalesce(sum(length(council) > length(leader)), 0) FROM shard WHERE leader = ?",
+            (parse(manifest["site"]),),
+        ).fetchall()
+    finally:
+        connection.close()
+    return Led(*map(int, found[0]))
 
 
 def _bind(

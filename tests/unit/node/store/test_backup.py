@@ -37,6 +37,7 @@ def store(home):
     (home / "keys").mkdir()
     (home / "keys" / "site.key").write_text("secret")
     (home / "config.toml").write_text("name = 'desy'")
+    (home / "client.toml").write_text("key = '/home/ana/.ssh/id_ed25519'")
     yield store
     store.close()
 
@@ -73,6 +74,7 @@ def test_a_backup_of_a_running_node_comes_back_whole(store, blobs, home, tmp_pat
     feeds = list(restored.feeds.tips())
     assert [tip.seq for tip in feeds] == [3, 3]
     assert (again / "config.toml").read_text() == "name = 'desy'"
+    assert "id_ed25519" in (again / "client.toml").read_text()
     kept = Blobs(again / "blobs")
     assert sorted(size for _, size in kept.all()) == [5, len(LARGE)]
     assert all(kept.verify(digest) == size for digest, size in kept.all())
