@@ -84,6 +84,20 @@ def test_show_of_a_dataset_has_the_counts(floe: Floe, node: FakeNode) -> None:
     assert "5 failed: floe errors nugen-26" in text
 
 
+def test_show_tells_of_orders_without_effect(floe: Floe, node: FakeNode) -> None:
+    node.dataset("nugen-26", 10, ["sim"])
+    reply = floe("show", "nugen-26", "--json").json()
+    reply["orders"] = [
+        {"id": "ab", "verb": "cancel", "state": "refused", "why": f"taken before {HOSTILE}"},
+        {"id": "cd", "verb": "pause", "state": "kept", "why": ""},
+    ]
+    node.replies["/v1/datasets/nugen-26"] = reply
+    text = floe("show", "nugen-26").out
+    assert "order cancel was refused: taken before" in text
+    assert "order pause is kept, and not applied yet" in text
+    assert "\x1b" not in text
+
+
 def test_a_job_that_is_not_there_is_not_found(floe: Floe, node: FakeNode) -> None:
     node.replies["/v1/datasets/a/jobs"] = {"units": [], "next": None}
     shown = floe("show", "a/9")
