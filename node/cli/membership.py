@@ -46,9 +46,14 @@ def _member_cells(site: Json) -> list[object]:
         harmless(site.get("name", "?")) + ("*" if mine else ""),
         harmless(site.get("key", ""))[:8],
         ", ".join(map(str, site.get("admitted_by") or [])),
-        " ".join(map(str, site.get("addresses") or [])) or "only dials out",
+        " ".join(map(str, site.get("addresses") or [])) or _unreached(site),
         "" if mine else up,
     ]
+
+
+def _unreached(site: Json) -> str:
+    """What to say of a site without addresses. A lone one tells them as it first invites others."""
+    return "only dials out" if site.get("told", True) else "not told yet"
 
 
 @verb(

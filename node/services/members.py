@@ -120,6 +120,7 @@ class MemberOrders:
             "says": word.name,
             "version": word.version,
             "addresses": list(self._members.addresses(site)),
+            "told": word.addresses is not None,  # it said so itself, "only dials out" included
             "linked": self._reach.linked(site),
             "feeds": [
                 list(pair) for pair in rows.control_heads(self._conn, site, limits.THROUGH_MAX)

@@ -21,7 +21,7 @@ from node.services.questions import Reader, Value
 from node.services.recovery import standing_still
 from node.store import tasks
 from node.store.feeds import Feeds
-from node.store.openwork import still_shards
+from node.store.openwork import council_sizes, still_shards
 
 SECONDS_A_DAY = 86_400
 MESH_OF_ONE = "settled means: on this site's disk"
@@ -57,6 +57,20 @@ class Identity:
     generation: int
     network_home: str  # the network file system that the home is on, or ""
     note: str = ""  # what the start had to say, such as an older copy of the database
+
+
+def settled_note(own: int, largest: int) -> str:
+    """What "settled" means here.
+
+    own: voters of the newest council under which this site leads, 0 for none; largest: of the
+    largest council known here.
+    """
+    if own > 1:
+        return f"settled means: on the disks of {own // 2 + 1} of the {own} sites of its council"
+    if largest <= 1:
+        return MESH_OF_ONE
+    most = "on the disks of most sites of a dataset's council"
+    return f"settled means: {most}" + ("; of the newest here: on this site's disk" if own else "")
 
 
 class StatusViews:
@@ -99,13 +113,14 @@ class StatusViews:
         }
 
     async def status(self) -> Value:
-        def asked(conn: apsw.Connection) -> tuple[int, tasks.Counts, int, str]:
+        def asked(conn: apsw.Connection) -> tuple[int, tasks.Counts, int, str, str]:
             still = still_shards(conn, self._identity.site, self._identity.generation)
             number = int(conn.execute("SELECT count(*) FROM dataset").get)
             pages = int(conn.execute("PRAGMA page_count").get)
-            return number, tasks.counts(conn), pages, standing_still(still)
+            note = settled_note(*council_sizes(conn, self._identity.site))
+            return number, tasks.counts(conn), pages, standing_still(still), note
 
-        number, counts, pages, still = await self._read(asked)
+        number, counts, pages, still, note = await self._read(asked)
         workers = self._facts.workers()
         identity = self._identity
         pilots = self._work.pilots()
@@ -116,7 +131,7 @@ class StatusViews:
             "api": identity.api,
             "version": identity.version,
             "uptime_s": round(self._now_s() - self._started_s, 1),
-            "note": MESH_OF_ONE,
+            "note": note,
             "datasets": number,
             "units": counts.shown(running),
             "units_per_s": round(self._rate.units_per_s(), 2),

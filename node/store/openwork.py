@@ -69,6 +69,16 @@ class ForcedShard(NamedTuple):
     hlc: int
 
 
+def council_sizes(conn: apsw.Connection, site: bytes) -> tuple[int, int]:
+    """Voters of the council of the newest shard that a site leads, 0 for none; of the largest."""
+    rows: list[tuple[Any, ...]] = conn.execute(
+        "SELECT leader, length(council) FROM shard ORDER BY no"
+    ).fetchall()
+    own = [int(length) for leader, length in rows if leader == site]
+    largest = max((int(length) for _, length in rows), default=0)
+    return (own[-1] if own else 0) // KEY_BYTES, largest // KEY_BYTES
+
+
 def led_shards(conn: apsw.Connection, site: bytes, generation: int) -> list[ShardID]:
     """Shards whose log this generation of a site writes, the newest last."""
     rows = conn.execute(

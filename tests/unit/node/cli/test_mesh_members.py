@@ -425,3 +425,13 @@ def test_members_lists_everybody_and_makes_names_harmless(floe: Floe, mesh: Mesh
     assert "revoked: aachen·" in shown.out
     assert "! a member.add of nersc does not count: the signer is no admin" in shown.out
     assert len(floe("mesh", "members", "--json").json()["members"]) == 3
+
+
+def test_a_lone_site_that_has_an_address_is_not_said_to_only_dial_out(
+    floe: Floe, mesh: Mesh
+) -> None:
+    mesh.reply["members"] = [site(mesh.node, "desy", mesh.node.site.site)]
+    mesh.reply["members"][0] |= {"addresses": [], "told": False}
+    shown = floe("mesh", "members")
+    assert "not told yet" in shown.out
+    assert "only dials out" not in shown.out

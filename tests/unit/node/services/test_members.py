@@ -47,6 +47,7 @@ def test_the_members_are_shown_with_who_admitted_them(desy: Node, nersc: Node) -
     assert (other["name"], other["key"]) == ("nersc", show(nersc.site))
     assert (other["admitted_by"], other["addresses"]) == (["desy"], ["nersc:1"])
     assert (other["feeds"], other["linked"]) == ([], False)
+    assert other["told"] is False  # nothing was heard from it
     desy.hear(nersc)
     (other,) = (each for each in run(desy.orders.shown())["members"] if not each["own"])
     assert (other["says"], other["version"], other["feeds"]) == ("nersc", "1", [[1, 1]])
