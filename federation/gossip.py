@@ -50,6 +50,7 @@ class Heading:
 class _Held:
     heading: Heading
     frame: bytes  # the message that passes it on
+    since_s: float  # when it came
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class Gossip:
             raise LocalError("a site floods its own documents")
         signature = self._key.sign(_PURPOSES[kind], document)
         key = heading.origin, kind, heading.topic
-        self._keep(key, heading, encode(Flood(kind, document, signature)))
+        self._keep(key, _Held(heading, encode(Flood(kind, document, signature)), now_s))
         due_s = self._sent_s.get(key, float("-inf")) + self._hub.timing.flood_s
         if due_s <= now_s:
             self._send_own(key, now_s)
@@ -173,13 +174,19 @@ class Gossip:
         self._hub.agenda.at(now_s + self._hub.timing.neighbours_s, tell)
 
     def _introduce(self, peer: _Peer, now_s: float) -> None:
-        """Once it is known with whom a new peer has links: what others flooded before it came."""
-        if self._peers.get(peer.session) is peer:
-            site = peer.session.peer
-            for key in self._held:
-                # Its own too: a site that was put back learns what it had said.
-                if key[0] == site or site in self.neighbourhood.targets(key[0]):
-                    self._send(site, key, now_s)
+        """Once it is known with whom a new peer has links: what others flooded before it came.
+
+        Nobody can tell the age of a document, so what is old is not passed on as if it were new: a
+        site that is gone would seem to live for whoever has just started.
+        """
+        if self._peers.get(peer.session) is not peer:
+            return
+        site = peer.session.peer
+        for key, held in self._held.items():
+            # Its own at any age: a site that was put back learns what it had said.
+            lately = now_s - held.since_s < limits.FLOOD_OLD_S
+            if key[0] == site or (lately and site in self.neighbourhood.targets(key[0])):
+                self._send(site, key, now_s)
 
     # Floods
 
@@ -203,7 +210,7 @@ class Gossip:
             signing.verify(origin, _PURPOSES[kind], message.document, message.signature)
         except BadSignature as error:
             raise PeerError(f"a flood that its origin did not sign: {error}") from None
-        self._keep(key, heading, encode(message))
+        self._keep(key, _Held(heading, encode(message), now_s))
         self._hub.events.append(FloodHeard(kind, origin, message.document))
         for site in self.neighbourhood.targets(origin):
             if site != session.peer:
@@ -214,8 +221,8 @@ class Gossip:
         if heading.boot > self.boot:
             self.boot = min(heading.boot + 1, limits.BOOT_MAX)
 
-    def _keep(self, key: Key, heading: Heading, frame: bytes) -> None:
-        self._held[key] = _Held(heading, frame)
+    def _keep(self, key: Key, held: _Held) -> None:
+        self._held[key] = held
         topics = self._topics.setdefault(key[:2], {})
         topics.pop(key[2], None)
         topics[key[2]] = None

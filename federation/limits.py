@@ -142,6 +142,7 @@ OFFERERS: Final = 2  # of the sites that have links with both, so many offer an 
 FLOOD_BYTES_MAX: Final = 4096
 FLOOD_TOPIC_BYTES_MAX: Final = 32
 FLOOD_TOPICS_MAX: Final = 256  # of one origin
+FLOOD_OLD_S: Final = 90.0  # what came so long ago is news to nobody who links now
 FLOOD_S: Final = 1.0  # between two floods of one kind and topic
 FLOOD_BURST: Final = 64  # of one origin
 FLOODS_PER_S: Final = 8.0  # of one origin, lasting

@@ -121,6 +121,19 @@ def test_whoever_comes_later_hears_the_newest_of_all() -> None:
     assert set(heard(late)) == {beacon(site) for site in sites}
 
 
+def test_what_is_gone_for_long_does_not_seem_alive_to_whoever_comes_later() -> None:
+    net = FakeNet()
+    gone, *others = chain(net, 3)
+    flood(net, gone, beacon(gone))
+    net.run(limits.FLOOD_OLD_S)
+    net.cut(gone.exchange.hub.sessions[others[0].id])
+    flood(net, others[0], beacon(others[0]))
+    late = net.site(9)
+    net.link(late, others[1])
+    net.run(5)
+    assert heard(late) == [beacon(others[0])]
+
+
 def test_a_flood_that_its_origin_did_not_sign_ends_the_link_that_brought_it() -> None:
     net = FakeNet()
     one, other, third = chain(net, 3)
