@@ -94,7 +94,7 @@ class Tending:
             self.needs.current,
         )  # fmt: skip
         me = FeedID(own.site, own.generation, Lane.CONTROL)
-        peers = Peers(own.site, meshing.members, own.reactor.seconds)
+        peers = Peers(own.site, meshing.members, own.reactor.seconds, sharing.beacons.unreachable_s)
         sharing.beacons.subscribe(peers.heard)
         views = Views(me, own.facts, meshing.members)
         self.founding = Founding(me, views, own.led, peers, own.journal, secrets.token_bytes)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
-from federation import limits
+from federation import limits, pulse
 from federation.beacon import Beacon
 from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.records import Record
@@ -22,8 +22,6 @@ from federation.shard import found
 from node.council.views import Views
 
 _log = Logger()
-
-GAP_S: Final = 180.0  # a site that is not heard for so long begins anew; beacons come every minute
 
 
 class Writing(Protocol):
@@ -43,11 +41,18 @@ class MembersSeen(Protocol):
 class Peers:
     """Since when each member has been heard; from its beacons."""
 
-    def __init__(self, me: SiteID, members: MembersSeen, seconds: Callable[[], float]) -> None:
-        """seconds: this site's monotonic clock."""
+    def __init__(
+        self,
+        me: SiteID,
+        members: MembersSeen,
+        seconds: Callable[[], float],
+        gap_s: float = pulse.UNREACHABLE_S,
+    ) -> None:
+        """seconds: this site's monotonic clock. gap_s: a site not heard for so long begins anew."""
         self._me = me
         self._members = members
         self._seconds = seconds
+        self._gap_s = gap_s
         self._since_s: dict[SiteID, float] = {}
         self._newest: dict[SiteID, tuple[Beacon, float]] = {}  # with when it came
 
@@ -74,7 +79,7 @@ class Peers:
 
     def _is_heard(self, site: SiteID) -> bool:
         newest = self._newest.get(site)
-        return newest is not None and self._seconds() - newest[1] <= GAP_S
+        return newest is not None and self._seconds() - newest[1] <= self._gap_s
 
 
 class Founding:

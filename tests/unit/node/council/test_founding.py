@@ -6,10 +6,11 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
+from federation import pulse
 from federation.beacon import Beacon, Heads
 from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.records import Found, FoundCouncil, Record
-from node.council.founding import GAP_S, Founding, Peers
+from node.council.founding import Founding, Peers
 from node.council.views import Views
 from tests.fakes.councils import CouncilNet, CouncilSite
 
@@ -58,7 +59,7 @@ class TestPeers:
             self.clock.advance(60)
             self.heard(SITES[1])
         assert self.peers.candidates()[0].up_s == 600
-        self.clock.advance(GAP_S + 1)
+        self.clock.advance(pulse.UNREACHABLE_S + 1)
         assert self.peers.candidates() == []
         self.heard(SITES[1])
         self.clock.advance(60)
