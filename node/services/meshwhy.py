@@ -73,7 +73,8 @@ def twin_line(name: str) -> str:
 
 def settled_line(facts: MeshFacts) -> str:
     """How far everything is settled, for the headline."""
-    behind = [each for each in facts.shards if each.unsettled]
+    # A shard whose datasets have all moved on may have lost its majority: nobody needs it.
+    behind = [each for each in facts.shards if each.unsettled and each.datasets]
     if not behind:
         return "everything is settled"
     records = sum(each.unsettled for each in behind)

@@ -126,6 +126,7 @@ def test_a_closed_seat_and_a_wrong_clock_are_told() -> None:
         ((), "everything is settled"),
         ((shard(unsettled=3, unsettled_s=12.0),), "everything settled up to 12 s ago"),
         ((shard(unsettled=3),), "3 log records are not settled yet"),
+        ((shard(unsettled=1, unsettled_s=600.0, datasets=0),), "everything is settled"),
     ],
 )
 def test_the_headline_says_how_far_everything_is_settled(
