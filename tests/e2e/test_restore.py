@@ -177,7 +177,7 @@ def test_a_backup_in_an_empty_home_is_recovered_and_completed(own_site: Site) ->
     again.up()
     try:
         assert "floe mesh recover" in again.run("status")
-        assert "nothing here knows how much" in again.run("mesh", "recover")
+        assert "and is at no other site, is lost" in again.run("mesh", "recover")
         allow(gate, UNITS)
         again.wait("long", 120)
         assert_complete(again, "long", UNITS)
