@@ -229,9 +229,11 @@ class Provision:
         """Whether one more pilot should be started."""
         if len(self._own) >= self.settings.pilots_max:
             return False
+        if self._work.leases.draining:
+            return False  # one that came up would be sent away at once
         if len(self._own) < self.settings.pilots_min:
             return True
-        if not self._work.dispatch.ready.active or self._work.leases.draining or self.starting:
+        if not self._work.dispatch.ready.active or self.starting:
             return False
         return not any(_has_room(session) for session in self._work.sessions)
 

@@ -29,6 +29,7 @@ UNREPORTED_BYTES_MAX = 64 << 20  # of blobs that wait for the node; then nothing
 ORDERS_ONLY_AFTER_S = 1.0  # without results or polls: listen for orders
 RUNNERS_LOST_MAX = 20  # in a row, without a result between: this worker is no good
 TURN_S_MAX = 5.0
+EMPTY_HANDED_S = 2.0  # so long a pilot that holds nothing tries to say that it ends
 NODE_LOST_S = 3600.0  # without a word from the node, and without work
 TAILS_MAX = 16  # parts of running logs in one report: below the node's 4 MiB beside the rows
 LAST_WORDS_SHARE = 0.4  # of the grace time is kept for the last report
@@ -481,7 +482,11 @@ class Pilot:
         if self._loop.busy():
             self._busy_s = now_s
         if self._leaving_at_s is not None:
-            if now_s - self._leaving_at_s > self._settings.grace_s:
+            spent_s = now_s - self._leaving_at_s
+            if spent_s > EMPTY_HANDED_S and not self._holding():
+                _log.info("the node does not hear that this pilot ends; nothing is lost")
+                self._done = True
+            elif spent_s > self._settings.grace_s:
                 _log.error("the node could not be told in time")
                 self._done = True
         elif self._loop.draining and not self._loop.busy():

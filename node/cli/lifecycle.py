@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from federation.address import PORT as MESH_PORT
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.failures import Failed
 from node.cli.output import duration, harmless, note, number, plural, print_json, say, size
+from node.client import Client
 
 NAME_CHARACTERS_MAX = 32
 PILOTS_END_S_MAX = 30.0  # a pilot's grace time is shorter
 PILOTS_LOOK_S = 0.1
+PROCESSES_END_S_MAX = 15.0  # of pilots that have said their last
 
 
 def _account() -> str:
@@ -183,12 +186,13 @@ def down_verb(floe: Floe, pilots: bool) -> None:
     """
     from node import daemon
 
-    if pilots:
-        _end_pilots(floe)
+    told = _end_pilots(floe) if pilots else []
     try:
         stopped = daemon.stop(floe.home)
     except daemon.DaemonError as error:
         raise Failed(str(error)) from None
+    if left := wait_gone(told):
+        note(f"still ending: process {', '.join(map(str, left))}")
     if floe.as_json:
         print_json({"stopped": stopped is not None, "pid": stopped.pid if stopped else None})
     elif stopped is None:
@@ -197,19 +201,57 @@ def down_verb(floe: Floe, pilots: bool) -> None:
         say(f"{harmless(stopped.name)} is down (process {stopped.pid})")
 
 
-def _end_pilots(floe: Floe) -> None:
-    """Ask this node's own pilots to end, and wait for their last reports while it still listens."""
+def _end_pilots(floe: Floe) -> list[int]:
+    """Ask this node's own pilots to end, and wait for their last reports while it still listens.
+
+    Gives their processes: some of these may take a moment longer.
+    """
     import time
 
     client = floe.client()
+    told = [int(pilot["pid"]) for pilot in _own_pilots(client) if pilot.get("pid")]
     client.post("/v1/admin/drain", {"pilots": "end", "why": "floe down --pilots"})
     until = time.monotonic() + PILOTS_END_S_MAX
     while time.monotonic() < until:
-        here = client.get("/v1/pilots")["pilots"]
-        if not any(str(pilot["tag"]).startswith("local-") for pilot in here):
-            return
+        if not _own_pilots(client):
+            return told
         time.sleep(PILOTS_LOOK_S)
     note("some pilots are still ending; they report when the node is up again")
+    return told
+
+
+def _own_pilots(client: Client) -> list[dict[str, Any]]:
+    """Those that the node started on its own machine."""
+    here = client.get("/v1/pilots")["pilots"]
+    return [pilot for pilot in here if str(pilot["tag"]).startswith("local-")]
+
+
+def wait_gone(
+    pids: Sequence[int],
+    within_s: float = PROCESSES_END_S_MAX,
+    sleep: Callable[[float], None] | None = None,
+) -> list[int]:
+    """Wait until these processes have ended; those that have not within the time."""
+    import time
+
+    pause = sleep or time.sleep
+    left = [pid for pid in pids if _runs(pid)]
+    for _ in range(round(within_s / PILOTS_LOOK_S)):
+        if not left:
+            break
+        pause(PILOTS_LOOK_S)
+        left = [pid for pid in left if _runs(pid)]
+    return left
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # the number is another's by now
+    return True
 
 
 @verb("status", examples=["floe status", "floe status --json"])

@@ -404,6 +404,19 @@ def test_sigterm_is_obeyed_though_the_node_is_away(server: PilotServer, launch: 
     assert list(pilot.work.iterdir()) == []
 
 
+def test_a_pilot_that_holds_nothing_ends_soon_though_the_node_is_away(
+    server: PilotServer, launch: Launch
+) -> None:
+    pilot = launch(grace_s=60)
+    server.add(task(["true"]))
+    server.result()
+    server.until(lambda state: all(not lease.left for lease in state.leases.values()))
+    server.down = True
+    began = time.monotonic()
+    pilot.end()
+    assert time.monotonic() - began < 10
+
+
 def test_a_stop_order_reaches_a_running_unit_and_spares_the_others(
     server: PilotServer, launch: Launch, isolation: str
 ) -> None:

@@ -122,6 +122,20 @@ def test_a_minimum_of_pilots_is_kept_without_work(tmp_path: Path) -> None:
     assert len(made.launcher.started) == 2
 
 
+def test_a_drained_site_starts_no_pilots_in_place_of_those_that_it_sends_away(
+    tmp_path: Path,
+) -> None:
+    made = machine(tmp_path, settings=replace(SETTINGS, pilots_min=2, pilots_max=2))
+    made.pass_s(5)
+    made.house.work.drain(True)
+    made.die()
+    made.pass_s(30)
+    assert len(made.launcher.started) == 2
+    made.house.work.drain(False)
+    made.pass_s(30)
+    assert len(made.launcher.started) == 3
+
+
 def test_units_of_a_dead_process_run_again_at_once(tmp_path: Path) -> None:
     made = machine(tmp_path, Described(1, 5))
     made.up().poll(4)
