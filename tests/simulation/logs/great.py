@@ -53,8 +53,8 @@ from tests.unit.federation.builders import results
 JOIN_S = 30.0
 LOOK_S = 10.0
 WANTS_S = 20.0  # between two words of the leader about what is to be had
-ACCEPT_S = 5.0  # in which results gather
-REPORT_S = 60.0  # likewise, at each site
+ACCEPT_S = 20.0  # in which results gather
+REPORT_S = 120.0  # likewise, at each site
 LOST_S = 240.0  # of silence
 TIMING = Timing(compare_s=600.0)
 COUNCIL = 5
@@ -183,7 +183,7 @@ class Leader:
         )
         self.site.voice.serve(CLAIM, self._claimed)
         self._every(ACCEPT_S, self._accept)
-        self._every(LOOK_S, self._look)
+        self._every(WANTS_S, self._look)
         self._every(WANTS_S, self._tell_wants)
 
     def _every(self, period_s: float, act: object) -> None:
