@@ -23,7 +23,7 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 
 from federation.election import Pace
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import FeedID, Lane, ShardID, SiteID
 from keys.identity import show
 from node import pilotzip
 from node.beacon.making import Self
@@ -185,9 +185,15 @@ class Site:
             members=store.members,
             missing=store.facts.missing,
             again=self._again,
+            shard=self._shard,
         )
         boot = time.time_ns() // 1_000_000
         return Meshing(home, self._config.mesh, boot=boot, version=our_version())
+
+    async def _shard(self) -> ShardID:
+        """The shard for a dataset that is submitted, or written again, now."""
+        assert self._tending is not None
+        return await self._tending.founding.shard()
 
     def _sit(self, store: Store, meshing: Meshing) -> Council:
         """This site's seats in councils."""

@@ -8,7 +8,8 @@ noted, and the node starts again to go over: see node/store/branches.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import apsw
@@ -19,9 +20,9 @@ from twisted.logger import Logger
 from federation.entry import entry_id, open_entry
 from federation.errors import Unreachable
 from federation.feed import ForkProof
-from federation.ids import EntryID, EntryRef, FeedID
+from federation.ids import EntryID, EntryRef, FeedID, ShardID
 from federation.mesh import Mesh
-from federation.records import Record
+from federation.records import Dataset, Record
 from node.meshing.feedcare import Journal
 from node.store import branches, forks
 from node.store.database import StoreError
@@ -52,12 +53,13 @@ class Branching:
         me: FeedID,
         missing: Callable[[], Sequence[EntryRef]],
         again: Callable[[str], None],
+        shard: Callable[[], Awaitable[ShardID]],
         *,
         look_s: float = LOOK_S,
     ) -> None:
         """me: this site's control feed, as it is written now. missing: what logs wait for.
 
-        again: starts the node again, with the reason.
+        again: starts the node again, with the reason. shard: for what is submitted here now.
         """
         self._reactor = reactor
         self._mesh = mesh
@@ -66,6 +68,7 @@ class Branching:
         self._me = me
         self._missing = missing
         self._again = again
+        self._shard = shard
         self._look_s = look_s
         self._call: IDelayedCall | None = None
         self._stopped = False
@@ -84,9 +87,17 @@ class Branching:
             self._call.cancel()
 
     async def _write_again(self) -> None:
-        """Write what stood on a branch of this site's own that it left."""
+        """Write what stood on a branch of this site's own that it left.
+
+        A shard that was founded there, or that an earlier generation led alone, has no leader:
+        its datasets are submitted to another one.
+        """
         for no, lane, record in branches.salvaged(self._conn):
             write = self._journal.results if lane else self._journal.control
+            if isinstance(record, Dataset) and not branches.may_take(
+                self._conn, record.shard, self._me
+            ):
+                record = replace(record, shard=await self._shard())
             await write(record)
             await self._journal.local(lambda conn, no=no: branches.forget(conn, no))  # type: ignore[misc]
 

@@ -59,6 +59,7 @@ class Home:
     members: Members
     missing: Callable[[], Sequence[EntryRef]]  # entries for which logs wait
     again: Callable[[str], None]  # starts the node again, with the reason
+    shard: Callable[[], Awaitable[ShardID]]  # for what is submitted here now
 
     @property
     def site(self) -> SiteID:
@@ -93,7 +94,7 @@ class Meshing:
         self.care = FeedCare(home.reactor, self.mesh, home.journal, home.conn)
         self._branching = Branching(
             home.reactor, self.mesh, home.journal, home.conn,
-            FeedID(home.site, home.generation, Lane.CONTROL), home.missing, home.again,
+            FeedID(home.site, home.generation, Lane.CONTROL), home.missing, home.again, home.shard,
         )  # fmt: skip
         self._storing = Storing(home.reactor, self.mesh)
         self._keeper = Keeper(home.reactor, home.read, self.files)

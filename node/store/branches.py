@@ -18,7 +18,7 @@ from typing import Final
 import apsw
 
 from federation import codec
-from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
+from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.records import (
     Address,
     Command,
@@ -80,6 +80,19 @@ def salvaged(conn: apsw.Connection) -> list[tuple[int, Lane, Record]]:
         conn.execute("SELECT no, lane, record FROM salvage ORDER BY no")
     )
     return [(no, Lane(lane), _one(record)) for no, lane, record in rows]
+
+
+def may_take(conn: apsw.Connection, shard: ShardID, me: FeedID) -> bool:
+    """Whether a shard has, or may come to have, a leader that takes what is submitted to it.
+
+    It has none if it was founded on a branch that is gone, or if an earlier generation of this
+    site (me: its control feed now) is its only voter.
+    """
+    sql = "SELECT leader, generation, voters FROM shard WHERE id = ?"
+    for leader, generation, voters in conn.execute(sql, (shard,)):
+        past = leader == me.site and generation != me.generation
+        return not (past and voters == 1)
+    return False
 
 
 def forget(conn: apsw.Connection, no: int) -> None:

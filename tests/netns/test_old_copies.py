@@ -54,7 +54,7 @@ def test_a_site_with_yesterdays_disk_learns_from_its_peers_what_it_wrote_since(
     desy.run("verify")
 
 
-def test_one_that_reaches_nobody_writes_a_second_branch_which_counts_for_nobody(
+def test_one_that_reaches_nobody_writes_a_second_branch_and_loses_nothing_by_it(
     three: NetMesh, yesterday: Path
 ) -> None:
     desy, madison = three["desy"], three["madison"]
@@ -74,6 +74,7 @@ def test_one_that_reaches_nobody_writes_a_second_branch_which_counts_for_nobody(
     assert state == "alive"
     assert "two copies of its home wrote generation 1 of its feeds" in words
     three.ended("led", JOBS)
+    three.ended("alone", 5)  # submitted once more, by the site itself
 
 
 def test_of_two_nodes_of_one_site_one_is_kept_out_and_nothing_counts_twice(

@@ -120,7 +120,7 @@ class Parts:
             reactor=store.process, key=store.key, generation=store.generation,
             journal=store.journal, blobs=store.blobs, conn=store.conn, read=store.database.read,
             in_thread=store.process.in_thread, members=self.members,
-            missing=self.facts.missing, again=again,
+            missing=self.facts.missing, again=again, shard=lambda: self.founding.shard(),
         )  # fmt: skip
         self.meshing = Meshing(
             home, config, boot=boot, version=store.version, random=store.random
@@ -162,13 +162,13 @@ class Parts:
         store = self._store
         peers = Peers(store.site, self.members, store.process.seconds)
         self.sharing.beacons.subscribe(peers.heard)
-        founding = Founding(
+        self.founding = Founding(
             store.control, Views(store.control, self.facts, self.members), self.tables.shards,
             peers, store.journal, store.random.randbytes,
         )  # fmt: skip
         blobs = BlobService(store.blobs, store.process.in_thread)
         self.submissions = Submissions(
-            store.name, store.journal, founding.shard,
+            store.name, store.journal, self.founding.shard,
             SubmitLookups(
                 store.conn, blobs, list, self.tables.shards, self.tables.still_shards
             ),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from federation.entry import Entry, seal
-from federation.ids import EntryID, EntryRef, FeedID, Lane, SiteID
-from federation.records import Site, UserRemove
+from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
+from federation.records import Dataset, Site, UserRemove
 from keys.identity import SiteKey
 from node.fold import Fold
 from node.meshing.branching import Branching
@@ -21,6 +22,7 @@ from tests.unit.federation.worlds import World, a_world
 from tests.unit.node.meshing.test_feedcare import KeptSite, holding
 
 AUTHOR = key_of(5)
+NEW_SHARD = ShardID(b"n" * 32)
 
 
 @pytest.fixture
@@ -39,9 +41,12 @@ class Branched(KeptSite):
         self.reasons: list[str] = []
         self.branching = Branching(
             world.loop.reactor, self.mesh, self.journal, self.store.database.writer,
-            self.feed, lambda: self.missing, self.reasons.append,
+            self.feed, lambda: self.missing, self.reasons.append, self.new_shard,
             look_s=0.05,
         )  # fmt: skip
+
+    async def new_shard(self) -> ShardID:
+        return NEW_SHARD
 
     def join(self) -> Branched:
         self.branching.start()
@@ -142,8 +147,10 @@ def test_of_the_branches_of_its_own_past_a_site_takes_the_longer_one_and_says_ag
     world: World, tmp_path: Path
 ) -> None:
     said = UserRemove(b"k" * 32, b"{}", b"s", b"k" * 32)
+    taken = Dataset(ShardID(b"o" * 32), b"document", b"s", b"k" * 32)  # its shard was founded here
     kept = Branched(world, tmp_path / "home")
-    world.loop.result(kept.journal.control(said))
+    for record in (said, taken):
+        world.loop.result(kept.journal.control(record))
     past = kept.feed
     theirs = branch(kept.key, [], "elsewhere", 3)
     holding(world.site(1), theirs).join()
@@ -154,7 +161,9 @@ def test_of_the_branches_of_its_own_past_a_site_takes_the_longer_one_and_says_ag
     kept = kept.again(boot=3)
     world.loop.until(lambda: kept.store.feeds.tip(past).seq == 3)
     assert kept.entries(past) == theirs
-    assert [each for entry in kept.entries(kept.feed) for each in entry.records()].count(said) == 1
+    again = [each for entry in kept.entries(kept.feed) for each in entry.records()]
+    assert again.count(said) == 1
+    assert again.count(replace(taken, shard=NEW_SHARD)) == 1
     assert branches.salvaged(kept.store.database.writer) == []
     kept.stop()
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from federation.ids import FeedID, Lane, SiteID
+from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.records import UserRemove
+from federation.shard import found
 from node.store import branches
 from tests.fakes.store import KEY, Store, a_site, outcome, some_results
 from tests.unit.node.store.test_ingest import OTHER, Author, ids, real_fold, stored
@@ -119,3 +120,14 @@ def test_the_first_choice_stands(store):
     want(store[0], one)
     want(store[0], two)
     assert branches.chosen(store[0].database.writer) == {author.feed: one.ref}
+
+
+def test_a_shard_that_an_earlier_generation_led_alone_takes_nothing_more(store):
+    me = FeedID(ME, 1, Lane.CONTROL)
+    record = found(me, b"n" * 16, [me])
+    store[0].journal.control(record)
+    store[0].turn()
+    conn = store[0].database.writer
+    assert branches.may_take(conn, record.shard, me)
+    assert not branches.may_take(conn, record.shard, FeedID(ME, 2, Lane.CONTROL))
+    assert not branches.may_take(conn, ShardID(b"x" * 32), me)
