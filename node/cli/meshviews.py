@@ -26,21 +26,22 @@ def print_mesh(reply: Json) -> None:
 def mesh_lines(reply: Json) -> list[str]:
     """MESH madison · 5 sites · 4 alive, 1 unreachable · everything settled up to 12 s ago"""
     sites = _rows(reply, "sites")
+    members = [site for site in sites if site.get("state") != "revoked"]
     counted: dict[str, int] = {}
     for site in sites:
         name = str(site.get("state"))
         counted[name] = counted.get(name, 0) + 1
     states = ", ".join(f"{count} {harmless(name)}" for name, count in counted.items())
     settled = harmless(reply.get("settled", "?"))
-    if len(sites) == 1:
+    if len(members) == 1:
         settled += ", on this site's disk alone"
     name = harmless(reply.get("mesh", "?"))
-    return [f"MESH {name} · {plural(len(sites), 'site')} · {states} · {settled}"]
+    return [f"MESH {name} · {plural(len(members), 'site')} · {states} · {settled}"]
 
 
 def _site_cells(site: Mapping[str, Any]) -> list[object]:
     own, away = bool(site.get("own")), site.get("state") in ("unreachable", "revoked")
-    guess = "?" if away else ""
+    unheard = not own and site.get("state") != "revoked" and site.get("last_seen_s") is None
     return [
         harmless(site.get("name", "?")) + ("*" if own else ""),
         state(site.get("state")),
@@ -49,11 +50,16 @@ def _site_cells(site: Mapping[str, Any]) -> list[object]:
         "-" if own else clock(site.get("clock_offset_s")),
         site.get("version") or "?",
         " ".join(harmless(each) for each in site.get("batch") or []) or "-",
-        number(site.get("running")) + guess,
+        _guess(site.get("running"), away),
         number(site.get("ready")),
-        number(site.get("pilots")) + guess,
-        site.get("note") or "",
+        _guess(site.get("pilots"), away),
+        site.get("note") or ("not heard yet" if unheard else ""),
     ]
+
+
+def _guess(value: object, away: bool) -> str:
+    """A count that is as old as the site's last word."""
+    return number(value) + ("?" if away and value is not None else "")
 
 
 def _known(value: object, away: bool) -> str:

@@ -71,7 +71,7 @@ class FactSource:
         standing: Callable[[ShardID], Standing | None],
         lost_after_s: float,
         vote_after_s: float,
-        twins: Callable[[], Sequence[SiteID]],
+        twins: Callable[[], Mapping[SiteID, float]],
         misdeeds: Callable[[SiteID], tuple[int, str]],
     ) -> None:
         self._read = read
@@ -115,7 +115,10 @@ class FactSource:
             age_s = self._age_s(fork.proved_hlc) or 0.0
             if age_s < FORK_SHOWN_S or fork.newest <= fork.generation:
                 lines.append(fork_line(self._name(site), fork.generation, fork.newest))
-        return [*lines, *(twin_line(self._name(site)) for site in self._twins())]
+        return [
+            *lines,
+            *(twin_line(self._name(site), ago_s) for site, ago_s in self._twins().items()),
+        ]
 
     def _site(self, site: SiteID, tables: _Tables, way_s: float) -> SiteFact:
         """way_s: half a round trip on the link with it, or 0."""
@@ -128,7 +131,7 @@ class FactSource:
             broken_how=how,
             forked=fork.generation if fork else 0,
             newest=fork.newest if fork else 0,
-            twin=site in self._twins(),
+            twin_s=self._twins().get(site),
         )
 
     def _healthy_site(self, site: SiteID, tables: _Tables, way_s: float) -> SiteFact:

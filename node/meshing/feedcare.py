@@ -23,6 +23,7 @@ from federation.feed import ForkProof
 from federation.ids import FeedID, SiteID
 from federation.mesh import Mesh
 from node.changes import Change, FeedForked
+from node.services.meshwhy import shown_age
 from node.store import forks, mending
 from node.store.database import StoreError
 from node.store.waiting import Statement
@@ -34,10 +35,13 @@ TWIN_S: Final = 900.0  # a site that is turned away comes again within five minu
 TWIN: Final = "floe.twin"  # the request that tells the process that has the links
 
 OUTDONE: Final = (
-    "another node with this site's key, started later, has the links with other sites: this one is"
-    " kept out"
+    "another node with this site's key, started later, took the links with other sites: this one"
+    " was kept out"
 )
-OUTDOES: Final = "another node with this site's key, started earlier, wants the links that this has"
+OUTDOES: Final = (
+    "another node with this site's key, started earlier, wanted the links that this has"
+)
+STOP_ONE: Final = "Stop one of the two, unless that was done since"
 
 Place = tuple[FeedID, int]
 
@@ -87,17 +91,19 @@ class FeedCare:
             self._tell_forks()
 
     @property
-    def twins(self) -> list[SiteID]:
-        """Sites, this one maybe, with whose key two processes want links."""
+    def twins(self) -> dict[SiteID, float]:
+        """Sites, this one maybe, with whose key two processes wanted links; how long ago, in s."""
         now_s = self._reactor.seconds()
-        return [site for site, seen_s in self._twins.items() if now_s < seen_s + TWIN_S]
+        ages = {site: now_s - seen_s for site, seen_s in self._twins.items()}
+        return {site: age_s for site, age_s in ages.items() if age_s < TWIN_S}
 
     def warnings(self) -> list[str]:
         """What people must hear of this site itself."""
         found = [self._journal.outlived] if self._journal.outlived else []
         if self._mesh.me in self.twins:
             kept_out = self._reactor.seconds() < self._kept_out_s + TWIN_S
-            found.append(f"{OUTDONE if kept_out else OUTDOES}. Stop one of the two")
+            when = shown_age(self.twins[self._mesh.me])
+            found.append(f"{OUTDONE if kept_out else OUTDOES} ({when} ago). {STOP_ONE}")
         return found
 
     # Pieces

@@ -28,7 +28,7 @@ class SiteFact:
     note: str = ""
     forked: int = 0  # the newest generation of its feeds that has two branches; 0 for none
     newest: int = 0  # generation of its feeds that is known here
-    twin: bool = False  # two processes with its key want links
+    twin_s: float | None = None  # since two processes with its key wanted links
     broken: int = 0  # links that ended as it broke the protocol, since this process began
     broken_how: str = ""  # the last time
 

@@ -66,9 +66,12 @@ def fork_line(name: str, generation: int, newest: int) -> str:
     )
 
 
-def twin_line(name: str) -> str:
-    """That two processes have the key of a site."""
-    return f"{name}: two nodes with its key run; one of them is kept out. floe mesh why {name}"
+def twin_line(name: str, ago_s: float) -> str:
+    """That two processes with the key of a site wanted links, so long ago."""
+    return (
+        f"{name}: two nodes with its key ran {shown_age(ago_s)} ago; one of them is kept out."
+        f" floe mesh why {name}"
+    )
 
 
 def settled_line(facts: MeshFacts) -> str:
@@ -76,7 +79,7 @@ def settled_line(facts: MeshFacts) -> str:
     # A shard whose datasets have all moved on may have lost its majority: nobody needs it.
     behind = [each for each in facts.shards if each.unsettled and each.datasets]
     if not behind:
-        return "everything is settled"
+        return "every log record is settled"
     records = sum(each.unsettled for each in behind)
     ages = [each.unsettled_s for each in behind if each.unsettled_s is not None]
     if not ages:
@@ -103,6 +106,8 @@ def _headline(site: SiteFact) -> str:
     if site.state is Health.UNREACHABLE:
         return f"{site.name} is unreachable from here (last heard {shown_age(site.seen_s)} ago)"
     if site.state is Health.SUSPECT:
+        if site.seen_s is None:
+            return f"{site.name} was not heard yet; that takes up to a minute"
         return f"{site.name} is silent for {shown_age(site.seen_s)}; that may pass"
     if site.state is Health.DRAINED:
         return f"{site.name} is drained: it takes no new units" + _noted(site)
@@ -156,7 +161,7 @@ def _add_units(why: Why, facts: MeshFacts, site: SiteFact) -> None:
             f"it holds {site.granted:,} granted units{running}; they are granted again {when}",
         )
     else:
-        why.add("ok", f"it holds {site.granted:,} granted units")
+        why.add(_mark(site), f"it holds {site.granted:,} granted units")
 
 
 def _add_shards(why: Why, facts: MeshFacts, site: SiteFact) -> None:
@@ -165,18 +170,22 @@ def _add_shards(why: Why, facts: MeshFacts, site: SiteFact) -> None:
         if shard.leader == site.name:
             _add_led(why, site, shard, name)
         elif shard.founder == site.name:
-            why.add(
-                "ok", f"it founded shard {name}: {shard.leader} leads it since term {shard.term}"
-            )
+            words = f"it founded shard {name}: {shard.leader} leads it since term {shard.term}"
+            why.add(_mark(site), words)
         elif site.name in shard.council:
             seat = "its seat is closed" if site.name in shard.closed else "it votes"
-            why.add("ok", f"shard {name} of {shard.leader}: {seat}")
+            why.add(_mark(site), f"shard {name} of {shard.leader}: {seat}")
+
+
+def _mark(site: SiteFact) -> str:
+    """Of what is neither good nor bad: nothing about a site that is silent is "ok"."""
+    return "ok" if site.state in (Health.ALIVE, Health.DRAINED) else "-"
 
 
 def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
     words = f"it leads shard {name}, term {shard.term}: {shard.open:,} open datasets"
     if site.state is not Health.UNREACHABLE or not shard.open:
-        why.add("ok", words)
+        why.add(_mark(site), words)
     elif len(shard.council) == 1:
         why.add("block", f"{words}; it is alone in the council, so that nobody can take over")
     else:
@@ -216,10 +225,14 @@ def _add_copies(why: Why, site: SiteFact) -> None:
                 else "it does nothing more under that generation"
             ),
         )
-    if site.twin:
-        why.add("block", "two nodes with its key run now: the one started later has the links")
-        why.next.append("stop one of its two nodes: floe down where it runs")
-    if site.twin or site.newest <= site.forked != 0:
+    if site.twin_s is not None:
+        why.add(
+            "block",
+            f"two nodes with its key ran {shown_age(site.twin_s)} ago: the one started later has"
+            " the links",
+        )
+        why.next.append("stop one of its two nodes, unless that was done: floe down where it runs")
+    if site.twin_s is not None or site.newest <= site.forked != 0:
         why.next.append(f"if its admin knows of no copy, the key is stolen: {_revoke(site.name)}")
 
 

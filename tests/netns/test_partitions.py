@@ -66,7 +66,7 @@ def leads_on(leader: NetSite) -> None:
     mesh, shown = leader.mesh()
     assert mesh["unsettled"] > 0
     assert "3 unreachable" in shown
-    assert "everything is settled" not in shown
+    assert "every log record is settled" not in shown
     shard = leader.shard("split")
     assert (shard["leader"], shard["leader_state"]) == ("madison", "alive")
     assert shard["unsettled_s"] > 1

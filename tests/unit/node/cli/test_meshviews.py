@@ -24,11 +24,13 @@ def printed(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_a_mesh_is_one_headline_and_one_line_a_site(capsys: pytest.CaptureFixture[str]) -> None:
-    reply = {"mesh": "madison", "sites": SITES, "settled": "everything is settled",
+    reply = {"mesh": "madison", "sites": SITES, "settled": "every log record is settled",
              "alarms": ["aachen: not heard for 41 m."]}  # fmt: skip
     meshviews.print_mesh(reply)
     lines = printed(capsys).splitlines()
-    assert lines[0] == "MESH madison · 3 sites · 2 alive, 1 unreachable · everything is settled"
+    assert (
+        lines[0] == "MESH madison · 3 sites · 2 alive, 1 unreachable · every log record is settled"
+    )
     assert lines[2].split()[:2] == ["madison*", "alive"]
     assert "4,812" in lines[2]
     assert "212?" in lines[3]  # what is not known any more is not said as if it were
@@ -45,8 +47,8 @@ def test_names_and_notes_from_other_sites_move_no_terminal(
 
 
 def test_a_site_alone_says_what_settled_means() -> None:
-    [line] = meshviews.mesh_lines({"sites": SITES[:1], "settled": "everything is settled"})
-    assert line.endswith("everything is settled, on this site's disk alone")
+    [line] = meshviews.mesh_lines({"sites": SITES[:1], "settled": "every log record is settled"})
+    assert line.endswith("every log record is settled, on this site's disk alone")
 
 
 def test_links_tell_what_is_up_and_why_others_are_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from federation.pulse import Health
 from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
-from node.services.meshwhy import alarms, settled_line, shown_age, why_site
+from node.services.meshwhy import alarms, settled_line, shown_age, twin_line, why_site
 
 MADISON = SiteFact(b"m" * 32, "madison", Health.ALIVE, own=True)
 
@@ -68,7 +68,7 @@ def test_a_silent_leader_tells_when_others_may_take_over() -> None:
 def test_a_leader_that_was_replaced_is_said_to_be_so() -> None:
     gone = site(Health.UNREACHABLE, seen_s=2460.0)
     replaced = shard(leader="desy", term=1)
-    assert "ok it founded shard aachen/4f3a: desy leads it since term 1" in told(
+    assert "- it founded shard aachen/4f3a: desy leads it since term 1" in told(
         mesh(gone, (), replaced)
     )
     [line] = alarms(mesh(gone, (), replaced))
@@ -123,10 +123,10 @@ def test_a_closed_seat_and_a_wrong_clock_are_told() -> None:
 @pytest.mark.parametrize(
     ("shards", "line"),
     [
-        ((), "everything is settled"),
+        ((), "every log record is settled"),
         ((shard(unsettled=3, unsettled_s=12.0),), "everything settled up to 12 s ago"),
         ((shard(unsettled=3),), "3 log records are not settled yet"),
-        ((shard(unsettled=1, unsettled_s=600.0, datasets=0),), "everything is settled"),
+        ((shard(unsettled=1, unsettled_s=600.0, datasets=0),), "every log record is settled"),
     ],
 )
 def test_the_headline_says_how_far_everything_is_settled(
@@ -149,3 +149,15 @@ def test_a_vote_under_way_and_records_that_wait_are_shouted() -> None:
 )
 def test_ages_are_short(seconds: float | None, shown: str) -> None:
     assert shown_age(seconds) == shown
+
+
+def test_two_nodes_of_one_key_are_told_in_the_past_with_their_age() -> None:
+    shown = told(mesh(site(twin_s=180.0)))
+    assert "block two nodes with its key ran 3 m ago" in shown
+    assert "unless that was done" in shown
+    assert twin_line("aachen", 180.0).startswith("aachen: two nodes with its key ran 3 m ago")
+
+
+def test_a_site_that_just_joined_was_not_heard_yet() -> None:
+    assert "aachen was not heard yet" in told(mesh(site(Health.SUSPECT)))
+    assert "aachen is silent for 70 s" in told(mesh(site(Health.SUSPECT, seen_s=70.0)))
