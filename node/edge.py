@@ -122,8 +122,10 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     store.members.subscribe(people.reload)
     counting = Counting(store.site, work, elsewhere_of(parts.sharing.beacons.fresh, store.site))
     sets = DatasetViews(
-        store.read, counting, watch, facts, rate, now_s, files=parts.sharing.supplies.missing
-    )
+        store.read, counting, watch, facts, rate, now_s,
+        files=parts.sharing.supplies.missing,
+        person=lambda key: found.name if (found := people.find(key)) else "",
+    )  # fmt: skip
     blobs = BlobService(store.blobs, deferToThread)
     lists = OutputLists(store.blobs, deferToThread)
     meshing = parts.meshing

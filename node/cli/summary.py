@@ -115,10 +115,17 @@ def _tasks(reply: Mapping[str, Any]) -> RenderableType:
             Text(f"  {harmless(task.get('name', '?'))}"),
             number(counts["units"]),
             *(Text(number(counts[state]), style=STYLES.get(state, "")) for state in shown),
-            duration(task.get("cpu_s")),
-            size(task.get("memory_max")),
+            duration(_all_cpu_s(task)),
+            size(max(_int(task.get("memory_max")), _int(task.get("memory_max_failed")))),
         )
     return made
+
+
+def _all_cpu_s(task: Mapping[str, Any]) -> float | None:
+    """CPU time of all attempts, whatever became of them."""
+    used = [task.get(name) for name in ("cpu_s", "lost_cpu_s", "duplicate_cpu_s")]
+    known = [float(each) for each in used if isinstance(each, int | float)]
+    return sum(known) if known else None
 
 
 def _sites(reply: Mapping[str, Any]) -> str:

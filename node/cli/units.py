@@ -128,7 +128,10 @@ def _show_unit(floe: Floe, client: Client, name: Name) -> None:
 
 def _attempt_row(attempt: Mapping[str, Any]) -> list[object]:
     outcome = str(attempt.get("outcome", "?"))
-    notes = [word for word in ("accepted", "duplicate") if attempt.get(word)]
+    notes = ["accepted"] if attempt.get("accepted") else []
+    if attempt.get("duplicate"):
+        surplus = str(attempt.get("surplus") or "duplicate")
+        notes.append("ended after the cancel" if surplus == "cancelled" else surplus)
     if attempt.get("error"):
         notes.insert(0, str(attempt["error"]))
     return [

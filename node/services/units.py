@@ -304,6 +304,7 @@ class UnitViews:
             "tail": attempt.tail,
             "accepted": attempt.accepted,
             "duplicate": attempt.duplicate,
+            "surplus": attempt.surplus or None,
             "log": attempt.log.hex() or None,
             "outputs": await self._lists.of(attempt.outputs),
             "outputs_missing": missing or None,

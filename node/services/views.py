@@ -22,7 +22,7 @@ from node.services.recovery import shown_force
 from node.services.watch import Watch
 from node.services.why import Dependency
 from node.services.whyset import DatasetFacts, TaskFacts, why_dataset
-from node.store import held, offers, openwork, settling, tasks
+from node.store import held, offers, openwork, results, settling, tasks
 from node.store.offers import OpenOrder
 from node.store.openwork import ForcedShard
 from node.store.tasks import DatasetRow, TaskCounts
@@ -40,20 +40,27 @@ class Whole:
     forced: Sequence[ForcedShard]
     unsettled: Mapping[int, int]  # by task: accepted, but not settled by the council yet
     open_orders: Sequence[OpenOrder]  # of sites, and without effect
+    failed_kib: Mapping[int, int]  # by task: the largest memory of attempts that were no success
 
 
 def whole(conn: apsw.Connection, ref: str, person: bytes) -> Whole:
     """Everything that `floe show` needs of a dataset. Raises NotFound, Ambiguous."""
     row = tasks.find(conn, ref, person)
+    counted = tasks.task_counts(conn, row.no)
     return Whole(
         row,
-        tasks.task_counts(conn, row.no),
+        counted,
         tasks.spec(conn, row.no),
         tasks.order_heads(conn, row.no),
         tasks.sites(conn, row.no),
         openwork.forced(conn, row.shard),
         settling.unsettled(conn, row.no),
         offers.open_orders(conn, row.no),
+        {
+            each.task: results.failed_memory_kib(conn, each.task)
+            for each in counted
+            if each.payload or each.resources or each.infrastructure or each.stopped
+        },
     )
 
 
@@ -70,8 +77,12 @@ class DatasetViews:
         now_s: Callable[[], float],
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         files: Callable[[int], str] = lambda dataset: "",
+        person: Callable[[bytes], str] = lambda key: "",
     ) -> None:
-        """files: why those of a dataset that is led here are missing, if they are."""
+        """files: why those of a dataset that is led here are missing, if they are.
+
+        person: name@site of somebody from another site, the name of one of this; "" if unknown.
+        """
         self._read = read
         self._counting = counting
         self._watch = watch
@@ -80,6 +91,7 @@ class DatasetViews:
         self._now_s = now_s
         self._wall_ms = wall_ms
         self._files = files
+        self._person = person
 
     async def datasets(
         self, asking: Person, *, mine: bool, limit: int, before: int | None
@@ -107,6 +119,7 @@ class DatasetViews:
             "counts": counts,
             "tasks": [
                 self._task(task, found.spec.tasks[task.index].needs, each)
+                | {"memory_max_failed": found.failed_kib.get(task.task, 0) * 1024}
                 for task, each in self._with_counts(found)
             ],
             "sites": self._sites(found),
@@ -205,7 +218,7 @@ class DatasetViews:
         return {
             "id": row.id.hex(),
             "name": row.name,
-            "user": row.user,
+            "user": self._person(row.person) or row.user,
             "group": row.group,
             "priority": row.priority,
             "jobs": row.jobs,

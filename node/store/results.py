@@ -29,6 +29,8 @@ from node.fold.sets import Jobs
 from node.fold.shape import TASKS_PER_DATASET, dataset_of, read_tasks, select
 from node.store.tasks import NotFound, state_of
 
+FAULTS_MAX: Final = 10_000  # faults that are looked at for what failed attempts used,
+FAULT_ENTRIES_MAX: Final = 16  # and results entries that are read for it
 BODIES_KEPT: Final = 4  # decoded entries
 WINDOW_MIN: Final = 1024  # jobs looked at together when units are listed
 WINDOW_MAX: Final = 1 << 18
@@ -62,6 +64,7 @@ class Attempt:
     accepted: bool  # this is the result of the unit
     duplicate: bool  # a success beside the accepted one, or after a cancel
     entry: EntryRef  # the results entry that tells of it
+    surplus: str = ""  # why it is beside the accepted one: duplicate, cancelled, restored, …
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,7 @@ def _attempt(number: int, place: _Place, record: Results, row: int) -> Attempt:
         log=_cell(record.log, row),
         accepted=place.kind == "accepted",
         duplicate=place.kind == "surplus",
+        surplus=place.error if place.kind == "surplus" else "",
         entry=_ref(place.site, place.generation, place.seq, place.id),
     )
 
@@ -248,6 +252,24 @@ def _ref(site: bytes, generation: int, seq: int, id_: bytes) -> EntryRef:
 
 def _tail(record: Results, row: int) -> str:
     return next((str(text) for at, text in record.tails if at == row), "")
+
+
+def failed_memory_kib(conn: apsw.Connection, task: int) -> int:
+    """The largest peak among a sample of the attempts that were no success; 0 for none."""
+    sql = (
+        "SELECT e.body FROM (SELECT DISTINCT entry FROM (SELECT entry FROM fault WHERE task = ?1"
+        f" LIMIT {FAULTS_MAX}) ORDER BY entry DESC LIMIT {FAULT_ENTRIES_MAX}) f"
+        " JOIN entry e ON e.no = f.entry WHERE e.body IS NOT NULL"
+    )
+    dataset = select(conn, "SELECT id FROM dataset WHERE no = ?", (dataset_of(task),))[0][0]
+    most = 0
+    for (body,) in select(conn, sql, (task,)):
+        for _, record in _decoded(body):
+            if record.dataset == dataset and record.task == task % TASKS_PER_DATASET:
+                many = len(record.jobs)
+                ends = zip(cells(record.outcome, many), cells(record.memory_kib, many), strict=True)
+                most = max([most, *(kib for end, kib in ends if end != Outcome.SUCCESS)])
+    return most
 
 
 # Listings

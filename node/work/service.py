@@ -271,7 +271,7 @@ class Work:
                 "isolation": session.isolation,
                 "resources": dict(session.resources),
                 "units": sum(count for _, count in session.started()),
-                "idle_slots": session.idle_slots,
+                "idle_slots": session.idle_now(),
                 "heard_s_ago": round(now_s - session.seen_s, 1),
                 "state": session.state,
                 "note": self._note(session),

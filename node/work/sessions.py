@@ -133,6 +133,16 @@ class Session:
                 yield lease, count
                 free = free.less(lease.needs, count)
 
+    def idle_now(self) -> int:
+        """CPUs on which nothing runs, by what was leased and reported.
+
+        `idle_slots` is what the pilot said as its poll began, which may wait for half a minute.
+        """
+        if self.lost:
+            return 0
+        busy = sum(lease.needs.cpu * count for lease, count in self.started())
+        return max(0, self.whole.cpu - busy)
+
     def may_read(self, digest: bytes) -> bool:
         """Whether this pilot has a use for that blob."""
         if digest in self.files:

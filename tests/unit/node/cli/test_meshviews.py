@@ -46,6 +46,18 @@ def test_names_and_notes_from_other_sites_move_no_terminal(
     assert "\x1b[2J" not in printed(capsys)
 
 
+def test_a_revoked_site_is_no_site_of_the_mesh_and_one_that_just_joined_was_not_heard(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = [{"name": "ulb", "state": "revoked"}, {"name": "oslo", "state": "suspect"}]
+    meshviews.print_mesh({"sites": [*SITES, *more], "settled": "?"})
+    headline, *lines = printed(capsys).splitlines()
+    assert "· 4 sites ·" in headline
+    assert "1 revoked" in headline
+    assert "-?" not in lines[4]
+    assert lines[5].endswith("not heard yet")
+
+
 def test_a_site_alone_says_what_settled_means() -> None:
     [line] = meshviews.mesh_lines({"sites": SITES[:1], "settled": "every log record is settled"})
     assert line.endswith("every log record is settled, on this site's disk alone")

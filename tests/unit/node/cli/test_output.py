@@ -87,3 +87,12 @@ def test_a_dataset_says_how_much_its_council_has_not_settled_yet() -> None:
     console.print(summary.view({**reply, "unsettled": 0}))
     assert written.getvalue().count("not settled by the council yet") == 1
     assert "1,234 of them" in written.getvalue()
+
+
+def test_what_failed_attempts_used_counts_too() -> None:
+    task = {"name": "sim", "cpu_s": 0.0, "lost_cpu_s": 45.0, "memory_max": 0}
+    file = io.StringIO()
+    view = summary.view({"dataset": {}, "tasks": [task | {"memory_max_failed": 1_700_000_000}]})
+    Console(file=file, width=200).print(view)
+    assert "45 s" in file.getvalue()
+    assert "1.7 GB" in file.getvalue()

@@ -342,6 +342,15 @@ def test_wait_sits_out_a_restart_of_the_node(node: FakeNode, home: Home) -> None
     assert waiting.AWAY_S_FIRST in slept
 
 
+def test_a_success_after_a_cancel_is_no_duplicate(floe: Floe, node: FakeNode) -> None:
+    reply = unit_reply()
+    reply["attempts"][1] |= {"accepted": False, "duplicate": True, "surplus": "cancelled"}
+    node.replies["/v1/units/nugen-26/417/reco"] = reply
+    shown = floe("show", "nugen-26/417/reco").out
+    assert "ended after the cancel" in shown
+    assert "duplicate" not in shown
+
+
 # --- orders
 
 

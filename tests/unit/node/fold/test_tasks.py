@@ -229,3 +229,22 @@ def test_settled_and_open_ranges(site: Site) -> None:
     assert tasks.open_ranges(site.conn, 64) == open_
     assert tasks.granted(site.conn, site.log.site) == {64: [0, 200_000]}
     assert tasks.sites(site.conn, 1) == [(site.log.site, "", 200_000)]
+
+
+def test_what_failed_attempts_used_is_known_though_nothing_settled(site: Site) -> None:
+    id_ = site.submit(tasks=CHAIN, retry_max=0)
+    assert attempts.failed_memory_kib(site.conn, 64) == 0
+    site.results(
+        results(id_, 0, [0, 1], [Outcome.SUCCESS, PAYLOAD], memory_kib=[9000, 1700]),
+        results(id_, 0, [2], PAYLOAD, memory_kib=1600),
+    )
+    assert attempts.failed_memory_kib(site.conn, 64) == 1700
+    assert attempts.failed_memory_kib(site.conn, 65) == 0
+
+
+def test_a_success_that_came_after_a_cancel_says_so(site: Site) -> None:
+    id_ = site.submit(tasks=CHAIN)
+    site.log.order(id_, "cancel", select={"jobs": [1, 2]})
+    site.results(results(id_, 0, [0, 1]), results(id_, 0, [0]))
+    assert [each.surplus for each in attempts.attempts(site.conn, 64, 1)] == ["cancelled"]
+    assert [each.surplus for each in attempts.attempts(site.conn, 64, 0)] == ["", "duplicate"]

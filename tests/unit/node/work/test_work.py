@@ -44,6 +44,18 @@ def test_units_travel_out_and_results_back() -> None:
     assert [lease.no for lease in store.leases(house.disk.conn)] == [2]
 
 
+def test_slots_are_idle_as_soon_as_results_are_in_though_the_pilot_polls_much_later() -> None:
+    house = House(Described(1, 10))
+    pilot = house.pilot()
+    (shown,) = house.work.pilots()
+    cpus = shown["idle_slots"]
+    assert cpus == shown["resources"]["cpu"]
+    pilot.poll(4)
+    assert house.work.pilots()[0]["idle_slots"] == cpus - 4
+    pilot.finish()
+    assert house.work.pilots()[0]["idle_slots"] == cpus
+
+
 def test_a_description_is_sent_once() -> None:
     house = House(Described(1, 10))
     pilot = house.pilot()
