@@ -36,7 +36,7 @@ from federation.claims import (
 )
 from federation.entry import Entry
 from federation.ids import EntryID, FeedID, Lane, SiteID
-from federation.records import Accept, Dataset, Grant, Record, Release, Results
+from federation.records import Accept, Dataset, Grant, Release, Results
 from federation.shard import found
 from federation.timing import Timing
 from node.claims.policy import Claiming, Demand
@@ -53,8 +53,10 @@ from tests.unit.federation.builders import results
 JOIN_S = 30.0
 LOOK_S = 10.0
 WANTS_S = 20.0  # between two words of the leader about what is to be had
+GRANT_S = 1.0  # in which grants gather
 ACCEPT_S = 20.0  # in which results gather
 REPORT_S = 120.0  # likewise, at each site
+FIRST_REPORT_S = 15.0  # sites whose pace is not known get samples only
 LOST_S = 240.0  # of silence
 TIMING = Timing(compare_s=600.0)
 COUNCIL = 5
@@ -162,6 +164,7 @@ class Leader:
         self._peers: dict[SiteID, Peer] = {}
         self._heard_s: dict[SiteID, float] = {}
         self._told = 0  # words about what is to be had
+        self._grants: list[Grant] = []  # not written yet
         self._new: dict[FeedID, list[Entry]] = {}  # results that are not accepted
 
     @property
@@ -182,6 +185,7 @@ class Leader:
             )
         )
         self.site.voice.serve(CLAIM, self._claimed)
+        self._every(GRANT_S, self._write_grants)
         self._every(ACCEPT_S, self._accept)
         self._every(WANTS_S, self._look)
         self._every(WANTS_S, self._tell_wants)
@@ -245,16 +249,20 @@ class Leader:
         self._heard_s[site] = self.now_s
         decision = self._desk.claim(peer, claim, self._able(), self.now_s)
         self._recall(decision.asks)
-        if decision.gives:
-            await self._write(site, decision)
+        self._grant(site, decision)
         units = sum(give.units for give in decision.gives)
         return Answer(decision.verdict, (), units, decision.retry_s)
 
-    def _write(self, to: SiteID, decision: Decision) -> Deferred[None]:
-        grants: list[Record] = [
+    def _grant(self, to: SiteID, decision: Decision) -> None:
+        self._grants += [
             Grant(self.shard, DATASET, [0], give.ranges, to) for give in decision.gives
         ]
-        return self.site.write(lambda: grants)
+
+    def _write_grants(self) -> None:
+        """Those of a moment stand in one entry."""
+        grants, self._grants = self._grants, []
+        if grants:
+            self.site.write(lambda: grants)
 
     def _able(self) -> list[Peer]:
         return [peer for site, peer in self._peers.items() if site not in self._book.lost]
@@ -267,7 +275,7 @@ class Leader:
     def _serve_waiting(self) -> None:
         served, asks = self._desk.again(self._able(), self.now_s)
         for site, gives in served:
-            self._write(site, Decision(gives, [], Verdict.GRANTED, 0))
+            self._grant(site, Decision(gives, [], Verdict.GRANTED, 0))
         self._recall(asks)
 
     def _recall(self, asks: Sequence[Ask]) -> None:
@@ -304,7 +312,7 @@ class Worker:
             "beacon", lambda _, document: self.hear(msgpack.unpackb(document)[-1])
         )
         self._later(self._great.random.uniform(0, LOOK_S), self._tick)
-        self._later(self._great.random.uniform(0, REPORT_S), self._report)
+        self._later(self._great.random.uniform(1.0, 2.0) * FIRST_REPORT_S, self._report)
 
     def _later(self, delay_s: float, act: object) -> None:
         def check() -> None:
@@ -395,7 +403,7 @@ class Worker:
                 cpu_ms=wall_ms, memory_kib=4096, outputs=b"",
             )  # fmt: skip
             self.site.write(lambda: [record], Lane.RESULTS)
-        self._later(REPORT_S, self._report)
+        self._later(self._great.random.uniform(0.5, 1.5) * REPORT_S, self._report)
 
 
 def main() -> None:
