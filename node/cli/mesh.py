@@ -183,7 +183,10 @@ def _print_found(found: Json, still: list[Json]) -> None:
         say(f"lost: {words}. What was submitted, ordered or settled there is gone;")
         say("      units that settled there run again")
     if any(not shard.get("council") for shard in still) and not lost:
-        say("what was written after the copy was made, and is at no other site, is lost")
+        say(
+            "what was written after that copy, and is at no other site, is lost;"
+            " nothing here knows how much"
+        )
     for each in found.get("forced") or []:
         say(forced_line(each))
 
