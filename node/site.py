@@ -33,7 +33,7 @@ from node.council.tables import FoldedFacts
 from node.dispatch import Dispatch
 from node.edge import Parts, Store, serve
 from node.fold import Fold
-from node.home import Home, NodeAddress, make_private_folder, write_private
+from node.home import Home, HomeError, NodeAddress, make_private_folder, write_private
 from node.http import tls
 from node.http.json import dump
 from node.http.server import Factory
@@ -313,9 +313,9 @@ class Site:
                 listening = tls.listen(
                     self._reactor, host.strip("[]"), port, opened.certificate, self._factory
                 )
-            except CannotListenError:
+            except CannotListenError as error:
                 if port == ports[-1]:
-                    raise
+                    raise HomeError(tls.no_port(error)) from None
             else:
                 self._undo.append(listening.stopListening)
                 write_private(kept, b"%d\n" % _number(listening))

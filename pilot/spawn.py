@@ -10,6 +10,7 @@ from pilot.program import SHELL, NotFound, Program
 
 # Python ignores these two; the programs that we start shall not.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+LINE_BYTES_MAX = 256  # of a first line: the kernel reads no more
 Redirect = Tuple[int, int]  # our file descriptor, theirs
 _HOST_SHORT = (errno.EAGAIN, errno.ENOMEM, errno.ENFILE, errno.EMFILE)
 
@@ -34,10 +35,27 @@ def _not_found(program: Program, fault: OSError) -> NotFound:
     if not os.path.exists(program.path):
         return NotFound("no such program: %s" % name, 127)
     if fault.errno == errno.ENOENT:
-        return NotFound("%s: its interpreter is not here" % name, 127)
+        return NotFound(_no_interpreter(name, program.path), 127)
     if fault.errno == errno.EACCES:
         return NotFound("not executable: %s" % name, 126)
     return NotFound("%s: %s" % (name, fault.strerror), 126)
+
+
+def _no_interpreter(name: str, path: str) -> str:
+    """What is wrong with the program that a script names in its first line."""
+    try:
+        with open(path, "rb") as file:
+            line = file.readline(LINE_BYTES_MAX)
+    except OSError:
+        line = b""
+    if not line.startswith(b"#!"):
+        return "%s: its interpreter or loader is not here" % name
+    words = line[2:].strip().decode("utf-8", "replace").split(None, 1)
+    wanted = ascii(words[0] if words else "")[1:-1]
+    if line.endswith(b"\r\n"):
+        end = "its lines end as on Windows (CRLF): convert it with dos2unix"
+        return "%s: %s; so its interpreter %s is not found" % (name, end, wanted)
+    return "%s: its interpreter %s, named after #!, is not here" % (name, wanted)
 
 
 def _start_by_spawn(

@@ -16,6 +16,7 @@ from node.cli.failures import Failed
 from node.client import Client, Endpoint, Signer, find_endpoint
 from node.home import Home
 
+SUMMARY_MAX = 300  # characters: more than any first sentence
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -109,6 +110,16 @@ class VerbGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Each verb with its whole first sentence, folded where it is long."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, each.get_short_help_str(SUMMARY_MAX))
+                    for name, each in self.commands.items()
+                ]
+            )
 
 
 def write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

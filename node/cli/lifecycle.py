@@ -234,24 +234,16 @@ def wait_gone(
     """Wait until these processes have ended; those that have not within the time."""
     import time
 
+    from node.daemon import alive
+
     pause = sleep or time.sleep
-    left = [pid for pid in pids if _runs(pid)]
+    left = [pid for pid in pids if alive(pid)]
     for _ in range(round(within_s / PILOTS_LOOK_S)):
         if not left:
             break
         pause(PILOTS_LOOK_S)
-        left = [pid for pid in left if _runs(pid)]
+        left = [pid for pid in left if alive(pid)]
     return left
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return False  # the number is another's by now
-    return True
 
 
 @verb("status", examples=["floe status", "floe status --json"])

@@ -13,9 +13,9 @@ import click
 
 from node.cli.command import Floe, json_option, pass_floe, sure, verb, verb_group
 from node.cli.failures import Failed
-from node.cli.names import DATASET, JOBS, Name
+from node.cli.names import DATASET, JOBS, Name, jobs_text
 from node.cli.output import harmless, moment, note, number, plural, print_json, say, state, table
-from node.cli.summary import counts_of, one_line
+from node.cli.summary import counts_of, nothing_moves, one_line
 from node.client import Json, path_of
 
 LIMIT = 50
@@ -160,7 +160,8 @@ def set_cancel(
     whole = not tasks and not jobs
     if whole:
         sure(f"cancel all of {harmless(dataset.dataset)} that has not settled?", yes)
-    _order(floe, dataset, "cancel", _selection(tasks, jobs), "cancelled", "cancelled")
+    chosen = _selection(tasks, jobs)
+    _order(floe, dataset, "cancel", chosen, "cancelled", "cancelled", _chosen(tasks, jobs))
 
 
 @set_verb.command(
@@ -174,7 +175,8 @@ def set_cancel(
 @pass_floe
 def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int] | None) -> None:
     """Give failed units of DATASET their retries again; cancelled ones stay cancelled."""
-    _order(floe, dataset, "retry", _selection(tasks, jobs), "tried again", "failed")
+    chosen = _selection(tasks, jobs)
+    _order(floe, dataset, "retry", chosen, "tried again", "failed", _chosen(tasks, jobs))
 
 
 @set_verb.command(
@@ -238,6 +240,15 @@ def _selection(tasks: tuple[str, ...], jobs: list[int] | None) -> dict[str, Any]
     return {"select": selection} if selection else {}
 
 
+def _chosen(tasks: tuple[str, ...], jobs: list[int] | None) -> str:
+    """Of which part of a dataset an order is: ", jobs 10-1000", or "" for all of it."""
+    words = f", task {', '.join(tasks)}" if tasks else ""
+    if not jobs:
+        return words
+    one = len(jobs) == 2 and jobs[1] == jobs[0] + 1
+    return f"{words}, job{'' if one else 's'} {jobs_text(jobs)}"
+
+
 def _order(
     floe: Floe,
     dataset: Name,
@@ -245,10 +256,11 @@ def _order(
     args: Mapping[str, Any],
     told: str,
     moves: str | None = None,
+    part: str = "",
 ) -> None:
     """Sign an order about a dataset, send it, and say what it did.
 
-    moves: the count that changes if there was anything to do.
+    moves: the count that changes if there was anything to do. part: of which part it was.
     """
     from node.cli.submission import problems
     from node.model.commands import command_document
@@ -281,6 +293,9 @@ def _order(
     before, after = (counts_of(each).get(moves or "") for each in (shown, reply))
     if moves and before == after:
         told = f"is as it was: nothing there could be {told}"
-    say(f"{name} {told}")
+    if order in ("pause", "resume") and nothing_moves(counts_of(reply)):
+        ended = "all of it has ended"
+        told = f"paused, though {ended}" if order == "pause" else f"cannot go on: {ended}"
+    say(f"{name}{harmless(part)} {told}")
     if reply.get("counts"):
         say(f"  {one_line({'dataset': {'name': name}, **reply})}")

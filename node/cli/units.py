@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb
-from node.cli.failures import Failed
+from node.cli.failures import NOT_FOUND, Failed
 from node.cli.names import DATASET, JOBS, NAME, UNIT, Name, jobs_text
 from node.cli.output import (
     console,
@@ -54,7 +54,7 @@ def show_verb(floe: Floe, name: Name) -> None:
         jobs = [name.job, name.job + 1]
         reply = units_page(client, name.dataset, {"jobs": jobs_text(jobs), "limit": PAGE})
         if not reply["units"]:
-            raise Failed(f"{harmless(name.dataset)} has no job {name.job}", exit_status=4)
+            raise _no_job(client, name)
         _list_units(floe, name.dataset, reply)
     else:
         reply = client.get(path_of("datasets", name.dataset))
@@ -62,6 +62,15 @@ def show_verb(floe: Floe, name: Name) -> None:
             print_json(reply)
         else:
             _show_dataset(reply)
+
+
+def _no_job(client: Client, name: Name) -> Failed:
+    """That a dataset has no such job, and which it has."""
+    dataset = client.get(path_of("datasets", name.dataset)).get("dataset") or {}
+    jobs = dataset.get("jobs")
+    right = f"its jobs are 0 to {jobs - 1:,}" if isinstance(jobs, int) and jobs > 0 else ""
+    words = f"{harmless(name.dataset)} has no job {name.job}"
+    return Failed(words, right, code="not-found", exit_status=NOT_FOUND)
 
 
 def _show_dataset(reply: Json) -> None:

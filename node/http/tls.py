@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from OpenSSL import SSL, crypto
 from twisted.internet import ssl
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReactorTCP, ITransport
 from twisted.internet.protocol import Protocol
 from twisted.protocols.policies import ProtocolWrapper
@@ -67,6 +69,15 @@ class _Transport(BufferingTLSTransport):
 
 class _Wrapping(TLSMemoryBIOFactory):
     protocol = _Transport
+
+
+def no_port(error: CannotListenError) -> str:
+    """That the API's port cannot be had, and what to do."""
+    why = os.strerror(error.socketError.errno or 0).lower()
+    return (
+        f"the API cannot listen on {error.interface or '*'}:{error.port}: {why}. Name another port:"
+        " listen in [api] of config.toml (port 0 takes a free one); then start the node again"
+    )
 
 
 def listen(

@@ -507,7 +507,8 @@ def state_of(conn: apsw.Connection, task: int, job: int) -> str:
     """settled, cancelled, failed, blocked, ready or waiting. Raises NotFound."""
     found = select(conn, "SELECT jobs FROM task WHERE no = ?", (task,))
     if not found or not 0 <= job < found[0][0]:
-        raise NotFound(f"the dataset has no job {job}")
+        known = f": its jobs are 0 to {found[0][0] - 1:,}" if found else ""
+        raise NotFound(f"the dataset has no job {job}{known}")
     units = Units(conn, Jobs((job, job + 1)))
     for state in ("settled", "cancelled", "failed", "blocked", "ready"):
         if job in getattr(units, state)(task):

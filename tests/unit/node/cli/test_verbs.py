@@ -99,10 +99,12 @@ def test_show_tells_of_orders_without_effect(floe: Floe, node: FakeNode) -> None
 
 
 def test_a_job_that_is_not_there_is_not_found(floe: Floe, node: FakeNode) -> None:
+    node.dataset("a", 8, ["sim"])
     node.replies["/v1/datasets/a/jobs"] = {"units": [], "next": None}
     shown = floe("show", "a/9")
     assert (shown.status, shown.out) == (4, "")
     assert "a has no job 9" in shown.err
+    assert "its jobs are 0 to 7" in shown.err
 
 
 def test_an_attempt_that_was_ended_shows_no_exit_status(floe: Floe, node: FakeNode) -> None:
@@ -377,6 +379,27 @@ def test_an_order_that_changed_nothing_says_so(
     assert told in floe("set", order, "a", "--yes" if order == "cancel" else "--task=sim").out
 
 
+def test_an_order_about_a_part_says_which(floe: Floe, node: FakeNode) -> None:
+    node.dataset("a", 2000, ["sim", "reco"])
+    node.replies["/v1/commands"] = {"applied": True, "counts": {"units": 4000, "cancelled": 1}}
+    assert "a, jobs 10-1000 cancelled" in floe("set", "cancel", "a", "--jobs", "10-1_000").out
+    told = floe("set", "cancel", "a", "--jobs", "7", "--task", "reco").out
+    assert "a, task reco, job 7 cancelled" in told
+
+
+@pytest.mark.parametrize(
+    ("order", "told"), [("resume", "cannot go on: all of it has ended"), ("pause", "though")]
+)
+def test_what_has_ended_is_not_said_to_go_on(
+    floe: Floe, node: FakeNode, order: str, told: str
+) -> None:
+    node.dataset("a", 4, ["sim"], settled=4)
+    node.replies["/v1/commands"] = {"applied": True, "counts": {"units": 4, "settled": 4}}
+    shown = floe("set", order, "a").out
+    assert told in shown
+    assert "goes on" not in shown
+
+
 @pytest.mark.parametrize("order", ["pause", "resume"])
 def test_plain_orders_name_the_dataset(floe: Floe, node: FakeNode, order: str) -> None:
     node.dataset("a", 4, ["sim"])
@@ -524,3 +547,10 @@ def test_the_whole_machine_is_shown_in_words(floe: Floe, node: FakeNode) -> None
     assert "all of it" in shown
     assert "2 GB" in shown
     assert "0 B" not in shown
+
+
+def test_the_help_of_a_group_cuts_no_summary(floe: Floe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = floe("mesh", "--help").out
+    assert "..." not in shown.partition("Commands:")[2]
+    assert "bytes, credits." in shown
