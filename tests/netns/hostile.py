@@ -4,6 +4,7 @@
     python -m tests.netns.hostile lie HOME PEER HEAD   offer what is not there, write odd records
     python -m tests.netns.hostile trickle HOME PEER    ask for everything, read 1 KiB a second
     python -m tests.netns.hostile deaf HOME PEER       ask for everything, read nothing
+    python -m tests.netns.hostile knock HOME PEER      come as the site of that home, and as nobody
 
 PEER is KEY@HOST:PORT; HEAD is GENERATION:SEQ:ID, the newest entry of the own control feed. What
 happened is printed as JSON, a line for each act.
@@ -24,7 +25,7 @@ from typing import Any, Final
 from federation import codec, limits, wire
 from federation.entry import Entry, entry_id, seal_encoded
 from federation.ids import FeedID, Lane, SiteID
-from federation.secure import RECORDS, Contexts
+from federation.secure import RECORDS, Contexts, TLSError
 from federation.wire import Bye, Hello, IHave, Message, Ping, Place, Pong, Push, Span, Vector, Want
 from keys.identity import SiteKey, parse
 from keys.signing import Purpose
@@ -39,7 +40,7 @@ TRICKLE_BYTES: Final = 1024
 class Talk:
     """One link that this program dialled, greeted and settled."""
 
-    def __init__(self, key: SiteKey, peer: SiteID, address: str) -> None:
+    def __init__(self, key: SiteKey, peer: SiteID, address: str, *, member: bool = True) -> None:
         host, _, port = address.rpartition(":")
         self._socket = socket.create_connection((host, int(port)), PATIENCE_S)
         self._channel = Contexts(key, lambda site: True).dial(RECORDS)
@@ -50,7 +51,7 @@ class Talk:
             self._read()
         self.say(Hello(1, 1, time.time_ns() // 1_000_000, "?"))
         self.first(Hello)
-        if key.site < peer:
+        if key.site < peer or not member:
             self.say(Ping(0))  # the site with the smaller key chooses the link, by speaking
         else:
             self.first(object)
@@ -163,6 +164,17 @@ def oddities(key: SiteKey, feed: FeedID, seq: int, prev: bytes) -> list[Entry]:
     return made
 
 
+def knock(key: SiteKey, peer: SiteID, address: str) -> None:
+    try:
+        Talk(key, peer, address)
+        tell(act="knock", said="come in")
+    except (TLSError, OSError, StopIteration):
+        tell(act="knock", said="nothing")
+    talk = Talk(SiteKey(os.urandom(32)), peer, address, member=False)
+    everything(talk, peer)
+    tell(act="knock", said=talk.first(Bye).reason)
+
+
 def stay(talk: Talk, bytes_max: int = 65536, every_s: float = 0.0) -> None:
     """Answer pings and do nothing else, until the end."""
     for message in talk.heard(bytes_max, every_s):
@@ -203,6 +215,7 @@ ACTS: dict[str, Callable[..., None]] = {
     "lie": lie,
     "trickle": trickle,
     "deaf": deaf,
+    "knock": knock,
 }
 
 

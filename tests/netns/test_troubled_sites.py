@@ -19,6 +19,7 @@ from tests.netns.meshes import PORT, NetMesh, NetSite, net_mesh, until
 HONEST = ("madison", "desy", "nersc", "aachen")  # aachen lies behind a firewall, and dials out
 LIAR = "zeuthen"
 RSS_MB_MAX = 250
+STRANGER = 5  # the reason in a bye
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -218,7 +219,9 @@ def test_a_revoked_site_that_leads_votes_and_owns_units_is_replaced_at_once(
     shard = watcher.shard("taken")
     assert shard["leader"] == "madison"
     admin.run("mesh", "revoke", "madison", "--yes")
-    until(lambda: watcher.shard("taken")["leader"] in left, "another site leads", 20)
+    said = [each["said"] for each in run_hostile(gone, "knock", admin)]
+    assert said == ["nothing", STRANGER]  # no TLS with the key of a moment ago; no word to others
+    until(lambda: watcher.shard("taken")["leader"] != "madison", "another site leads", 20)
     for name in left:
         until(partial(unlinked, mesh[name], "madison"), "its links are cut")
     shard = watcher.shard("taken")
