@@ -6,13 +6,13 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from node.cli.layout import BELOW_INDENT, FOLDED_MIN, GAP, Layout, below, fit
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
     from rich.text import Text
 
@@ -107,51 +107,74 @@ def table(
     out = out or console()
     cells = [[cell if isinstance(cell, Text) else styled(cell) for cell in row] for row in rows]
     if out.is_terminal:
-        _print_fitted(out, columns, cells)
+        out.print(Fitted(columns, cells))
         return
     with out.capture() as captured:
-        out.print(_table(columns, cells))
+        out.print(_table(columns, cells, header_style="bold"))
     for line in captured.get().splitlines():
         say(line.rstrip())
 
 
-def _print_fitted(out: Console, columns: Sequence[str], rows: Sequence[Sequence[Text]]) -> None:
-    """A table on a terminal; what has no place beside the rest stands below its row."""
+class Fitted:
+    """A table that is fitted into the width it is given; rich draws it.
+
+    What has no place beside the rest stands below its row.
+    """
+
+    def __init__(
+        self, columns: Sequence[str], rows: Sequence[Sequence[Text]], header_style: str = "bold"
+    ) -> None:
+        self._columns = columns
+        self._rows = rows
+        self._header_style = header_style
+
+    def __rich_console__(self, out: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        names = [name.lstrip(">") for name in self._columns]
+        widths = [
+            max([len(name), *(row[at].cell_len for row in self._rows)])
+            for at, name in enumerate(names)
+        ]
+        folds = [
+            not column.startswith(">") and name.strip() not in KEPT_WHOLE
+            for column, name in zip(self._columns, names, strict=True)
+        ]
+        layout = fit(widths, folds, options.max_width)
+        kept = len(layout.widths)
+        shown = self._columns[:kept]
+        if kept == len(names):
+            yield _table(shown, self._rows, layout, self._header_style)
+            return
+        yield _table(shown, [], layout, self._header_style)
+        for row in self._rows:
+            yield _table(shown, [row[:kept]], layout)
+            words = below(names[kept:], [cell.plain for cell in row[kept:]])
+            yield from _indented(words, options.max_width)
+
+
+def _indented(words: str, width: int) -> Iterator[Text]:
     import textwrap
 
-    names = [name.lstrip(">") for name in columns]
-    widths = [
-        max([len(name), *(row[at].cell_len for row in rows)]) for at, name in enumerate(names)
-    ]
-    folds = [not name.startswith(">") and name not in KEPT_WHOLE for name in columns]
-    layout = fit(widths, folds, out.width)
-    kept = len(layout.widths)
-    if kept == len(columns):
-        out.print(_table(columns, rows, layout))
-        return
-    out.print(_table(columns[:kept], rows[:0], layout))
-    indent = " " * BELOW_INDENT
-    for row in rows:
-        out.print(_table(columns[:kept], [row[:kept]], layout, header=False))
-        words = below(names[kept:], [cell.plain for cell in row[kept:]])
-        for line in textwrap.wrap(words, max(out.width - BELOW_INDENT, FOLDED_MIN)):
-            out.print(styled(indent + line, "dim"), soft_wrap=True)
+    for line in textwrap.wrap(words, max(width - BELOW_INDENT, FOLDED_MIN)):
+        text = styled(" " * BELOW_INDENT + line, "dim")
+        text.no_wrap, text.overflow = True, "ignore"
+        yield text
 
 
 def _table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Text]],
     layout: Layout | None = None,
-    header: bool = True,
+    header_style: str = "",
 ) -> Table:
+    """layout: None leaves the widths to rich. header_style: "" for no header."""
     from rich.table import Table
 
     made = Table(
         box=None,
         pad_edge=False,
         padding=(0, layout.gap if layout else GAP, 0, 0),
-        header_style="bold",
-        show_header=header,
+        header_style=header_style,
+        show_header=bool(header_style),
     )
     for at, name in enumerate(columns):
         made.add_column(

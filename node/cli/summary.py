@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from node.cli.output import bar, duration, harmless, number, plural, size
+from node.cli.output import Fitted, bar, duration, harmless, number, plural, size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -97,7 +97,6 @@ def next_steps(name: str, counts: Mapping[str, int]) -> list[str]:
 
 
 def _tasks(reply: Mapping[str, Any]) -> RenderableType:
-    from rich.table import Table
     from rich.text import Text
 
     tasks = [task for task in reply.get("tasks") or [] if isinstance(task, dict)]
@@ -107,18 +106,18 @@ def _tasks(reply: Mapping[str, Any]) -> RenderableType:
         for state in SHOWN_STATES
         if state in ("settled", "running") or any(counts[state] for counts in counted)
     ]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for title in ("  TASK", "UNITS", *(state.upper() for state in shown), "CPU", "MEMORY"):
-        made.add_column(title, justify="left" if title == "  TASK" else "right", no_wrap=True)
-    for task, counts in zip(tasks, counted, strict=True):
-        made.add_row(
+    rows = [
+        [
             Text(f"  {harmless(task.get('name', '?'))}"),
-            number(counts["units"]),
+            Text(number(counts["units"])),
             *(Text(number(counts[state]), style=STYLES.get(state, "")) for state in shown),
-            duration(_all_cpu_s(task)),
-            size(max(_int(task.get("memory_max")), _int(task.get("memory_max_failed")))),
-        )
-    return made
+            Text(duration(_all_cpu_s(task))),
+            Text(size(max(_int(task.get("memory_max")), _int(task.get("memory_max_failed"))))),
+        ]
+        for task, counts in zip(tasks, counted, strict=True)
+    ]
+    titles = ["UNITS", *(state.upper() for state in shown), "CPU", "MEMORY"]
+    return Fitted(["  TASK", *(f">{title}" for title in titles)], rows, "dim")
 
 
 def _all_cpu_s(task: Mapping[str, Any]) -> float | None:

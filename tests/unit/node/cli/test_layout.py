@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from node.cli import layout, output
+from node.cli import layout, output, summary
 
 MESH = ["SITE", "STATE", "SEEN", ">LAG", ">CLOCK", "VERSION", "BATCH", ">RUN", ">READY",
         ">PILOTS", "NOTE"]  # fmt: skip
@@ -68,3 +68,18 @@ def test_a_layout_fits_or_has_the_first_column_alone(
     assert taken <= room or len(found.widths) == 1
     for got, width, fold in zip(found.widths, widths, folds, strict=False):
         assert got == width or (fold and got >= min(width, layout.FOLDED_MIN))
+
+
+def test_the_picture_of_a_dataset_loses_no_count_on_a_narrow_terminal() -> None:
+    counts = {"units": 9_000_001, "settled": 1_000_002, "running": 10_003,
+              "ready": 1_000_004, "waiting": 1_000_005, "failed": 1_006, "blocked": 1_007,
+              "cancelled": 1_008}  # fmt: skip
+    task = {"name": "simulation", "counts": counts, "cpu_s": 7860.0, "memory_max": 1_710_000_000}
+    file = io.StringIO()
+    out = Console(file=file, width=80, force_terminal=True, color_system=None)
+    out.print(summary.view({"dataset": {"name": "a"}, "counts": counts, "tasks": [task]}))
+    told = file.getvalue()
+    assert all(len(line.rstrip()) <= 80 for line in told.splitlines())
+    assert all(f"{count:,}" in told for count in counts.values())
+    assert "simulation" in told
+    assert "1.71 GB" in told
