@@ -79,8 +79,15 @@ class Tending:
     """Start it when the mesh runs. All methods run in the reactor's thread."""
 
     def __init__(
-        self, own: Own, meshing: Meshing, sharing: Sharing, rules: Rules, vote_after_s: float
+        self,
+        own: Own,
+        meshing: Meshing,
+        sharing: Sharing,
+        rules: Rules,
+        vote_after_s: float,
+        random: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
+        """random: so many random bytes, for the ids of new shards."""
         self._own = own
         self._sharing = sharing
         self._rules = rules
@@ -97,7 +104,7 @@ class Tending:
         peers = Peers(own.site, meshing.members, own.reactor.seconds, sharing.beacons.unreachable_s)
         sharing.beacons.subscribe(peers.heard)
         views = Views(me, own.facts, meshing.members)
-        self.founding = Founding(me, views, own.led, peers, own.journal, secrets.token_bytes)
+        self.founding = Founding(me, views, own.led, peers, own.journal, random)
         self._moving = Moving(
             own.reactor, me, views, own.led, peers, self.founding,
             MoveTables(own.conn, own.facts), own.journal, meshing.mesh, meshing.keep,

@@ -6,17 +6,21 @@ against docs/protocol.md by eye.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from federation.entry import Entry
 from federation.ids import FeedID, Lane
+from federation.opening import entry_ref
 from federation.records import (
     Accept,
+    Adopt,
     Command,
     Dataset,
     Grant,
+    Import,
+    Move,
     Outcome,
     Results,
     cells,
@@ -25,13 +29,10 @@ from federation.records import (
 from keys.signing import BadSignature, Purpose, digest
 from keys.sshsig import verify
 from node.model.commands import read_command
-from node.model.dataset import DatasetSpec
 from node.model.validate import read_submission, unpack_document
-from tests.simulation.terms import read_shards
+from tests.simulation.naivesets import Set, Unit, jobs_of
+from tests.simulation.terms import Act, read_shards
 
-BOOSTS = 3
-LOSSES = 10
-HOSTS = 5
 NAMES = {
     Outcome.PAYLOAD: "payload",
     Outcome.RESOURCES: "resources",
@@ -45,66 +46,14 @@ COUNTS = (
 )  # fmt: skip
 
 
-@dataclass
-class Unit:
-    """One unit's life."""
+class Before(NamedTuple):
+    """A unit for which another one waits. found: None for one that does not exist; inside: whether
+    it stands in the log of the one that waits."""
 
-    owners: set[bytes] = field(default_factory=set)  # sites that were granted it, ever
-    settled: bytes = b""  # the entry that settled it
-    cancelled: bool = False
-    failed: bool = False
-    payload: int = 0
-    boosts: int = 0
-    losses: int = 0
-    hosts: set[str] = field(default_factory=set)
-
-    @property
-    def dead(self) -> bool:
-        return self.cancelled or (self.failed and not self.settled)
-
-    def forgive(self) -> None:
-        self.failed, self.payload, self.boosts, self.losses = False, 0, 0, 0
-        self.hosts = set()
-
-    def fault(self, outcome: int, error: str, host: str, retry_max: int) -> int:
-        """One more bad end; the outcome as it counts."""
-        if outcome == Outcome.RESOURCES:
-            self.boosts += 1
-            if self.boosts > BOOSTS:
-                outcome = Outcome.PAYLOAD
-        elif outcome == Outcome.INFRASTRUCTURE:
-            self.losses += 1
-            self.hosts.add(host)
-            if self.losses == LOSSES or len(self.hosts) == HOSTS:
-                outcome, self.losses, self.hosts = Outcome.PAYLOAD, 0, set()
-        if outcome == Outcome.PAYLOAD:
-            self.payload += 1
-            if error == "exit-final" or self.payload > retry_max:
-                self.failed = True
-        return outcome
-
-
-@dataclass
-class Set:
-    """A dataset of the log."""
-
-    spec: DatasetSpec
-    shard: bytes
-    person: bytes
-    jobs: int
-    priority: int
-    paused: bool = False
-    units: list[list[Unit]] = field(default_factory=list)  # by task, by job
-    sums: list[dict[str, int]] = field(default_factory=list)
-
-    def chosen(self, args: Mapping[str, Any]) -> Iterator[Unit]:
-        select = args.get("select", {})
-        wanted = set(jobs_of(select.get("jobs", [0, self.jobs])))
-        for task in self.spec.tasks:
-            if task.name in select.get("tasks", [task.name]):
-                yield from (
-                    unit for job, unit in enumerate(self.units[task.index]) if job in wanted
-                )
+    found: Set | None
+    task: int
+    job: int
+    inside: bool = True
 
 
 def _signed(record: Command) -> bool:
@@ -113,11 +62,6 @@ def _signed(record: Command) -> bool:
         return verify(record.doc, record.signature).raw == record.key
     except BadSignature:
         return False
-
-
-def jobs_of(flat: Sequence[int]) -> list[int]:
-    """The single jobs of half-open pairs."""
-    return [job for at in range(0, len(flat), 2) for job in range(flat[at], flat[at + 1])]
 
 
 class Reading:
@@ -130,17 +74,46 @@ class Reading:
         # Recorded, accepted or not: id (hex), unit, in which generation.
         self.attempts: list[tuple[str, tuple[bytes, int, int], int]] = []
         self.feeds: dict[FeedID, list[Entry]] = {}
+        self.imports = False  # whether leaders import what their logs wait for
         self._through: dict[tuple[bytes, FeedID], int] = {}
+        # Units of others' datasets that serve in a shard: by shard, dataset, task.
+        self._serving: dict[tuple[bytes, bytes, int], set[int]] = {}
         for entry in entries:
             self.feeds.setdefault(entry.header.feed, []).append(entry)
             if entry.header.lane == Lane.RESULTS:
                 self._note(entry)
         self.shards = read_shards(self.feeds)
-        for shard in self.shards.values():
-            for act in shard.settled_log() if settled else shard.log(shard.newest):
-                act_on = getattr(self, "_" + type(act.record).__name__.lower(), None)
-                if act_on is not None:
-                    act_on(act.record)
+        logs = (
+            each.settled_log() if settled else each.log(each.newest)
+            for each in self.shards.values()
+        )  # fmt: skip
+        self._read([deque(log) for log in logs])
+
+    def _read(self, logs: Sequence[deque[Act]]) -> None:
+        """Each log in its order. One that adopts a dataset waits until that has left its own."""
+        while any(logs):
+            before = sum(map(len, logs))
+            for log in logs:
+                while log and not self._waits(log[0]):
+                    self._act(log.popleft())
+            if sum(map(len, logs)) == before:  # of moves that no log has, as after a force
+                next(log for log in logs if log).popleft()
+
+    def _waits(self, act: Act) -> bool:
+        """Whether this adopt's move is still to come."""
+        record = act.record
+        if not isinstance(record, Adopt):
+            return False
+        found = self.sets.get(record.dataset)
+        if found is not None and found.stands_in(record.shard):
+            return False  # one more of the same
+        return found is None or found.moved_by != entry_ref(record.move).id
+
+    def _act(self, act: Act) -> None:
+        if isinstance(act.record, Move):
+            self._move(act.record, act.entry)
+        elif act_on := getattr(self, "_" + type(act.record).__name__.lower(), None):
+            act_on(act.record)
 
     def _note(self, entry: Entry) -> None:
         for record in entry.records():
@@ -167,7 +140,9 @@ class Reading:
             units.extend(Unit() for _ in range(jobs))
 
     def _grant(self, record: Grant) -> None:
-        found = self.sets[record.dataset]
+        found = self.sets.get(record.dataset)
+        if found is None or not found.stands_in(record.shard):
+            return
         for task in record.tasks:
             for job in jobs_of(record.ranges):
                 found.units[task][job].owners.add(record.to)
@@ -178,7 +153,7 @@ class Reading:
         order = read_command(record.doc)
         id = digest(Purpose.COMMAND, record.doc)
         found = self.sets.get(order.dataset)
-        if found is None or found.shard != record.shard or id in self.orders:
+        if found is None or not found.stands_in(record.shard) or id in self.orders:
             return
         self.orders.add(id)
         if order.verb in ("pause", "resume"):
@@ -198,14 +173,63 @@ class Reading:
         feed = FeedID(record.site, record.generation, Lane.RESULTS)
         key = (record.shard, feed)
         for seq in range(self._through.get(key, 0) + 1, record.through + 1):
-            entry = self.feeds[feed][seq - 1]
-            for results in entry.records():
-                if not isinstance(results, Results):
-                    continue
-                found = self.sets.get(results.dataset)
-                if found is not None and found.shard == record.shard:
-                    self._take(found, results, entry)
+            for results in self.feeds[feed][seq - 1].records():
+                found = self.sets.get(results.dataset) if isinstance(results, Results) else None
+                if found is not None and found.stands_in(record.shard):
+                    self._count_one(found, results, feed, seq)
         self._through[key] = max(self._through.get(key, 0), record.through)
+
+    def _count_one(self, found: Set, record: Results, feed: FeedID, seq: int) -> None:
+        """Take results, unless the log that the dataset left has."""
+        if seq > found.left.get(feed, 0):
+            self._take(found, record, self.feeds[feed][seq - 1])
+
+    def _accepted(self, shard: bytes) -> dict[FeedID, int]:
+        """Through which entry of each results feed a log has accepted it."""
+        return {feed: last for (each, feed), last in self._through.items() if each == shard}
+
+    def _move(self, record: Move, entry: Entry) -> None:
+        found = self.sets.get(record.dataset)
+        if found is None or not found.stands_in(record.shard) or record.to == record.shard:
+            return
+        found.moved, found.moved_by = record.to, entry.id
+        found.left = self._accepted(record.shard)
+        for task, units in enumerate(found.units):
+            done = (job for job, unit in enumerate(units) if unit.settled)
+            self._serve(record.shard, record.dataset, task, done)
+
+    def _adopt(self, record: Adopt) -> None:
+        found = self.sets[record.dataset]
+        if found.stands_in(record.shard) or found.moved != record.shard:
+            return
+        found.shard, found.moved = record.shard, b""
+        for feed, last in sorted(self._accepted(record.shard).items()):
+            for seq in range(1, last + 1):
+                for results in self.feeds[feed][seq - 1].records():
+                    if isinstance(results, Results) and results.dataset == record.dataset:
+                        self._count_one(found, results, feed, seq)
+
+    def _import(self, record: Import) -> None:
+        found = self.sets.get(record.dataset)
+        if found is None or not found.stands_in(record.shard):
+            jobs = jobs_of(record.ranges)
+            self._serve(record.shard, record.dataset, record.task, jobs)
+
+    def _serve(self, shard: bytes, dataset: bytes, task: int, jobs: Iterable[int]) -> None:
+        """Those of the units for which something in this log waits count there as settled."""
+        most = max(
+            (
+                after.jobs if after.all_jobs else each.jobs
+                for each in self.sets.values()
+                if each.stands_in(shard)
+                for waiting in each.spec.tasks
+                for after in waiting.after
+                if (after.dataset, after.task) == (dataset, task)
+            ),
+            default=0,
+        )
+        key = (shard, dataset, task)
+        self._serving.setdefault(key, set()).update(job for job in jobs if job < most)
 
     def _take(self, found: Set, record: Results, entry: Entry) -> None:
         if record.task >= len(found.units) or max(record.jobs) >= found.jobs:
@@ -264,46 +288,54 @@ class Reading:
         for name in ("settled", "cancelled", "failed"):
             if getattr(unit, name):
                 return name
-        if any(self.hopeless(*each) for each in self._before(found, task, job)):
-            return "blocked"
         before = list(self._before(found, task, job))
-        return "ready" if all(self._done(*each) for each in before) else "waiting"
+        if any(self._lost(each) for each in before):
+            return "blocked"
+        return "ready" if all(self._done(each) for each in before) else "waiting"
 
-    def _before(self, found: Set, task: int, job: int) -> Iterable[tuple[Set | None, int, int]]:
-        """Units that a unit waits for; None for the dataset where there is no such unit."""
+    def _before(self, found: Set, task: int, job: int) -> Iterator[Before]:
+        """Units that a unit waits for, but for those of other logs that serve in its own."""
         for after in found.spec.tasks[task].after:
             if after.dataset is None:
-                yield found, after.task, job
+                yield Before(found, after.task, job)
                 continue
             other = self.sets.get(after.dataset)
-            if other is None or other.shard != found.shard:
-                yield None, 0, 0
-            elif after.all_jobs:
-                yield from ((other, after.task, each) for each in range(after.jobs))
-            elif job < other.jobs:
-                yield other, after.task, job
-            else:
-                yield None, 0, 0
+            inside = other is not None and other.stands_in(found.shard)
+            serving = self._serving.get((found.shard, after.dataset, after.task), set())
+            for each in range(after.jobs) if after.all_jobs else (job,):
+                if not inside and each in serving:
+                    continue
+                exists = other is not None and each < other.jobs
+                yield Before(other if exists else None, after.task, each, inside)
 
     @staticmethod
-    def _done(found: Set | None, task: int, job: int) -> bool:
-        return found is not None and bool(found.units[task][job].settled)
+    def _done(before: Before) -> bool:
+        found = before.found
+        inside = found is not None and before.inside
+        return inside and bool(found.units[before.task][before.job].settled)  # type: ignore[union-attr]
 
-    def hopeless(self, found: Set | None, task: int, job: int) -> bool:
+    def _lost(self, before: Before) -> bool:
+        """Whether a log knows that one of its own units will not be settled as things are."""
+        found = before.found
+        return found is not None and before.inside and self.hopeless(found, before.task, before.job)
+
+    def hopeless(self, found: Set, task: int, job: int) -> bool:
         """Whether this unit will not be settled as things are."""
-        if found is None:
-            return False
         unit = found.units[task][job]
         if unit.settled:
             return False
-        return unit.dead or any(self.hopeless(*each) for each in self._before(found, task, job))
+        return unit.dead or any(self._lost(each) for each in self._before(found, task, job))
 
     def waits_for_ever(self, found: Set, task: int, job: int) -> bool:
-        """Whether a unit waits, directly or not, for one that does not exist."""
+        """Whether a unit waits, directly or not, for one that does not exist, or never serves."""
         unit = found.units[task][job]
         if unit.settled or unit.dead:
             return False
-        return any(
-            other is None or self.waits_for_ever(other, at, each)
-            for other, at, each in self._before(found, task, job)
-        )
+        return any(self._never_comes(each) for each in self._before(found, task, job))
+
+    def _never_comes(self, before: Before) -> bool:
+        found, task, job = before.found, before.task, before.job
+        if found is None or (not before.inside and not self.imports):
+            return True
+        dead = not before.inside and self.hopeless(found, task, job)
+        return dead or self.waits_for_ever(found, task, job)

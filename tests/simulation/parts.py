@@ -17,10 +17,8 @@ from keys.identity import SiteKey
 from node.beacon.making import Self
 from node.claims.capacity import More
 from node.config import MeshConfig
-from node.council.founding import Founding, Peers
 from node.council.service import Council
 from node.council.tables import FoldedFacts
-from node.council.views import Views
 from node.dispatch import Dispatch
 from node.fold import Fold
 from node.lead import Lead
@@ -41,6 +39,7 @@ from node.store.blobs import Blobs
 from node.store.database import Database
 from node.store.feeds import Feeds
 from node.store.writer import Journal
+from node.tending import Own, Tending
 from node.unitstate import TaskState
 from node.work import Work
 from node.work.ports import Known, Resolved
@@ -59,6 +58,7 @@ class Rhythm:
     vote_after_s: int = 120
     lost_after_s: int = 300
     hold_s: int = 600
+    tends: bool = False  # whether leaders move datasets, import units, and have lost outputs made
 
 
 class NoInputs:
@@ -154,18 +154,28 @@ class Parts:
             have_files=lambda no: self.meshing.have_files(self.tables.known(no)),
         )  # fmt: skip
         around = Around(self.members, mesh, mesh, self.members.said_name)
-        rules = Rules(lost_s=store.rhythm.lost_after_s, asked_s=store.rhythm.hold_s)
-        return Sharing(store.process, inside, around, store.random, rules)
+        return Sharing(store.process, inside, around, store.random, self._rules())
+
+    def _rules(self) -> Rules:
+        rhythm = self._store.rhythm
+        return Rules(lost_s=rhythm.lost_after_s, asked_s=rhythm.hold_s)
+
+    def _tend(self) -> Tending:
+        store = self._store
+        own = Own(
+            store.process, store.site, store.generation, store.journal, store.blobs, store.conn,
+            self.facts, self.tables.shards, store.database.read, store.process.in_thread,
+        )  # fmt: skip
+        return Tending(
+            own, self.meshing, self.sharing, self._rules(), store.rhythm.vote_after_s,
+            store.random.randbytes,
+        )  # fmt: skip
 
     def _serve(self) -> None:
         """What people ask for."""
         store = self._store
-        peers = Peers(store.site, self.members, store.process.seconds)
-        self.sharing.beacons.subscribe(peers.heard)
-        self.founding = Founding(
-            store.control, Views(store.control, self.facts, self.members), self.tables.shards,
-            peers, store.journal, store.random.randbytes,
-        )  # fmt: skip
+        self.tending = self._tend()
+        self.founding = self.tending.founding
         blobs = BlobService(store.blobs, store.process.in_thread)
         self.submissions = Submissions(
             store.name, store.journal, self.founding.shard,
@@ -204,6 +214,8 @@ class Parts:
         self.meshing.start()
         self.council.start()
         self.sharing.start()
+        if self._store.rhythm.tends:
+            self.tending.start()
         self._tick()
         self._look()
 
@@ -216,6 +228,7 @@ class Parts:
         self._store.process.callLater(self._store.rhythm.tick_s, self._tick)
 
     async def stop(self) -> None:
+        self.tending.stop()
         self.sharing.stop()
         self.council.stop()
         self.lead.stop()

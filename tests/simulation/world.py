@@ -338,6 +338,7 @@ class World:
         nodes = {host.name: host.node for host in self.present if host.node is not None}
         self.look()
         reading = read(next(iter(nodes.values())))
+        reading.imports = self.rhythm.tends
         for shard in reading.shards.values():
             terms, voters = [term.number for term in shard.terms], len(shard.seats)
             self.note(f"shard {shard.shard.hex()[:8]}: {voters} voters, terms {terms}")
