@@ -186,6 +186,10 @@ class Mesh:
         """A proof of each forked feed that is known to this process, of both lanes."""
         return list(self.exchange.forks.proofs.values())
 
+    def agreed(self, feed: FeedID) -> int:
+        """How far some peer holds an own feed as it is here; 0 if none said so."""
+        return self.exchange.sync.agreed.get(feed, 0)
+
     def longer(self, feed: FeedID) -> bool:
         """Whether a peer showed another branch of a feed that is longer than the one here."""
         return feed in self.exchange.sync.longer

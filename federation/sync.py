@@ -99,6 +99,7 @@ class Sync:
         self._fetching = Fetching(hub, holdings, self._peers)
         self.writing: int | None = None  # the generation in which this site writes now
         self.longer: set[FeedID] = set()  # forked ones of which peers hold a longer branch
+        self.agreed: dict[FeedID, int] = {}  # own feeds: how far some peer holds what is here
         self.pins: dict[FeedID, EntryRef] = {}  # of forked feeds: an entry of the branch to take
         self._damaged: set[tuple[FeedID, int]] = set()
         self._comparing = False
@@ -273,6 +274,7 @@ class Sync:
         if held is not None and held[: limits.PREFIX_BYTES] != place.prefix:
             self._forks.suspect(peer.session, feed, place.seq, now_s)
         elif feed.site == self._hub.me:
+            self.agreed[feed] = max(self.agreed.get(feed, 0), place.seq)
             peer.serving.holds(feed, place.seq)
 
     def _is_written_here(self, feed: FeedID) -> bool:

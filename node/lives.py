@@ -51,8 +51,8 @@ class OneSite(Protocol):
 class Lives:
     """One site after another on one home. All methods run in the reactor's thread."""
 
-    def __init__(self, make: Callable[[Again], OneSite], end: Callable[[str], None]) -> None:
-        """make: the next site, which says when it has to be started again, and why.
+    def __init__(self, make: Callable[[Again, int], OneSite], end: Callable[[str], None]) -> None:
+        """make: the next site, which says when it has to be started again, and why; its number.
 
         end: ends the process, with the reason why it cannot go on.
         """
@@ -101,7 +101,7 @@ class Lives:
 
     async def _begin(self) -> NodeAddress:
         self._asked = False
-        site = self._site = self._make(self.again)
+        site = self._site = self._make(self.again, self._again)
         return await site.start()
 
     async def _stop(self) -> None:
@@ -154,7 +154,9 @@ def run(home: Home, ready: Callable[[], None], *, network_home: bool = False) ->
             if network_home:
                 config = config.on_network_home()
             make_undumpable()
-            lives = Lives(lambda again: Site(reactor, home, config, again), end)
+            # One process takes no links from another that was started later.
+            boot = time.time_ns() // 1_000_000
+            lives = Lives(lambda again, life: Site(reactor, home, config, again, boot, life), end)
             address = await lives.start()
         except BaseException as error:
             end(_words(error))

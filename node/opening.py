@@ -42,6 +42,7 @@ class Opened:
     database: Database
     highwater: HighWater
     generation: int
+    continued: bool  # it was written in before this start
     standing: Standing
     why: str  # how the high-water file and the database agree, for people
 
@@ -84,8 +85,9 @@ def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Dat
         )
     check = begin_generation(database, site, highwater)
     return Opened(
-        key, certificate, database, highwater, check.generation, check.standing, check.why
-    )
+        key, certificate, database, highwater, check.generation, check.continued, check.standing,
+        check.why,
+    )  # fmt: skip
 
 
 def first_records(

@@ -83,13 +83,25 @@ class Site:
     """A node that runs. `start` and `stop` once each."""
 
     def __init__(
-        self, reactor: Any, home: Home, config: Config, again: Callable[[str], None]
+        self,
+        reactor: Any,
+        home: Home,
+        config: Config,
+        again: Callable[[str], None],
+        boot: int,
+        life: int,
     ) -> None:
-        """again: told why when the node has to be started again, as its store is an old copy."""
+        """again: told why when the node has to be started again, as its store is an old copy.
+
+        boot: of the process, greater at each start on whichever machine. life: how often this
+        process started the site before.
+        """
         self._reactor = reactor
         self._home = home
         self._config = config
         self._again = again
+        self._boot = boot + life
+        self._life = life
         self._undo: list[Callable[[], Any]] = []  # the last first
         self._provisioning: Provision | None = None
 
@@ -186,9 +198,9 @@ class Site:
             missing=store.facts.missing,
             again=self._again,
             shard=self._shard,
+            shared=self._life == 0 or store.opened.continued,
         )
-        boot = time.time_ns() // 1_000_000
-        return Meshing(home, self._config.mesh, boot=boot, version=our_version())
+        return Meshing(home, self._config.mesh, boot=self._boot, version=our_version())
 
     async def _shard(self) -> ShardID:
         """The shard for a dataset that is submitted, or written again, now."""

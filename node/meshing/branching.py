@@ -119,17 +119,21 @@ class Branching:
             return
         chosen = branches.chosen(self._conn)
         for proof in proofs:
-            feed = open_entry(proof.first, proof.first_signature, None).header.feed
-            due = feed not in chosen and not self._writes(feed) and self._is_needed(feed)
+            header = open_entry(proof.first, proof.first_signature, None).header
+            feed, seq = header.feed, header.seq
+            due = feed not in chosen and not self._writes(feed) and self._is_needed(feed, seq)
             if due and await self._go_over(feed, proof):
                 return
 
     def _writes(self, feed: FeedID) -> bool:
         return feed.site == self._me.site and feed.generation >= self._me.generation
 
-    def _is_needed(self, feed: FeedID) -> bool:
-        if feed.site == self._me.site and self._mesh.longer(feed):
-            return True
+    def _is_needed(self, feed: FeedID, seq: int) -> bool:
+        """seq: a place at which the branches differ."""
+        if feed.site == self._me.site:
+            alone = self._mesh.agreed(feed) < seq  # nobody else can read what is here
+            if alone or self._mesh.longer(feed):
+                return True
         return any(self._is_elsewhere(ref) for ref in self._missing() if ref.feed == feed)
 
     def _is_elsewhere(self, ref: EntryRef) -> bool:

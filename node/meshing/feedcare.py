@@ -52,7 +52,7 @@ class Journal(Protocol):
     @property
     def outlived(self) -> str: ...
     def note_fork(self, proof: ForkProof) -> None: ...
-    def outlive(self, feed: FeedID, seq: int) -> None: ...
+    def outlive(self, feed: FeedID, seq: int, why: str = "") -> None: ...
     def local(self, fn: Statement) -> Deferred[None]: ...
 
 
@@ -60,13 +60,23 @@ class FeedCare:
     """See the module. All methods run in the reactor's thread."""
 
     def __init__(
-        self, reactor: IReactorTime, mesh: Mesh, journal: Journal, conn: apsw.Connection
+        self,
+        reactor: IReactorTime,
+        mesh: Mesh,
+        journal: Journal,
+        conn: apsw.Connection,
+        shared: FeedID | None = None,
     ) -> None:
-        """conn: reads in the reactor's thread."""
+        """conn: reads in the reactor's thread.
+
+        shared: this site's control feed, if another node of the site may write in its generation,
+        too: as long as this process did not draw it for having been kept out.
+        """
         self._reactor = reactor
         self._mesh = mesh
         self._journal = journal
         self._conn = conn
+        self._shared = shared
         self._damaged: dict[Place, None] = {}  # bounded by what the mesh tells
         self._mending: IDelayedCall | None = None
         self._twins: dict[SiteID, float] = {}  # when one was turned away last
@@ -119,6 +129,8 @@ class FeedCare:
         """Of two processes with a site's key the one started earlier was refused a link."""
         if site == self._mesh.me:
             self._kept_out_s = self._reactor.seconds()
+            if self._shared is not None:
+                self._journal.outlive(self._shared, 0, f"{OUTDONE}, and may write this generation")
         else:
             told = self._mesh.request(site, TWIN, b"")  # by the link that the other one has
             told.addErrback(lambda failure: log.info("not told: {why}", why=str(failure.value)))

@@ -60,6 +60,7 @@ class Home:
     missing: Callable[[], Sequence[EntryRef]]  # entries for which logs wait
     again: Callable[[str], None]  # starts the node again, with the reason
     shard: Callable[[], Awaitable[ShardID]]  # for what is submitted here now
+    shared: bool  # another node of this site may write in the generation, for all that is known
 
     @property
     def site(self) -> SiteID:
@@ -91,10 +92,13 @@ class Meshing:
         self.mesh.writing = home.generation
         self.files = RemoteFiles(self.mesh, home.blobs, home.in_thread, home.members.name_of)
         self.elsewhere = Elsewhere(self.mesh, home.site, home.read)
-        self.care = FeedCare(home.reactor, self.mesh, home.journal, home.conn)
+        me = FeedID(home.site, home.generation, Lane.CONTROL)
+        self.care = FeedCare(
+            home.reactor, self.mesh, home.journal, home.conn, me if home.shared else None
+        )
         self._branching = Branching(
             home.reactor, self.mesh, home.journal, home.conn,
-            FeedID(home.site, home.generation, Lane.CONTROL), home.missing, home.again, home.shard,
+            me, home.missing, home.again, home.shard,
         )  # fmt: skip
         self._storing = Storing(home.reactor, self.mesh)
         self._keeper = Keeper(home.reactor, home.read, self.files)

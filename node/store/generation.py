@@ -44,7 +44,7 @@ def begin_generation(
     _warn(found, held)
     continued = held.generation == found.generation
     highwater.begin(held if continued else Heads(found.generation), found.lost)
-    return found
+    return replace(found, continued=continued)
 
 
 def _warn(found: Check, held: Heads) -> None:

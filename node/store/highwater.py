@@ -91,6 +91,7 @@ class Check:
     generation: int
     why: str
     lost: Lost | None = None  # what the file knows of and the database lacks
+    continued: bool = False  # the generation was written in before this start
 
 
 @dataclass(frozen=True, slots=True)

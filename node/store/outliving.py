@@ -38,13 +38,16 @@ class Outliving:
         self._highwater = highwater
         self._retry_s = retry_s
         self._leap = leap
-        self._shown: tuple[FeedID, int] | None = None
+        self._shown: tuple[FeedID, int, str] | None = None
         self._hears: list[Callable[[str], None]] = []
         self._call: IDelayedCall | None = None
 
-    def show(self, feed: FeedID, seq: int) -> None:
-        """A peer holds an entry of our present generation, or a later one, that is not here."""
-        self._shown = self._shown or (feed, seq)
+    def show(self, feed: FeedID, seq: int, why: str) -> None:
+        """A peer holds an entry of our present generation, or a later one, that is not here.
+
+        why: what else tells that the generation is in use elsewhere; "" for that entry.
+        """
+        self._shown = self._shown or (feed, seq, why)
 
     @property
     def due(self) -> bool:
@@ -61,8 +64,8 @@ class Outliving:
         heads: of our feeds, as they are here.
         """
         assert self._shown is not None
-        feed, seq = self._shown
-        self.why = _words(feed, seq, _held(heads, feed))
+        feed, seq, why = self._shown
+        self.why = why or _words(feed, seq, _held(heads, feed))
         _log.error("journal: {why}", why=self.why)
         self._note(heads)
         return self.why
@@ -74,7 +77,7 @@ class Outliving:
 
     def _note(self, heads: Heads) -> None:
         assert self._shown is not None
-        feed, seq = self._shown
+        feed, seq, _ = self._shown
         generation = max(heads.generation, feed.generation) + 1 + self._leap()
         try:
             self._highwater.begin(Heads(generation), _lost(heads, feed, seq))

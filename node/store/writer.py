@@ -224,13 +224,14 @@ class Journal:
         """
         self._taking.note(proof)
 
-    def outlive(self, feed: FeedID, seq: int) -> None:
+    def outlive(self, feed: FeedID, seq: int, why: str = "") -> None:
         """A peer shows an entry of our own feeds that is not here: nothing more is written.
 
-        Entries of earlier generations are no news. See node/store/outliving.py.
+        Entries of earlier generations are no news. why: what else tells that the generation is in
+        use elsewhere. See node/store/outliving.py.
         """
         if feed.generation >= self._generation:
-            self._outliving.show(feed, seq)
+            self._outliving.show(feed, seq, why)
             if not self._running:
                 self._retire()
 

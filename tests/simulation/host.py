@@ -60,6 +60,7 @@ class Host:
         self._random = Random(f"host {world.seed} {name}")
         self._lives = 0
         self._starts = 0
+        self._went_on = False
         self._home = self._folder / "life-0"
         self._home.mkdir(parents=True)
         self._stumble: tuple[int, str] | None = None
@@ -113,8 +114,9 @@ class Host:
             commit_s=self._next_commit_s,
             others=[each.as_neighbour() for each in world.hosts if each is not self],
             more=lambda: [world.farm.room(self)], shown=self._shown,
-            outlived=self._outlived,
+            outlived=self._outlived, went_on=self._went_on,
         )  # fmt: skip
+        self._went_on = False
         node = self.node = Node(around)
         node.process.answer(node.boot()).addCallbacks(
             lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
@@ -174,6 +176,7 @@ class Host:
     def _outlived(self) -> None:
         """The node found out that it runs on an old copy: it goes on under a new generation."""
         self._note("the node finds that its store is an old copy")
+        self._went_on = True
         self.die("kill", 0, 1.0)
 
     def die(self, mode: str, seed: int, again_s: float | None = None) -> None:

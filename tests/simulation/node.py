@@ -59,6 +59,7 @@ class Surroundings:
     folder: for what the simulated disk does not hold. boot: greater at each start. commit_s: how
     long the next commit takes. others: whom its admin takes in at first. more: pilots that could be
     started. shown: hears of every entry that is durable. outlived: it has to start again.
+    went_on: whether that is why this life began.
     """
 
     process: NetworkedProcess
@@ -78,6 +79,7 @@ class Surroundings:
     more: Callable[[], list[More]]
     shown: Callable[[Sequence[Entry]], None]
     outlived: Callable[[], None]
+    went_on: bool
 
 
 class Node:
@@ -135,7 +137,9 @@ class Node:
         for record in self._first_records():
             await journal.control(record)
         store = Store(
-            self.process, around.key, around.name, found.generation, database, journal, blobs,
+            self.process, around.key, around.name, found.generation,
+            found.continued or not around.went_on, database,
+            journal, blobs,
             self.conn, fold, around.random, around.wall_ms, around.rhythm, around.version,
         )  # fmt: skip
         self.parts = Parts(

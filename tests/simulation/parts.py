@@ -79,6 +79,7 @@ class Store:
     key: SiteKey
     name: str
     generation: int
+    shared: bool  # another node of the site may write in the generation
     database: Database
     journal: Journal
     blobs: Blobs
@@ -121,6 +122,7 @@ class Parts:
             journal=store.journal, blobs=store.blobs, conn=store.conn, read=store.database.read,
             in_thread=store.process.in_thread, members=self.members,
             missing=self.facts.missing, again=again, shard=lambda: self.founding.shard(),
+            shared=store.shared,
         )  # fmt: skip
         self.meshing = Meshing(
             home, config, boot=boot, version=store.version, random=store.random

@@ -42,7 +42,8 @@ class World:
         self.process = Lives(self._make, self.ended.append)
         Deferred.fromCoroutine(self.process.start())
 
-    def _make(self, again: Callable[[str], None]) -> Life:
+    def _make(self, again: Callable[[str], None], number: int) -> Life:
+        assert number == len(self.lives)
         self.lives.append(Life(self, again))
         return self.lives[-1]
 

@@ -28,7 +28,9 @@ KEPT = 9
 class KeptSite:
     """One life of a site on a home."""
 
-    def __init__(self, world: World, home: Path, boot: int = 1, number: int = KEPT) -> None:
+    def __init__(
+        self, world: World, home: Path, boot: int = 1, number: int = KEPT, *, shared: bool = False
+    ) -> None:
         self.world, self.key = world, key_of(number)
         self.id = SiteID(self.key.site)
         fold = Fold(self.id, lambda text: 1 / 0, lambda text: 1 / 0)  # type: ignore[arg-type, return-value]
@@ -40,8 +42,9 @@ class KeptSite:
         )  # fmt: skip
         self.mesh.writing = self.store.found.generation
         self.care = FeedCare(
-            world.loop.reactor, self.mesh, self.journal, self.store.database.writer
-        )
+            world.loop.reactor, self.mesh, self.journal, self.store.database.writer,
+            self.feed if shared else None,
+        )  # fmt: skip
         self.journal.subscribe(self.care.changed)
         self.journal.subscribe_durable(self.mesh.durable)
 
@@ -198,3 +201,21 @@ def test_a_second_node_with_the_same_key_is_noticed_by_both_and_by_others(
     assert TWIN_S > 300
     for site in (clone, kept, peer):
         site.stop()
+
+
+def test_a_node_that_is_kept_out_leaves_a_generation_that_the_other_may_write(
+    world: World, tmp_path: Path
+) -> None:
+    world.site(1).join()
+    kept = KeptSite(world, tmp_path / "home", shared=True).join()
+    world.loop.until(lambda: kept.mesh.exchange.hub.sessions)
+    clone = KeptSite(world, tmp_path / "clone", boot=2).join()
+    world.loop.until(lambda: kept.journal.outlived)
+    kept.stop()
+    again = KeptSite(world, tmp_path / "home")
+    assert again.store.found.generation > clone.store.found.generation
+    again.join()
+    world.loop.until(lambda: again.care.twins)  # it is kept out as before, and goes on as it is
+    assert again.journal.outlived == ""
+    clone.stop()
+    again.stop()
