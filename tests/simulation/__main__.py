@@ -10,6 +10,7 @@ from math import ceil
 from pathlib import Path
 from random import randrange
 
+from tests.simulation.parts import Rhythm
 from tests.simulation.replay import TRIES, command_of, replay
 from tests.simulation.schedule import (
     DAY_S,
@@ -32,6 +33,7 @@ class Run:
     sites: int = 1
     days: float = 0.0
     faults: str = "all"
+    tends: int = 0  # 1: leaders move datasets, import units, have lost outputs made again
 
     @property
     def schedule(self) -> Schedule:
@@ -51,7 +53,10 @@ class Run:
         """The error of the run, or "" when everything held. schedule: events, if not its own."""
         events = self.schedule if schedule is None else schedule
         with tempfile.TemporaryDirectory(prefix="floe-sim-") as folder:
-            world = World(self.seed, Path(folder) / "world", events, sites=self.sites)
+            rhythm = Rhythm(tends=bool(self.tends))
+            world = World(
+                self.seed, Path(folder) / "world", events, sites=self.sites, rhythm=rhythm
+            )  # fmt: skip
             try:
                 world.run()
             except Broken as broken:
@@ -75,6 +80,9 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
         "--days", type=float, default=0.0, help="in which they come; else one every 10 s"
     )
     parser.add_argument("--faults", default="all", help=f"all, none, or some of: {','.join(known)}")
+    parser.add_argument(
+        "--tends", type=int, choices=(0, 1), default=0, help="1: datasets move to better councils"
+    )
     parser.add_argument("--minutes", type=float, default=0, help="go on with the next seeds")
     parser.add_argument("--tries", type=int, default=TRIES, help="runs to shrink a failure with")
     parser.add_argument("--trace", action="store_true", help="print what happened")
@@ -91,7 +99,7 @@ def main(arguments: list[str]) -> int:
     quiet()
 
     def run(seed: int) -> Run:
-        return Run(seed, options.steps, options.sites, options.days, options.faults)
+        return Run(seed, options.steps, options.sites, options.days, options.faults, options.tends)
 
     seed = randrange(1 << 30) if options.fresh else options.seed
     return replay(run, seed, minutes=options.minutes, tries=options.tries, trace=options.trace)

@@ -8,8 +8,9 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from node.dispatch import Room
+from tests.simulation.fates import Fates
 from tests.simulation.host import Host
-from tests.simulation.pilots import MEMORY_BYTES, Fates, Pilot
+from tests.simulation.pilots import MEMORY_BYTES, Pilot
 from tests.simulation.process import Unreachable
 
 if TYPE_CHECKING:

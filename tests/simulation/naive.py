@@ -22,6 +22,7 @@ from federation.records import (
     Import,
     Move,
     Outcome,
+    Reproduce,
     Results,
     cells,
     digest_cells,
@@ -215,6 +216,14 @@ class Reading:
             jobs = jobs_of(record.ranges)
             self._serve(record.shard, record.dataset, record.task, jobs)
 
+    def _reproduce(self, record: Reproduce) -> None:
+        found = self.sets.get(record.dataset)
+        if found is not None and found.stands_in(record.shard):
+            for task in record.tasks:
+                for job in jobs_of(record.ranges):
+                    unit = found.units[task][job]
+                    unit.again = unit.again or bool(unit.settled)
+
     def _serve(self, shard: bytes, dataset: bytes, task: int, jobs: Iterable[int]) -> None:
         """Those of the units for which something in this log waits count there as settled."""
         most = max(
@@ -248,7 +257,8 @@ class Reading:
                 sums["cpu_ms"] += cpus[row]
                 sums["wall_ms"] += walls[row]
             elif outcome == Outcome.SUCCESS:
-                sums["duplicates"] += not unit.cancelled
+                sums["duplicates"] += not (unit.cancelled or unit.again)
+                unit.again = False  # units of the simulation put out the same each time
                 sums["duplicate_wall_ms"] += walls[row]
             else:
                 if not (unit.settled or unit.cancelled):
@@ -310,9 +320,10 @@ class Reading:
 
     @staticmethod
     def _done(before: Before) -> bool:
-        found = before.found
-        inside = found is not None and before.inside
-        return inside and bool(found.units[before.task][before.job].settled)  # type: ignore[union-attr]
+        if before.found is None or not before.inside:
+            return False
+        unit = before.found.units[before.task][before.job]
+        return bool(unit.settled) and not unit.again
 
     def _lost(self, before: Before) -> bool:
         """Whether a log knows that one of its own units will not be settled as things are."""

@@ -21,6 +21,7 @@ class Unit:
 
     owners: set[bytes] = field(default_factory=set)  # sites that were granted it, ever
     settled: bytes = b""  # the entry that settled it
+    again: bool = False  # settled, and its outputs are lost: its next success is no duplicate
     cancelled: bool = False
     failed: bool = False
     payload: int = 0

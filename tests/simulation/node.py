@@ -235,6 +235,12 @@ class Node:
             found += [(group["spec"], job) for job in group["jobs"] if job >= jobs]
         return found
 
+    async def upload(self, contents: Sequence[bytes]) -> None:
+        """Keep files that units put out, as the pilot API does."""
+        blobs = self._blobs
+        assert blobs is not None
+        await self.process.in_thread(lambda: blobs.put_many(contents))
+
     def unread(self, token: str) -> None:
         """The connection broke while a poll was answered, and the node noticed."""
         session = self.parts.work.session(token)

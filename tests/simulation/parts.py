@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -15,6 +15,7 @@ from federation.election import Pace
 from federation.ids import FeedID, Lane, SiteID
 from keys.identity import SiteKey
 from node.beacon.making import Self
+from node.changes import Change
 from node.claims.capacity import More
 from node.config import MeshConfig
 from node.council.service import Council
@@ -42,6 +43,7 @@ from node.store.writer import Journal
 from node.tending import Own, Tending
 from node.unitstate import TaskState
 from node.work import Work
+from node.work.inputs import Inputs
 from node.work.ports import Known, Resolved
 from node.work.tables import FoldedTables
 from tests.simulation.sockets import NetworkedProcess
@@ -62,7 +64,10 @@ class Rhythm:
 
 
 class NoInputs:
-    """Units of the simulation read nothing."""
+    """Units of most lives read nothing."""
+
+    def changed(self, changes: Iterable[Change]) -> None:
+        pass
 
     async def resolve(self, known: Known, task: TaskState, jobs: Sequence[int]) -> Resolved:
         return Resolved()
@@ -132,8 +137,9 @@ class Parts:
             self.members, Pace(store.rhythm.vote_after_s), store.random,
         )  # fmt: skip
         store.journal.subscribe_durable(self.council.arrived)
+        self._inputs = self._read_inputs()
         self.work = Work(
-            store.process, store.journal, self.tables, Dispatch(Shares()), NoInputs(),
+            store.process, store.journal, self.tables, Dispatch(Shares()), self._inputs,
             site=store.site, site_name=store.name, wall_ms=store.wall_ms,
             copied=bool(self.tables.still_datasets()), have_files=self.meshing.have_files,
         )  # fmt: skip
@@ -143,6 +149,13 @@ class Parts:
             self.work.busy, self.sharing.granting,
         )  # fmt: skip
         self._serve()
+
+    def _read_inputs(self) -> Inputs | NoInputs:
+        store = self._store
+        if not store.rhythm.tends:
+            return NoInputs()
+        folder = store.database.path.parent / "inputs"
+        return Inputs(store.blobs, store.database.read, folder, self.meshing.bring)
 
     def _share(self, more: Callable[[], list[More]]) -> Sharing:
         store, mesh = self._store, self.meshing.mesh
@@ -206,7 +219,9 @@ class Parts:
         """Bring back what was, and go on."""
         journal, tables = self._store.journal, self.tables
         journal.leader = self.lead.accept
-        for subscriber in (self.work.changed, self.lead.changed, self.sharing.changed):
+        for subscriber in (
+            self._inputs.changed, self.work.changed, self.lead.changed, self.sharing.changed,
+        ):  # fmt: skip
             journal.subscribe(subscriber)
         journal.subscribe_durable(self.sharing.durable)
         await self.lead.start()

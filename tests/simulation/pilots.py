@@ -6,17 +6,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 
+from node.store.blobs import digest_of
 from node.work.refusals import Refusal
 from pilot.loop import Loop, Resources, Start
 from pilot.messages import OUTCOME_OF, ROW, expand_ranges, group_by_lease
 from tests.simulation.bell import Bell
+from tests.simulation.fates import Fate, put_out
 from tests.simulation.host import Host
 from tests.simulation.process import Unreachable
 
@@ -31,6 +32,7 @@ IDLE_S_MAX = 120.0  # without a unit, then it leaves
 GONE_AFTER_S = 40.0  # without an answer to its last words
 MEMORY_BYTES = 64 * 10**9
 Row = tuple[int, str, list[Any]]  # lease, spec, row
+_JOB, _OUTPUTS = ROW.index("job"), ROW.index("outputs")
 Sent = tuple[int, int, str, int]  # chunk, lease, spec, job
 
 
@@ -42,54 +44,6 @@ class Runner:
     running: Sent | None = None
     begun_ms: int = 0
     timer: IDelayedCall | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Fate:
-    """What one attempt comes to."""
-
-    wall_s: float
-    error: str  # "": success
-    id: str  # hex; stands in the row's `log`, so that every attempt can be found again
-
-
-class Fates:
-    """Draws what units come to: a function of the seed, the unit, and how often it was tried."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-        self._tries: dict[tuple[str, str, int], int] = {}
-        self.calm = False  # workers do not fail any more; units may
-        self.healthy = False  # nothing ever fails
-        self.unit_s: float | None = None  # how long units take; drawn if None
-
-    def draw(self, spec: str, job: int, *, broken: bool) -> Fate:
-        dataset, task = spec.split("/")[:2]
-        unit = (dataset, task, job)
-        number = self._tries[unit] = self._tries.get(unit, 0) + 1
-        name = f"{self._seed} {dataset} {task} {job}"
-        nature, luck = Random(name), Random(f"{name} {number}")
-        pace_s = Random(f"{self._seed} {dataset} {task}").choice([0.03, 0.5, 6.0, 40.0])
-        pace_s = pace_s if self.unit_s is None else self.unit_s
-        error = "worker" if broken else self._error(nature, luck, number)
-        id = blake2b(f"{name} {number}".encode(), digest_size=32).hexdigest()
-        return Fate(pace_s * luck.uniform(0.5, 2.0), error, id)
-
-    def _error(self, nature: Random, luck: Random, number: int) -> str:
-        kind = nature.random()
-        if self.healthy:
-            return ""
-        if kind < 0.03:
-            return "exit"  # whatever one does
-        if kind < 0.04:
-            return "exit-final"
-        if kind < 0.14 and number <= nature.randint(1, 3):
-            return nature.choice(["exit", "signal", "output"])
-        if kind < 0.20 and number <= nature.randint(1, 4):
-            return nature.choice(["memory", "disk", "time"])
-        if not self.calm and luck.random() < 0.03:
-            return luck.choice(["input-fetch", "runner-lost", "output-store"])
-        return ""
 
 
 class Pilot:
@@ -301,6 +255,7 @@ class Pilot:
             if self._random.random() < self.world.farm.repeat:
                 self.world.spawn(self._again(dict(body)), f"a repeated report of {self.tag}")
             try:
+                await self._upload()
                 answer = await self._call("report", body)
             except Unreachable:
                 if last and self.world.clock.seconds() - begun_s > GONE_AFTER_S:
@@ -317,6 +272,13 @@ class Pilot:
             self._obey(answer["orders"])
             return True
         return False
+
+    async def _upload(self) -> None:
+        """What units put out is at the node before it hears of it. Raises Unreachable."""
+        succeeded = [(spec, row[_JOB]) for _, spec, row in self._in_report if row[_OUTPUTS]]
+        contents = [content for unit in succeeded for content in put_out(*unit)]
+        if contents:
+            await self.host.of_node(lambda node: node.upload(contents))
 
     async def _again(self, body: dict[str, Any]) -> None:
         """The same batch once more, beside or behind the first."""
@@ -359,10 +321,12 @@ class Pilot:
         chunk, lease, spec, job = runner.running
         runner.running = runner.timer = None
         wall_ms = int(fate.wall_s * 1000)
+        puts_out = self.world.farm.fates.put_out and not fate.error
+        outputs = digest_of(put_out(spec, job)[1]).hex() if puts_out else ""
         values = {
             "job": job, "outcome": OUTCOME_OF[fate.error], "start_ms": max(0, runner.begun_ms),
             "wall_ms": wall_ms, "cpu_ms": wall_ms // 2 + 1, "memory_kib": 1000 + job, "disk_kib": 8,
-            "gpu_ms": 0, "exit": 1 if fate.error else 0, "error": fate.error, "outputs": "",
+            "gpu_ms": 0, "exit": 1 if fate.error else 0, "error": fate.error, "outputs": outputs,
             "inputs": "", "log": fate.id, "tail": "it failed" if fate.error else "",
         }  # fmt: skip
         row = [values[name] for name in ROW]

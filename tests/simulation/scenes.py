@@ -67,3 +67,14 @@ def task_counts(host: Host, what: str) -> int:
     """The sum of a counter over all tasks, as a site has it."""
     assert host.node is not None
     return int(host.node.conn.execute(f"SELECT sum({what}) FROM task").fetchall()[0][0])
+
+
+def written(world: World, kind: type[Any]) -> list[Any]:
+    """The records of a kind that were ever durable anywhere."""
+    return [
+        record
+        for feed in world.witness.archive.values()
+        for entry in feed
+        for record in entry.records()
+        if isinstance(record, kind)
+    ]

@@ -14,7 +14,7 @@ from node.model.rules import Foreign
 from tests.simulation.parts import Rhythm
 from tests.simulation.people import describe
 from tests.simulation.persons import ANA
-from tests.simulation.scenes import TAKE_OVER_S, leaders, some_settled, submit, task_counts
+from tests.simulation.scenes import TAKE_OVER_S, leaders, some_settled, submit, task_counts, written
 from tests.simulation.world import World
 
 JOBS = 60
@@ -62,17 +62,6 @@ def voters(world, made):
     facts = world.hosts[1].node.parts.facts
     shard = facts.shard(shard_of(world.hosts[1], made))
     return {names[seat.site] for seat in shard.voters(shard.newest)}
-
-
-def written(world, kind):
-    """The records of a kind that were ever durable anywhere."""
-    return [
-        record
-        for feed in world.witness.archive.values()
-        for entry in feed
-        for record in entry.records()
-        if isinstance(record, kind)
-    ]
 
 
 def grown(young):
