@@ -157,6 +157,7 @@ outputs = ["size"]
 run = ["./use.sh"]
 """
 LEFT = ("madison", "desy", "nersc")
+GONE = ("chicago", "aachen")
 MADE_BYTES = 300_000
 SLOW_BYTES_PER_S = 20_000
 
@@ -175,7 +176,8 @@ def test_a_leader_and_the_only_copy_of_an_output_are_lost_for_good(five: NetMesh
     five.kill("chicago", disk=True)
 
     until(lambda: watcher.shard("chain")["leader"] in LEFT, "another site leads")
-    until(lambda: watcher.states()["aachen"] == "unreachable", "the loss is seen")
+    lost_both = dict.fromkeys(LEFT, "alive") | dict.fromkeys(GONE, "unreachable")
+    until(partial(watcher.sees_as, lost_both), "the loss is seen")
     _, shown = watcher.mesh()
     assert "3 alive, 2 unreachable" in shown
     shard = watcher.shard("chain")
