@@ -71,10 +71,13 @@ class FromLog:
                 pass
 
     def _go_on(self) -> None:
-        """Read anew what stands still: it may have a leader again."""
+        """Read anew what stands still: it may have a leader again.
+
+        What is there no more went with a log that was left; that is told beside this.
+        """
         for state in [*self.board.dispatch.ready.datasets.values()]:
-            if state.paused:
-                self._dataset(state.no)
+            if state.paused and self._load(state.no):
+                self._loaded(state.no)
 
     def _granted(self, change: UnitsGranted) -> None:
         """Units of this site or of another now; the first ones of another's log bring a dataset."""
@@ -153,14 +156,19 @@ class FromLog:
 
         anew: trust nothing of it that is remembered; what ran here may not count.
         """
-        datasets = self.board.dispatch.ready.datasets
         if anew:
             self.board.dispatch.ready.withhold(no)
-        if not self.board.load(no, with_done=not self._is_loaded(no)) and anew:
+        if not self._load(no) and anew:
             self._load_sources(no)
             return  # not this site's, not folded again yet, or cut off: what is out is still known
+        self._loaded(no)
+
+    def _load(self, no: int) -> bool:
+        return self.board.load(no, with_done=not self._is_loaded(no))
+
+    def _loaded(self, no: int) -> None:
         self.board.forget(no)
-        state = datasets.get(no)
+        state = self.board.dispatch.ready.datasets.get(no)
         if state is None:
             return
         for task in state.tasks:

@@ -409,6 +409,17 @@ def test_what_stood_still_for_want_of_a_leader_goes_on_when_a_term_is_opened() -
     assert result_of(waiting)["work"]
 
 
+def test_what_went_with_a_log_that_was_left_is_passed_over_when_a_term_is_opened() -> None:
+    house = House(Described(1, 8, paused=True), Described(2, 8, paused=True))
+    waiting = house.pilot().poll_later()
+    del house.datasets[1]
+    house.datasets[2].paused = False
+    leader = FeedID(SiteID(b"l" * 32), 1, Lane.CONTROL)
+    house.work.changed([TermOpened(ShardID(b"s" * 32), 1, leader)])
+    house.settle()
+    assert result_of(waiting)["work"]
+
+
 def test_a_paused_dataset_gives_nothing_out_until_it_is_resumed() -> None:
     described = Described(1, 8)
     house = House(described)
