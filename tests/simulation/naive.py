@@ -204,7 +204,9 @@ class Reading:
         if found.stands_in(record.shard) or found.moved != record.shard:
             return
         found.shard, found.moved = record.shard, b""
-        for feed, last in sorted(self._accepted(record.shard).items()):
+        accepted = self._accepted(record.shard)
+        for feed in sorted(accepted, key=lambda feed: (feed.site, feed.generation)):
+            last = accepted[feed]
             for seq in range(1, last + 1):
                 for results in self.feeds[feed][seq - 1].records():
                     if isinstance(results, Results) and results.dataset == record.dataset:
