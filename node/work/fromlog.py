@@ -84,10 +84,12 @@ class FromLog:
         ready = self.board.dispatch.ready
         if change.to != self.board.site:
             ready.release(change.tasks, change.ranges)
-        elif self._is_loaded(change.dataset):
-            ready.grant(change.tasks, change.ranges)
-        else:
+        elif not self._is_loaded(change.dataset):
             self.board.load(change.dataset, with_done=True)
+        elif change.ranges[-1] > ready.datasets[change.dataset].jobs:
+            self._dataset(change.dataset)  # of an extension whose turn in the log is still to come
+        else:
+            ready.grant(change.tasks, change.ranges)
 
     def _is_loaded(self, dataset: int) -> bool:
         state = self.board.dispatch.ready.datasets.get(dataset)

@@ -409,6 +409,18 @@ def test_what_stood_still_for_want_of_a_leader_goes_on_when_a_term_is_opened() -
     assert result_of(waiting)["work"]
 
 
+def test_units_of_an_extension_that_are_granted_before_it_is_told_are_taken() -> None:
+    described = Described(1, 2)
+    house = House(described)
+    pilot = house.pilot()
+    pilot.poll(2)
+    described.jobs = 3
+    house.work.changed([UnitsGranted(1, (T,), (2, 3), SiteID(SITE))])
+    assert pilot.poll(1)["work"][0]["jobs"] == [2, 3]
+    pilot.finish()
+    assert [job for _, job, *_ in house.disk.attempts] == [0, 1, 2]
+
+
 def test_what_went_with_a_log_that_was_left_is_passed_over_when_a_term_is_opened() -> None:
     house = House(Described(1, 8, paused=True), Described(2, 8, paused=True))
     waiting = house.pilot().poll_later()
