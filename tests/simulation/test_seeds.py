@@ -121,3 +121,8 @@ def test_a_failing_seed_prints_its_command_and_the_events_that_it_needs(
 def test_results_beside_those_of_jobs_that_went_with_an_extension_are_recorded() -> None:
     """A copy was put back that did not have the extension; the pilot reported both in one."""
     assert not Run(659755608).fails()
+
+
+def test_datasets_that_move_to_better_councils_while_all_fails_come_to_their_end() -> None:
+    """Units of an extension were granted, and reported, before its turn in the log had come."""
+    assert not Run(38, steps=60, sites=5, tends=1).fails()
