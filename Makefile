@@ -5,6 +5,8 @@ PIP = PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-che
 MINUTES ?= 5
 SITES ?= 3
 DAYS ?= 0
+# Other inputs with every commit, and the same wherever it is checked.
+COMMIT_SEED = $$((0x$$(git rev-parse --short=8 HEAD 2>/dev/null || echo 1)))
 
 .PHONY: demo mesh-demo test check sim bench bench-mesh docs setup clean
 
@@ -25,7 +27,7 @@ check: .venv/.dev  ## Format, lint, types, the pilot's Python floor, imports, th
 	@$(BIN)/vermin -q --no-tips --eval-annotations --violations -t=3.6- pilot
 	@$(BIN)/python -m pytest tests/test_architecture.py
 	@$(BIN)/python -m pytest -m model tests/model
-	@$(BIN)/python -m tests.fuzz --seconds 40
+	@$(BIN)/python -m tests.fuzz --seconds 40 --seed $(COMMIT_SEED)
 	@$(BIN)/python -m pytest -m fuzz tests/fuzz
 
 sim: .venv/.dev  ## Fresh random lives of a mesh for as long as asked: make sim MINUTES=60 SITES=5 DAYS=3

@@ -33,7 +33,7 @@ def parse(text: str) -> Wait:
         raise BadAfter(f'"{text[:60]}" is no task', right)
     dataset, task, jobs = match["dataset"] or "", match["task"], match["jobs"]
     if jobs and jobs != ":*":
-        raise BadAfter(f'"{jobs}" in after is not yet supported', 'use ":*" for all jobs')
+        raise BadAfter(f'"{jobs[:60]}" in after is not yet supported', 'use ":*" for all jobs')
     if jobs and not dataset:
         what = f'"{text}": no task can wait for all jobs of its own dataset'
         raise BadAfter(what, "put it in a second dataset")

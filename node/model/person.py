@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from keys.signing import BadKey
-from keys.sshsig import PublicKey
+from keys.sshsig import COMMENT_CHARS_MAX, PublicKey
 
 DOCUMENT_BYTES_MAX = 16 * 1024
 NAME = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
@@ -103,9 +103,13 @@ def _order(kind: Kind, value: dict[str, Any]) -> PersonOrder:
 
 def _key(line: object) -> PublicKey:
     try:
-        return PublicKey.parse(line if isinstance(line, str) else "")
+        key = PublicKey.parse(line if isinstance(line, str) else "")
     except BadKey as error:
         raise BadPerson(f'"key": {error}') from None
+    if key.line() != line:
+        right = f"write type, key and a printable comment of up to {COMMENT_CHARS_MAX} characters"
+        raise BadPerson(f'"key" is not as it would be shown; {right}, one space between')
+    return key
 
 
 def _matching(value: object, pattern: re.Pattern[str], name: str, right: str) -> str:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.model import dag
+from node.model.after import BadAfter, parse
 
 
 def test_parents_come_first_and_the_rest_keeps_its_order() -> None:
@@ -37,3 +38,9 @@ def test_an_order_puts_every_task_behind_its_parents(edges: list[list[int]]) -> 
     places = {task: place for place, task in enumerate(dag.order(parents))}
     assert sorted(places) == list(range(len(parents)))
     assert all(places[p] < places[own] for own, above in enumerate(parents) for p in above)
+
+
+def test_what_cannot_be_waited_for_is_not_quoted_at_any_length() -> None:
+    with pytest.raises(BadAfter) as caught:
+        parse("other/sim:" + 100_000 * "x")
+    assert len(str(caught.value)) < 200
