@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+from tests.simulation.fates import Fate, Fates
 from tests.simulation.people import describe
-from tests.simulation.pilots import Fate, Fates
 from tests.simulation.world import World, quiet
 
 SITES = (1, 2, 4)

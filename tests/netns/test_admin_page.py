@@ -29,6 +29,7 @@ HOSTS: Final = {
     "grid.aachen.example": "aachen",
 }
 COMMAND_S_MAX: Final = 60
+JOINS: Final = re.compile("floe mesh (join|add) ")  # at the second of two sites, it takes effect
 # What only a machine with an internet connection can do.
 LEFT_OUT: Final = re.compile(r"git -C icefloe pull")
 
@@ -95,6 +96,8 @@ def test_an_admin_can_walk_the_page(accounts: dict[str, Account]) -> None:
         if command == "floe mesh invite":
             for account in accounts.values():
                 (account.folder / "token").write_text(printed)
+        elif JOINS.match(command) and site != "madison":
+            until(lambda site=site: site in states(accounts["madison"]), f"{site} is seen there")
     madison, nersc = accounts["madison"], accounts["nersc"]
     until(lambda: states(madison) == {"madison", "desy", "nersc"}, "all members alive at the end")
     until(lambda: states(nersc) == {"madison", "desy", "nersc"}, "the same at another one")

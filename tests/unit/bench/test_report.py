@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -38,3 +39,10 @@ def test_one_suite_renews_its_own_figures_and_names_what_was_not_measured(
     assert "met" in shown["fast_s"]
     assert "MISSED" in shown["slow_s"]
     assert "not measured" in shown["lost"]
+
+
+@pytest.mark.parametrize("name", ["bench.mesh", "bench.__main__"])
+def test_every_goal_has_a_suite_whose_parts_can_be_loaded(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.SUITES
+    assert module.GOALS
