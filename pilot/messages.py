@@ -87,7 +87,7 @@ class Deframer:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> List[Any]:
-        """The messages that `data` completes. Raises ValueError for one beyond the bound."""
+        """The messages that `data` completes. Raises ValueError for one beyond a bound."""
         buffer = self._buffer
         buffer += data
         messages = []
@@ -98,7 +98,10 @@ class Deframer:
                 raise ValueError("a message of %d bytes" % length)
             if len(buffer) - at - 4 < length:
                 break
-            messages.append(json.loads(bytes(buffer[at + 4 : at + 4 + length]).decode()))
+            try:
+                messages.append(json.loads(bytes(buffer[at + 4 : at + 4 + length]).decode()))
+            except RecursionError:
+                raise ValueError("a message that nests without end") from None
             at += 4 + length
         del buffer[:at]
         return messages

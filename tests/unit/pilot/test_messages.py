@@ -35,6 +35,12 @@ def test_a_frame_beyond_the_bound_is_refused() -> None:
         Deframer().feed((MESSAGE_BYTES_MAX + 1).to_bytes(4, "big"))
 
 
+def test_a_frame_that_nests_without_end_is_refused() -> None:
+    body = 100_000 * b"["
+    with pytest.raises(ValueError, match="nests without end"):
+        Deframer().feed(len(body).to_bytes(4, "big") + body)
+
+
 def row(job: int, **cells: Any) -> list[Any]:
     found = lost_row(job, 1000, 1000, "", "")
     for name, value in cells.items():
