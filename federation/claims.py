@@ -249,7 +249,9 @@ def _written(fields: list[Any], check: _Reader[Any]) -> bytes:
 
 def _read(body: bytes, count: int, read: _Reader[Document]) -> Document:
     fields = codec.unpack(body, bytes_max=limits.CLAIM_BYTES_MAX)
-    if type(fields) is not list or not fields or fields[0] != _VERSION or fields[0] is True:
+    if type(fields) is not list or not fields or type(fields[0]) is not int:
+        raise PeerError("no document of a version")
+    if fields[0] != _VERSION:
         raise PeerError("not of a version that this site speaks")
     del fields[0]
     if len(fields) != count:

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,6 +133,12 @@ SHAPE = [1, 0, 1000, 1000, 3600]
 def test_a_claim_out_of_its_bounds_is_refused(fields: Any) -> None:
     with pytest.raises(PeerError):
         read_claim(codec.pack(fields))
+
+
+@pytest.mark.parametrize("version", [1.0, True, "1"])
+def test_a_version_is_a_whole_number(version: object) -> None:
+    with pytest.raises(PeerError, match="version"):
+        read_claim(msgpack.packb([version, SHAPE, 5, 1, 0, [], []]))
 
 
 def test_a_claim_larger_than_any_may_be_is_not_even_unpacked() -> None:
