@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from federation import claims
@@ -17,6 +17,7 @@ from federation.ports import Requests
 from federation.shapes import Shape, Workers
 from node.changes import Change, UnitsGranted
 from node.claims.policy import Claiming, Demand, Owner, Stock
+from node.looks import Soon
 
 _log = Logger()
 
@@ -70,27 +71,18 @@ class Claimer:
         self._may_claim = may_claim
         self._coming: dict[Key, Sequence[EntryRef]] = {}  # entries that hold grants to us
         self._wanting: dict[SiteID, set[Shape]] = {}  # shapes of which a leader has free units
-        self._call: IDelayedCall | None = None
-        self._stopped = False
+        self._next = Soon(reactor, self.look)
 
     def stop(self) -> None:
-        self._stopped = True
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-        self._call = None
+        self._next.stop()
 
     def soon(self) -> None:
         """Something may have run low, or become available."""
-        if self._call is None and not self._stopped:
-            self._call = self._reactor.callLater(SOON_S, self._look_soon)
-
-    def _look_soon(self) -> None:
-        self._call = None
-        self.look()
+        self._next.within(SOON_S)
 
     def look(self) -> None:
         """Call every few seconds too: claim what is low."""
-        if self._stopped or not self._may_claim():
+        if self._next.stopped or not self._may_claim():
             return
         self._arrivals()
         demands = self._demands()

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from federation import moving
@@ -30,6 +30,7 @@ from keys.signing import DIGEST_BYTES
 from node.changes import READ_AGAIN, Change, DatasetChanged, ShardSettled, TermOpened
 from node.council.founding import Founding, Peers
 from node.council.views import Views
+from node.looks import OneAtATime, Soon
 
 _log = Logger()
 
@@ -100,15 +101,12 @@ class Moving:
         self._refuge: tuple[SiteID, ShardID] | None = None
         self._adopting: set[tuple[ShardID, DatasetID]] = set()
         self._expecting = True  # something may have been moved here
-        self._working = False
-        self._soon: IDelayedCall | None = None
-        self._stopped = False
+        self._soon = Soon(reactor, self._adopt_all)
+        self._turn = OneAtATime("lead: moving datasets")
         requests.serve(SHARD, self.give_shard)
 
     def stop(self) -> None:
-        self._stopped = True
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
+        self._soon.stop()
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: what may have been moved here is looked for at once."""
@@ -116,34 +114,19 @@ class Moving:
             moved = isinstance(change, DatasetChanged) and change.verb in READ_AGAIN
             self._expecting = self._expecting or moved or isinstance(change, TermOpened)
             if (moved or isinstance(change, ShardSettled)) and self._expecting:
-                self._look_soon()
-
-    def _look_soon(self) -> None:
-        if self._soon is None and not self._stopped:
-            self._soon = self._reactor.callLater(SOON_S, self._adopt_soon)
-
-    def _adopt_soon(self) -> None:
-        self._soon = None
-        self._adopt_all()
+                self._soon.within(SOON_S)
 
     def look(self) -> None:
         """Adopt what was moved here, and move what should go."""
         self._adopt_all()
-        if self._working or self._stopped:
-            return
-        self._working = True
-        done = Deferred.fromCoroutine(self._move_all())
-        done.addErrback(lambda failure: _log.failure("lead: moving datasets failed", failure))
-        done.addBoth(lambda _: self._rest())
-
-    def _rest(self) -> None:
-        self._working = False
+        if not self._soon.stopped:
+            self._turn.begin(self._move_all)
 
     # What was moved here
 
     def _adopt_all(self) -> None:
         waiting = False
-        for shard in self._led() if self._expecting and not self._stopped else ():
+        for shard in self._led() if self._expecting and not self._soon.stopped else ():
             for dataset, source in self._tables.leaving(shard):
                 waiting = True
                 self._adopt(shard, dataset, source)
@@ -258,5 +241,5 @@ class Moving:
             _log.info("lead: dataset {id} waits for sites that keep it", id=dataset.hex()[:12])
             return
         stands = source in self._led() and dataset in self._tables.standing(source, AT_ONCE_MAX)
-        if stands and not self._stopped:
+        if stands and not self._soon.stopped:
             await self._journal.control(Move(source, dataset, target))

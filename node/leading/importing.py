@@ -13,15 +13,15 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from federation import limits
 from federation.ids import DatasetID, EntryRef, ShardID, SiteID
 from federation.opening import as_ref
 from federation.records import Import, Record
 from node.changes import Change, ShardSettled
+from node.looks import OneAtATime, Soon
 from node.services.questions import Reader
 from node.store import imports
 from node.store.imports import Wanted
@@ -63,48 +63,30 @@ class Importing:
         self._proof = proof
         self._noted: dict[tuple[ShardID, DatasetID, int], tuple[Wanted, float]] = {}
         self._changed = True  # something that was not looked at yet
-        self._working = False
-        self._soon: IDelayedCall | None = None
-        self._stopped = False
+        self._soon = Soon(reactor, self.look)
+        self._turn = OneAtATime("lead: importing", self._again)
 
     def stop(self) -> None:
-        self._stopped = True
-        if self._soon is not None and self._soon.active():
-            self._soon.cancel()
+        self._soon.stop()
 
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: what waits for acks is looked at when some come."""
         for change in changes:
             if isinstance(change, ShardSettled):
                 if self._noted:
-                    self._look_in(SOON_S)
+                    self._soon.within(SOON_S)
             else:
                 self._changed = True
 
-    def _look_in(self, seconds: float) -> None:
-        if self._soon is None and not self._stopped:
-            self._soon = self._reactor.callLater(seconds, self._look_soon)
-
-    def _look_soon(self) -> None:
-        self._soon = None
-        self.look()
-
     def look(self) -> None:
         """Note what is wanted, import what is settled; nothing while nothing happens."""
-        if self._working or self._stopped or not (self._changed or self._noted):
+        if self._turn.busy or self._soon.stopped or not (self._changed or self._noted):
             return
         self._changed = False
-        self._working = True
-        done = Deferred.fromCoroutine(self._work())
-        done.addErrback(self._failed)
-        done.addBoth(lambda _: self._rest())
+        self._turn.begin(self._work)
 
-    def _failed(self, failure: Failure) -> None:
-        _log.failure("lead: importing failed; it is tried again", failure)
+    def _again(self) -> None:
         self._changed = True
-
-    def _rest(self) -> None:
-        self._working = False
 
     async def _work(self) -> None:
         site, generation = self._site, self._generation
@@ -120,11 +102,11 @@ class Importing:
             self._noted.setdefault(each.key, (each, now_s))
         for each, _ in list(self._noted.values()):
             acks = self._proof(each.source, each.place)
-            if acks is not None and not self._stopped:
+            if acks is not None and not self._soon.stopped:
                 await self._write(each, acks)
                 del self._noted[each.key]
                 self._changed = True
-                self._look_in(SOON_S)  # for what has come since
+                self._soon.within(SOON_S)  # for what has come since
 
     async def _write(self, each: Wanted, acks: Sequence[EntryRef]) -> None:
         refs = [as_ref(ack) for ack in acks]

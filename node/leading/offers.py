@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from federation.entry import Entry
 from federation.ids import Lane, ShardID, SiteID
 from federation.records import Command, Dataset, Record
 from node.changes import READ_AGAIN, Change, DatasetAdded, DatasetChanged, TermOpened
+from node.looks import Soon
 
 _log = Logger()
 
@@ -68,15 +69,11 @@ class Offers:
         self._tables = tables
         self._shards = shards
         self._writing: set[tuple[ShardID, bytes]] = set()
-        self._call: IDelayedCall | None = None
         self._rests_until_s = float("-inf")
-        self._stopped = False
+        self._next = Soon(reactor, self.look)
 
     def stop(self) -> None:
-        self._stopped = True
-        if self._call is not None and self._call.active():
-            self._call.cancel()
-        self._call = None
+        self._next.stop()
 
     def durable(self, entries: Sequence[Entry]) -> None:
         """Entries became durable here; those of other control feeds may hold offers."""
@@ -96,17 +93,11 @@ class Offers:
         return any(isinstance(record, Dataset | Command) for record in records)
 
     def _soon(self) -> None:
-        if self._call is None and not self._stopped:
-            wait_s = max(SOON_S, self._rests_until_s - self._reactor.seconds())
-            self._call = self._reactor.callLater(wait_s, self._look_soon)
-
-    def _look_soon(self) -> None:
-        self._call = None
-        self.look()
+        self._next.within(max(SOON_S, self._rests_until_s - self._reactor.seconds()))
 
     def look(self) -> None:
         """Put into the log what is not there. Call once in a while, too."""
-        if self._stopped:
+        if self._next.stopped:
             return
         began_s = self._reactor.seconds()
         for shard in self._shards():

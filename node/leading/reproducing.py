@@ -14,7 +14,6 @@ from typing import Any, Final, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from federation import limits
 from federation.ids import SiteID
@@ -22,6 +21,7 @@ from federation.records import Record, Reproduce
 from node.changes import Change, DatasetAdded, DatasetChanged, UnitsFaulted, UnitsSettled
 from node.leading.needed import Doubt, Found, Gone, Search, Spec
 from node.leading.needs import Task
+from node.looks import OneAtATime
 from node.meshing.filenames import OfAttempt
 from node.meshing.files import RemoteFiles, Wanted
 from node.model.outputs import output_list
@@ -83,7 +83,7 @@ class Reproducing:
         self._asked_s: dict[tuple[bytes, int, int], float] = {}
         self._changed = True  # something that was not looked at yet
         self._seen_lost: frozenset[SiteID] = frozenset()
-        self._working = False
+        self._turn = OneAtATime("lead: looking for lost outputs", self.wanted)
         self._rests_until_s = float("-inf")
 
     def changed(self, changes: Iterable[Change]) -> None:
@@ -93,29 +93,19 @@ class Reproducing:
                 self._changed = True
 
     def wanted(self) -> None:
-        """People want something that they could not fetch."""
+        """Look again: people want something that they could not fetch, or a look failed."""
         self._changed = True
 
     def look(self) -> None:
         """Look through the tables, unless that is under way, was long, or would show the same."""
         now_s = self._reactor.seconds()
-        if self._working or now_s < self._rests_until_s:
+        if self._turn.busy or now_s < self._rests_until_s:
             return
         lost = frozenset(self._lost()) - {self._site}
         if not self._changed and lost == self._seen_lost and not self._asked_s:
             return
         self._changed, self._seen_lost = False, lost
-        self._working = True
-        done = Deferred.fromCoroutine(self._work(lost))
-        done.addErrback(self._failed)
-        done.addBoth(lambda _: self._rest())
-
-    def _failed(self, failure: Failure) -> None:
-        _log.failure("lead: looking for lost outputs failed; it is tried again", failure)
-        self._changed = True
-
-    def _rest(self) -> None:
-        self._working = False
+        self._turn.begin(lambda: self._work(lost))
 
     async def _work(self, lost: Collection[SiteID]) -> None:
         began_s = self._reactor.seconds()
