@@ -25,6 +25,7 @@ from federation.records import Accept, Grant, Record
 from node.changes import READ_AGAIN, Change, DatasetAdded, DatasetChanged, TermOpened, UnitsGranted
 from node.leading.granting import Granting
 from node.leading.ledger import Ungranted
+from node.ports import Control
 
 _log = Logger()
 
@@ -53,12 +54,6 @@ class LeadTables(Protocol):
 
     def unaccepted_by(self, shard: ShardID) -> Iterable[EntryRef]:
         """The same for one shard, whoever leads it."""
-
-
-class Control(Protocol):
-    """The part of the journal that the leader writes to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class Lead:

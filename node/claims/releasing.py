@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import DeferredList
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -18,9 +18,10 @@ from federation.claims import Recalled
 from federation.errors import PeerError, RemoteRefused
 from federation.ids import DatasetID, ShardID, SiteID
 from federation.ports import Requests
-from federation.records import Record, Release
+from federation.records import Release
 from federation.shapes import Workers
 from node.claims.picking import Back, all_unbegun, for_another, misfits
+from node.ports import Control
 from node.ranges import Flat, JobRanges, size
 from node.ready import Ready
 
@@ -47,12 +48,6 @@ class Places(Protocol):
 
     def released(self) -> Mapping[int, Flat]:
         """By task, what this site gave back and nobody was granted since."""
-
-
-class Control(Protocol):
-    """The part of the journal that is written to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class Releasing:

@@ -24,13 +24,14 @@ from federation.ids import DatasetID, EntryRef, FeedID, ShardID, SiteID
 from federation.opening import as_ref
 from federation.ports import Requests
 from federation.quorum import majority
-from federation.records import Adopt, Move, Record
+from federation.records import Adopt, Move
 from federation.seating import outgrown, refuge
 from keys.signing import DIGEST_BYTES
 from node.changes import READ_AGAIN, Change, DatasetChanged, ShardSettled, TermOpened
 from node.council.founding import Founding, Peers
 from node.council.views import Views
 from node.looks import OneAtATime, Soon
+from node.ports import Control
 
 _log = Logger()
 
@@ -43,12 +44,6 @@ STEADY_S_MAX: Final = 60.0  # a reason to move must hold for so long, lest a mes
 
 Keep = Callable[[DatasetID, Sequence[SiteID], int, float], Awaitable[Sequence[SiteID]]]
 """Asks sites to keep a dataset with its files until so many do, or so many seconds are over."""
-
-
-class Control(Protocol):
-    """The part of the journal that the leader writes to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class Tables(Protocol):

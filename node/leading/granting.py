@@ -22,7 +22,7 @@ from federation.errors import PeerError, RemoteRefused
 from federation.ids import EntryID, EntryRef, FeedID, Lane, ShardID, SiteID
 from federation.portions import ASKED_S
 from federation.ports import Requests
-from federation.records import Grant, Record
+from federation.records import Grant
 from federation.shapes import Workers
 from node.changes import (
     READ_AGAIN,
@@ -38,6 +38,7 @@ from node.changes import (
 from node.leading.book import Ask, Book, Give, Peer
 from node.leading.desk import Desk, recall_key
 from node.leading.ledger import DatasetFacts
+from node.ports import Control
 from node.ranges import ranges_of
 from node.store.highwater import Heads
 
@@ -84,13 +85,11 @@ class Sites(Protocol):
         """Since the last word of a site, or since the start; inf for one that is no member."""
 
 
-class Control(Protocol):
-    """The part of the journal that the leader writes to."""
+class Feed(Control, Protocol):
+    """The part of the journal that grants go to."""
 
     @property
     def heads(self) -> Heads: ...
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class Granting:
         self,
         reactor: IReactorTime,
         site: SiteID,
-        journal: Control,
+        journal: Feed,
         tables: Tables,
         shards: Callable[[], Sequence[ShardID]],
         sites: Sites,

@@ -10,18 +10,18 @@ Source: docs/protocol.md, "Imports".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol
+from typing import Final
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from federation import limits
 from federation.ids import DatasetID, EntryRef, ShardID, SiteID
 from federation.opening import as_ref
-from federation.records import Import, Record
+from federation.records import Import
 from node.changes import Change, ShardSettled
 from node.looks import OneAtATime, Soon
+from node.ports import Control
 from node.services.questions import Reader
 from node.store import imports
 from node.store.imports import Wanted
@@ -34,12 +34,6 @@ NOTED_S_MAX: Final = 60.0  # a place that is not settled by then was cut off, mo
 
 Proof = Callable[[ShardID, EntryRef], Sequence[EntryRef] | None]
 """Entries whose acks settle a place of a shard's log; None while none do."""
-
-
-class Control(Protocol):
-    """The part of the journal that the leader writes to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class Importing:

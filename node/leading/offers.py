@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from federation.entry import Entry
 from federation.ids import Lane, ShardID, SiteID
-from federation.records import Command, Dataset, Record
+from federation.records import Command, Dataset
 from node.changes import READ_AGAIN, Change, DatasetAdded, DatasetChanged, TermOpened
 from node.looks import Soon
+from node.ports import Control
 
 _log = Logger()
 
@@ -43,12 +43,6 @@ class Offer:
 class Tables(Protocol):
     def offers(self, shard: ShardID, most: int) -> Sequence[Offer]:
         """What was offered to a shard and is not in its log, in the order in which it came."""
-
-
-class Control(Protocol):
-    """The part of the journal that the leader writes to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class Offers:

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 
 from federation import limits
 from federation.ids import SiteID
-from federation.records import Record, Reproduce
+from federation.records import Reproduce
 from node.changes import Change, DatasetAdded, DatasetChanged, UnitsFaulted, UnitsSettled
 from node.leading.needed import Doubt, Found, Gone, Search, Spec
 from node.leading.needs import Task
@@ -25,6 +25,7 @@ from node.looks import OneAtATime
 from node.meshing.filenames import OfAttempt
 from node.meshing.files import RemoteFiles, Wanted
 from node.model.outputs import output_list
+from node.ports import Control
 from node.ranges import Flat, size
 from node.services.questions import Reader
 from node.store.database import StoreError
@@ -35,12 +36,6 @@ _log = Logger()
 SHARE_MAX: Final = 0.05
 ASK_AGAIN_S: Final = 60.0  # about one unit
 ASKED_MAX: Final = 10_000  # units that are remembered as asked about
-
-
-class Control(Protocol):
-    """The part of the journal that the leader writes to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 class Blobs(Protocol):

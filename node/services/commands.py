@@ -12,12 +12,13 @@ from federation.records import Command
 from keys.signing import Purpose, digest
 from node.model.commands import Command as Order
 from node.model.problems import Invalid
+from node.ports import Control
 from node.services.people import Person
 from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import NOBODY_LEADS
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
-from node.services.writing import Control, write
+from node.services.writing import write
 
 
 @dataclass(frozen=True, slots=True)

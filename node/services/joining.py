@@ -24,11 +24,12 @@ from keys.identity import show
 from node.members import Members
 from node.model import member
 from node.model.problems import Invalid
+from node.ports import Control
 from node.services.members import MemberOrders, record_of
 from node.services.people import Person
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
-from node.services.writing import Control, wall_clock_ms, write
+from node.services.writing import wall_clock_ms, write
 
 log = Logger()
 

@@ -11,9 +11,10 @@ from keys.signing import Purpose, digest
 from keys.sshsig import PublicKey
 from node.changes import Change, UserChanged
 from node.model.person import BadPerson, PersonOrder, read_person
+from node.ports import Control
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
-from node.services.writing import Control, write
+from node.services.writing import write
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from federation.records import Force
 from node.council.standstills import Standstill
 from node.model.force import ForceOrder, read_force
 from node.model.problems import Invalid
+from node.ports import Control
 from node.services.people import Person
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
-from node.services.writing import Control, write
+from node.services.writing import write
 from node.store import openwork
 from node.store.feeds import Feeds
 from node.store.highwater import Lost

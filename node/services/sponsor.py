@@ -24,9 +24,10 @@ from keys.sshsig import verify
 from node.members import Members
 from node.model import member
 from node.model.problems import Invalid
+from node.ports import Control
 from node.services.people import Person
 from node.services.refusal import Refusal
-from node.services.writing import Control, wall_clock_ms, write
+from node.services.writing import wall_clock_ms, write
 
 log = Logger()
 

@@ -15,12 +15,13 @@ from node.model.dataset import DatasetSpec, Needs, TaskSpec
 from node.model.description import STORED_BYTES_MAX
 from node.model.problems import Invalid
 from node.model.validate import pack_document
+from node.ports import Control
 from node.services.people import Person
 from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import NOBODY_LEADS
 from node.services.refusal import Refusal
 from node.services.signed import signer_of
-from node.services.writing import Control, write
+from node.services.writing import write
 
 MISSING_SHOWN_MAX = 1000
 SITES_MAX = 1000  # that a user may want a dataset to be stored on

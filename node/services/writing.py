@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Protocol
-
-from twisted.internet.defer import Deferred
 
 from federation.records import Record
+from node.ports import Control
 from node.services.refusal import Refusal
 from node.store.database import DiskFull
 from node.store.writer import JournalClosed, JournalFull
-
-
-class Control(Protocol):
-    """The part of the journal that orders go to."""
-
-    def control(self, record: Record, intake: bool = False) -> Deferred[None]: ...
 
 
 def wall_clock_ms() -> int:
