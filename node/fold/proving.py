@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import apsw
@@ -10,7 +11,18 @@ import apsw
 from federation.evidence import BadProof, check_proof, proof
 from federation.ids import EntryID, EntryRef, FeedID, Lane
 from federation.opening import Missing
-from federation.records import Ack, Force, Found, FoundCouncil, Open, Ref, Vote, decode
+from federation.records import (
+    Ack,
+    Force,
+    Found,
+    FoundCouncil,
+    Open,
+    Record,
+    Ref,
+    Refused,
+    Vote,
+    decode,
+)
 from federation.segments import LogRecord
 from federation.settle import Acked
 from node.fold.acts import Acts, entry_no
@@ -63,29 +75,40 @@ def _acks_in(
     body = select(conn, "SELECT body FROM entry WHERE no = ?", (no,))[0][0]
     if body is None:
         return ()  # dropped, as acks that later ones stand for may be
-    voted, leads = _said_before(conn, shard, ref, no)
+    said = _said_before(conn, shard, no)
     found: list[Acked] = []
     logged = False
     for record in decode(body):
         if getattr(record, "shard", None) != shard:
             continue
+        said.hear(record)
         logged = logged or isinstance(record, LogRecord)
+        if isinstance(record, Ack) and record.term >= said.voted:
+            leader = FeedID(record.site, record.generation, Lane.CONTROL)
+            named = EntryRef(leader, record.seq, record.entry)
+            found.append(Acked(record.term, named, ref))
+    if logged and said.leads is not None and said.voted <= said.leads:
+        found.append(Acked(said.leads, ref, ref))
+    return found
+
+
+@dataclass(slots=True)
+class _Said:
+    """What an author has said of a shard so far."""
+
+    voted: int = 0  # the highest term that it voted for
+    leads: int | None = None  # the term that it leads
+
+    def hear(self, record: Record | Refused) -> None:
         match record:
             case Vote(term=term):
-                voted = max(voted, term)
-            case Ack() if record.term >= voted:
-                leader = FeedID(record.site, record.generation, Lane.CONTROL)
-                named = EntryRef(leader, record.seq, record.entry)
-                found.append(Acked(record.term, named, ref))
+                self.voted = max(self.voted, term)
             case Open(term=term) | Force(term=term):
-                leads = term
+                self.leads = term
             case Found() | FoundCouncil():
-                leads = 0 if leads is None else leads
+                self.leads = 0 if self.leads is None else self.leads
             case _:
                 pass
-    if logged and leads is not None and voted <= leads:
-        found.append(Acked(leads, ref, ref))
-    return found
 
 
 _EARLIER: Final = (
@@ -94,25 +117,14 @@ _EARLIER: Final = (
 )
 
 
-def _said_before(
-    conn: apsw.Connection, shard: bytes, ref: EntryRef, no: int
-) -> tuple[int, int | None]:
-    """The highest term that an author voted for before an entry, and the one that it led then."""
-    voted, leads = 0, None
+def _said_before(conn: apsw.Connection, shard: bytes, no: int) -> _Said:
+    """What the author of an entry had said before it."""
+    said = _Said()
     for (body,) in select(conn, _EARLIER, (shard, no, no)):
         for record in decode(body):
-            if getattr(record, "shard", None) != shard:
-                continue
-            match record:
-                case Vote(term=term):
-                    voted = max(voted, term)
-                case Open(term=term) | Force(term=term):
-                    leads = term
-                case Found() | FoundCouncil():
-                    leads = 0 if leads is None else leads
-                case _:
-                    pass
-    return voted, leads
+            if getattr(record, "shard", None) == shard:
+                said.hear(record)
+    return said
 
 
 def proof_of(
