@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+import click
+
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "build" / "demo"
 FLOE = str(Path(sys.executable).with_name("floe"))
@@ -21,7 +23,7 @@ ENVIRONMENT = dict(os.environ, FLOE_HOME=str(BASE / "home"))
 def floe(*arguments: str, check: bool = True, shown: bool = True) -> int:
     """Run one command as a user would; exit with its status when it fails."""
     if shown:
-        print(f"\n\033[1m$ floe {' '.join(arguments)}\033[0m", flush=True)
+        click.secho(f"\n$ floe {' '.join(arguments)}", bold=True)
     status = subprocess.run([FLOE, *arguments], env=ENVIRONMENT, cwd=ROOT, check=False).returncode
     if check and status:
         raise SystemExit(status)

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
+
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "build" / "mesh-demo"
 FLOE = str(Path(sys.executable).with_name("floe"))
@@ -36,7 +38,7 @@ def environment(site: str) -> dict[str, str]:
 def floe(site: str, *arguments: str, shown: bool = True, check: bool = True, told: str = "") -> int:
     """Run one command at a site, as a user would; exit with its status when it fails."""
     if shown:
-        print(f"\n\033[1m{site}$ {told or ' '.join(['floe', *arguments])}\033[0m", flush=True)
+        click.secho(f"\n{site}$ {told or ' '.join(['floe', *arguments])}", bold=True)
     done = subprocess.run([FLOE, *arguments], env=environment(site), cwd=ROOT, check=False)
     if check and done.returncode:
         raise SystemExit(done.returncode)
@@ -80,7 +82,7 @@ def found(site: str) -> None:
 
 def join(site: str) -> None:
     """Let a site into the mesh, by a token that its sponsor prints."""
-    print(f"\n\033[1m{LOST}$ floe mesh invite\033[0m", flush=True)
+    click.secho(f"\n{LOST}$ floe mesh invite", bold=True)
     argv = [FLOE, "mesh", "invite"]
     token = subprocess.run(
         argv, env=environment(LOST), cwd=ROOT, capture_output=True, text=True, check=True
@@ -91,7 +93,7 @@ def join(site: str) -> None:
 
 def lose(site: str) -> None:
     """Let a site be gone for good: its node, its pilots, its disk."""
-    print(f"\n\033[1m{site} is lost: its node, its pilots and its disk\033[0m", flush=True)
+    click.secho(f"\n{site} is lost: its node, its pilots and its disk", bold=True)
     home = bytes(BASE / site)
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
