@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,16 +85,29 @@ def detach(
             cwd="/",
             env=_environment(),
         )
+    until_s = time.monotonic() + timeout_s
     said = _first_line(child, timeout_s)
     if said.get("ready"):
+        address = await_address(home, lambda: alive(child.pid) and time.monotonic() < until_s)
         child.returncode = 0  # it is the system's from here on; no ResourceWarning at exit
-        address = home.address()
         if address is not None:
             return address
     if not said:
         child.kill()
         said = {"error": f"the node said nothing within {timeout_s:.0f} s"}
     raise DaemonError(str(said.get("error", "the node did not start")) + _tail(home))
+
+
+def await_address(
+    home: Home, hope: Callable[[], bool], pause: Callable[[float], None] = time.sleep
+) -> NodeAddress | None:
+    """The address of a node that said it was ready; None when hope is gone.
+
+    One that learns at once that its store is an old copy begins anew, and has none for a moment.
+    """
+    while (address := home.address()) is None and hope():
+        pause(_POLL_S)
+    return address
 
 
 def stop(home: Home, *, timeout_s: float = STOP_S_MAX) -> NodeAddress | None:

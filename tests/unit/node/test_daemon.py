@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from node.daemon import DaemonError, alive, detach, running, stop
+from node.daemon import DaemonError, alive, await_address, detach, running, stop
 from node.home import Home
 
 
@@ -95,6 +95,19 @@ def test_a_node_that_cannot_start_says_why_in_one_sentence(home):
     with pytest.raises(DaemonError, match="no site"):
         detach(home)
     assert (home.log / "start.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_node_that_begins_anew_at_once_is_waited_for(home):
+    looks = []
+
+    def pause(seconds):
+        looks.append(seconds)
+        if len(looks) == 3:
+            note(home, os.getpid())
+
+    assert await_address(home, lambda: True, pause).pid == os.getpid()
+    home.node_json.unlink()
+    assert await_address(home, lambda: False, pause) is None
 
 
 def test_a_damaged_note_is_no_node(home):
