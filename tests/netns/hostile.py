@@ -12,6 +12,7 @@ happened is printed as JSON, a line for each act.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -48,7 +49,8 @@ class Talk:
         self._channel.start()
         self._flush()
         while self._channel.peer is None:
-            self._read()
+            if not self._read():
+                raise ConnectionError("the peer closed amid the handshake")
         self.say(Hello(1, 1, time.time_ns() // 1_000_000, "?"))
         self.first(Hello)
         if key.site < peer or not member:
@@ -82,14 +84,19 @@ class Talk:
         self._socket.close()
 
     def _read(self, bytes_max: int = 65536) -> bool:
-        data = self._socket.recv(bytes_max)
+        try:
+            data = self._socket.recv(bytes_max)
+        except ConnectionError:
+            data = b""
         self._frames.add(self._channel.receive(data))
         self._flush()
         return bool(data)
 
     def _flush(self) -> None:
+        """A peer that has closed takes nothing; what it said before is still to be read."""
         if out := self._channel.take():
-            self._socket.sendall(out)
+            with contextlib.suppress(ConnectionError):
+                self._socket.sendall(out)
 
 
 def frame(*fields: object) -> bytes:

@@ -133,7 +133,9 @@ class NetSite(Site):
         os.kill(self.pid, signal.SIGSTOP)
 
     def wake(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
+        """Let it go on, if it is paused."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGCONT)
 
     def save(self, copy: Path) -> None:
         """Copy the home, as a snapshot of a disk would have it; the node is down."""
