@@ -7,6 +7,8 @@ SITES ?= 3
 DAYS ?= 0
 # Of `make fuzz`; `make check` reads the same inputs on every machine.
 SECONDS ?= 600
+# Of `make test`.
+WORKERS ?= 3
 
 .PHONY: demo mesh-demo test check sim fuzz bench bench-mesh docs setup clean
 
@@ -16,8 +18,10 @@ demo: .venv/.demo  ## Run the atmospheric dataset to its end on one site; prints
 mesh-demo: .venv/.demo  ## Five sites share the dataset; the one that took it is lost halfway
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m examples.mesh_demo
 
+# Real sites wait more than they work: three processes keep two cores busy. Modules stay whole, as
+# their tests share sites, and come in their order, the long ones first.
 test: .venv/.dev  ## All tests that need no cluster
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The model of ownership and the fuzzing of decoders run here and not in `test`, which leaves out
 # what is marked `model` or `fuzz`: they take 40 s and a minute. CI runs both targets.

@@ -53,6 +53,7 @@ setup(
             "mypy>=1.11",
             "mypy-zope>=1.0.5",
             "pytest>=8",
+            "pytest-xdist>=3.7",
             "ruff>=0.6",
             "vermin>=1.6",
         ],

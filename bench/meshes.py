@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from typing import Any
 from bench.site import Site, make_site, take_down
 
 JOIN_S_MAX = 60
+LISTENED = (15_000, 32_000)
 PATIENCE = 3.0
 
 
@@ -58,10 +60,16 @@ class Mesh:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody has now.
+
+    Not one that the system gives to outgoing connections: one of those could take it while the
+    node that it belongs to is down for a moment.
+    """
+    while True:
+        port = random.SystemRandom().randrange(*LISTENED)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(question: Any, timeout_s: float, what: str, every_s: float = 0.2) -> Any:
