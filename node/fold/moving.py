@@ -58,9 +58,10 @@ def leave_in_turn(scene: Scene, shard: Shard, record: Move, entry: int) -> None:
     conn = scene.conn
     member = member_by_id(conn, record.dataset, shard.no)
     assert member is not None, "the ownership cursor has seen it leave"
-    conn.execute("DELETE FROM left_at WHERE dataset = ?", (member.no,))
+    # What a log before this one had counted stays counted, though this one never accepted it.
     conn.execute(
-        "INSERT INTO left_at SELECT ?, site, generation, through FROM position WHERE shard = ?",
+        "INSERT INTO left_at SELECT ?, site, generation, through FROM position WHERE shard = ?"
+        " ON CONFLICT DO UPDATE SET through = max(through, excluded.through)",
         (member.no, shard.no),
     )
     conn.execute("UPDATE dataset SET away = ? WHERE no = ?", (LEFT, member.no))
@@ -157,8 +158,8 @@ def adopt_in_turn(scene: Scene, shard: Shard, record: Adopt) -> Member:
 
 
 def lacking(conn: apsw.Connection, shard: Shard, member: Member) -> list[tuple[FeedID, int, int]]:
-    """(results feed, after, through) of what this log has accepted of feeds that the log which a
-    dataset left had not, in the order of feeds."""
+    """(results feed, after, through) of what this log has accepted of feeds that the logs which a
+    dataset left had not counted for it, in the order of feeds."""
     sql = (
         "SELECT s.key, p.generation, coalesce(l.through, 0), p.through FROM position p"
         " JOIN site s ON s.no = p.site LEFT JOIN left_at l ON l.dataset = ?"
@@ -172,7 +173,7 @@ def lacking(conn: apsw.Connection, shard: Shard, member: Member) -> list[tuple[F
 
 
 def counted_before(conn: apsw.Connection, member: Member, site: int, generation: int) -> int:
-    """Through which entry of a results feed the log that a dataset left had counted it."""
+    """Through which entry of a results feed the logs that a dataset left had counted it."""
     sql = "SELECT through FROM left_at WHERE dataset = ? AND site = ? AND generation = ?"
     rows = select(conn, sql, (member.no, site, generation))
     return int(rows[0][0]) if rows else 0

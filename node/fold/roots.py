@@ -11,7 +11,7 @@ import apsw
 from federation.codec import pack
 from node.fold.shape import select
 
-VERSION: Final = 3  # of the meaning of the log; stands beside every root
+VERSION: Final = 4  # of the meaning of the log; stands beside every root
 EMPTY: Final = bytes(32)
 
 

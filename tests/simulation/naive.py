@@ -194,7 +194,8 @@ class Reading:
         if found is None or not found.stands_in(record.shard) or record.to == record.shard:
             return
         found.moved, found.moved_by = record.to, entry.id
-        found.left = self._accepted(record.shard)
+        for feed, last in self._accepted(record.shard).items():
+            found.left[feed] = max(last, found.left.get(feed, 0))
         for task, units in enumerate(found.units):
             done = (job for job, unit in enumerate(units) if unit.settled)
             self._serve(record.shard, record.dataset, task, done)

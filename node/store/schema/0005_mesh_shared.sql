@@ -139,7 +139,7 @@ CREATE TABLE adopted (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX adopted_source ON adopted (source);
 
--- How far each results feed was accepted where a dataset left a log.
+-- How far each results feed was counted for a dataset where it left a log, by that or one before.
 CREATE TABLE left_at (
     dataset INTEGER NOT NULL,
     site INTEGER NOT NULL,

@@ -309,6 +309,48 @@ def test_a_dataset_may_move_on_and_come_back() -> None:
         assert seen(node, dataset) == {"settled": 3, "ready": 2}
 
 
+def on_a_detour() -> tuple[Logs, bytes]:
+    """A dataset that went through a log which has accepted less of a feed than the first had: two
+    attempts at its second unit were counted there, one of them a duplicate."""
+    logs = Logs()
+    dataset = logs.submit(0, "d")
+    logs.grant(0, dataset, 2)
+    logs.run(2, dataset, 0, [0], PAYLOAD)
+    logs.run(2, dataset, 0, [1])
+    logs.run(2, dataset, 0, [1])
+    logs.accept(0, 2)
+    logs.move(dataset)
+    logs.adopt(dataset)
+    return logs, dataset
+
+
+@pytest.mark.parametrize("seen_between", [0, 1, 3, 4])
+def test_attempts_count_once_after_a_detour_through_a_log_that_saw_less(seen_between: int) -> None:
+    logs, dataset = on_a_detour()
+    logs.run(2, dataset, 0, [2])
+    if seen_between:
+        logs.accept(1, 2, back=4 - seen_between)
+    logs.move(dataset, by=1, to=0)
+    logs.adopt(dataset, source=1, by=0)
+    logs.accept(0, 2)
+    for seed in range(3):
+        node = folded(logs, seed)
+        assert seen(node, dataset) == {"settled": 2, "ready": 3, "duplicates": 1}
+        assert node.conn.execute("SELECT sum(payload) FROM task").get == 1
+
+
+def test_attempts_count_once_where_a_third_log_had_accepted_them_before() -> None:
+    logs, dataset = on_a_detour()
+    third = logs.sites[2]
+    third.found()
+    logs.accept(2, 2)
+    logs.move(dataset, by=1, to=2)
+    logs.adopt(dataset, source=1, by=2)
+    node = folded(logs)
+    assert seen(node, dataset) == {"settled": 1, "ready": 4, "duplicates": 1}
+    assert node.conn.execute("SELECT sum(payload) FROM task").get == 1
+
+
 # Imports
 
 
