@@ -1,6 +1,7 @@
-"""What the leader of a shard looks after once in a while, assembled.
+"""What is looked after once in a while, assembled.
 
-Lost outputs run again; datasets go to where they should be led; units of other logs are imported.
+By the leader of a shard: lost outputs run again; datasets go to where they should be led; units of
+other logs are imported. By every site: what one site keeps alone gets another keeper.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from node.leading.granting import Rules
 from node.leading.importing import Importing
 from node.leading.needs import Needs
 from node.leading.reproducing import Reproducing
+from node.meshing.recopying import Recopying
 from node.meshing.service import Meshing
 from node.services.questions import Reader
 from node.sharing import Sharing
@@ -113,11 +115,16 @@ class Tending:
         self._importing = Importing(
             own.reactor, own.site, own.generation, own.journal, own.read, own.facts.proof
         )
+        self._recopying = Recopying(
+            own.reactor, own.site, own.journal, own.read, tasks.spec, own.blobs, meshing.files,
+            own.in_thread, meshing.reachable, self._lost,
+        )  # fmt: skip
         for each in (self._reproducing, self._moving, self._importing):
             own.journal.subscribe(each.changed)
 
     def start(self) -> None:
         self._every(LOST_LOOK_S, self._reproducing.look)
+        self._every(LOST_LOOK_S, self._recopying.look)
         self._every(moving.LOOK_S, self._moving.look)
         self._every(importing.LOOK_S, self._importing.look)
 
@@ -127,6 +134,7 @@ class Tending:
         self._loops.clear()
         self._moving.stop()
         self._importing.stop()
+        self._recopying.stop()
 
     def _lost(self) -> list[SiteID]:
         """The sites that made something and have not been heard of for too long."""

@@ -20,13 +20,11 @@ from federation.entry import Entry
 from federation.errors import LocalError
 from federation.ids import FeedID, Lane, SiteID
 from federation.records import Holds, Record
-from node.meshing.filenames import OfAttempt
-from node.meshing.files import RemoteFiles, Wanted
+from node.meshing.files import RemoteFiles
+from node.meshing.outputs import Blobs, Outputs
 from node.meshing.second import Made, made_in, second_site
-from node.model.outputs import output_list
 from node.services.questions import Reader
 from node.store import copied
-from node.store.database import StoreError
 from node.store.feeds import Feeds
 
 _log = Logger()
@@ -43,12 +41,6 @@ class Journal(Protocol):
 
     def results(self, record: Record, local: Statement | None = None) -> Deferred[None]: ...
     def local(self, fn: Statement, *, in_order: bool = False) -> Deferred[None]: ...
-
-
-class Blobs(Protocol):
-    """The part of the blob store that is read here, in threads."""
-
-    def get(self, digest: bytes) -> bytes: ...
 
 
 class Copies:
@@ -70,9 +62,7 @@ class Copies:
         self._site = site
         self._journal = journal
         self._read = read
-        self._blobs = blobs
-        self._files = files
-        self._in_thread = in_thread
+        self._outputs = Outputs(blobs, files, in_thread)
         self._alive = alive
         self._timer: IDelayedCall | None = None
         self._working = False
@@ -136,9 +126,9 @@ class Copies:
         note = partial(copied.set_through, feed=entry.header.feed, through=entry.header.seq)
         ours = second_site(entry.id, entry.header.site, self._alive()) == self._site
         made = _made(entry) if ours else []
-        held = []
+        held: list[Holds] = []
         for each in made:
-            kept = await self._bring(entry, each)
+            kept = await self._outputs.hold(entry.ref, each, [SiteID(entry.header.site)])
             if kept is None:
                 return False
             held += kept
@@ -146,49 +136,6 @@ class Copies:
             await self._journal.results(record)
         await self._journal.local(note)
         return True
-
-    async def _bring(self, entry: Entry, made: Made) -> list[Record] | None:
-        """What we hold of these units now; None if the site that made them is away."""
-        makers = [entry.header.site]
-        lists = {
-            digest: OfAttempt(made.dataset, made.task, job, entry.ref)
-            for job, digest in zip(made.jobs, made.lists, strict=True)
-        }
-        lacking = await self._files.fetch(
-            Wanted(digest, name, makers) for digest, name in lists.items()
-        )
-        if any(error.away for error in lacking.values()):
-            return None
-        files = await self._in_thread(lambda: self._files_in(set(lists) - set(lacking)))
-        lost = await self._files.fetch(
-            Wanted(digest, lists[listing], makers)
-            for listing, digests in files.items()
-            for digest in digests
-        )
-        if any(error.away for error in lost.values()):
-            return None
-        whole = {listing for listing, digests in files.items() if lost.keys().isdisjoint(digests)}
-        rows = [row for row, listing in enumerate(made.lists) if listing in whole]
-        if len(rows) < len(made.jobs):
-            _log.warn(
-                "copies: outputs of {n} units of one entry are no longer kept where they were made",
-                n=len(made.jobs) - len(rows),
-            )
-        if not rows:
-            return []
-        jobs = [made.jobs[row] for row in rows]
-        return [Holds(made.dataset, made.task, jobs, [made.lists[row] for row in rows])]
-
-    def _files_in(self, lists: set[bytes]) -> dict[bytes, set[bytes]]:
-        """Digests of the files in each list; a list that is none holds nothing to keep."""
-        found: dict[bytes, set[bytes]] = {}
-        for digest in lists:
-            try:
-                files = output_list(self._blobs.get(digest))
-            except (StoreError, ValueError):
-                continue
-            found[digest] = {bytes.fromhex(file["digest"]) for file in files}
-        return found
 
 
 def _entries(conn: apsw.Connection, feed: FeedID, after: int) -> list[Entry]:

@@ -104,7 +104,7 @@ class Meshing:
         self._keeper = Keeper(home.reactor, home.read, self.files)
         self._copies = Copies(
             home.reactor, home.site, home.journal, home.read, home.blobs, self.files,
-            home.in_thread, self._reachable,
+            home.in_thread, self.reachable,
         )  # fmt: skip
         self._whole: set[int] = set()  # datasets all of whose files are here
 
@@ -172,6 +172,10 @@ class Meshing:
         time is over."""
         return await self._storing.keep(dataset, sites, wanted, timeout_s)
 
+    def reachable(self) -> list[SiteID]:
+        """The members with which a link is up, and this site."""
+        return [self._home.site, *self.mesh.exchange.hub.sessions]
+
     # Files of other sites
 
     async def bring(self, wanted: Sequence[Wanted]) -> Mapping[bytes, str]:
@@ -213,10 +217,6 @@ class Meshing:
         """Say where this site can be dialled, where the settings say otherwise than its feed."""
         said = Deferred.fromCoroutine(announce(self._home.journal, self.members, self.told()))
         said.addErrback(lambda failure: log.failure("mesh: addresses were not told", failure))
-
-    def _reachable(self) -> list[SiteID]:
-        """The members with which a link is up, and this site."""
-        return [self._home.site, *self.mesh.exchange.hub.sessions]
 
     def _council(self, shard: ShardID) -> Sequence[SiteID]:
         return openwork.council(self._home.conn, shard)

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from federation.records import Holds, Reproduce
+from tests.simulation.parts import Rhythm
 from tests.simulation.people import describe
-from tests.simulation.scenes import leaders, some_settled, task_counts, written
+from tests.simulation.scenes import leaders, order, some_settled, task_counts, written
 from tests.simulation.test_tending import tended
 
 JOBS = 60
@@ -56,3 +57,23 @@ def test_outputs_lost_with_the_leader_that_made_them_and_the_only_copy_are_made_
     five.finish()
     assert len(leaders(five, made)) > 1
     assert written(five, Reproduce)
+
+
+def test_outputs_of_which_one_keeper_is_gone_for_good_outlive_the_other_one_too(five):
+    maker, last = five.hosts[0], five.hosts[-1]
+    five.farm.closed.update(five.hosts[1:])
+    made = submit_chain(five, maker)
+    some_settled(five, last, JOBS // 2)
+    order(five, made, "pause", {}, maker)
+    five.pass_s(30)
+    assert task_counts(last, "settled") < 2 * JOBS
+    keeper = max(five.hosts[1:], key=lambda host: kept_by(five, host))
+    held, alone = kept_by(five, keeper), sum(kept_by(five, host) for host in five.hosts)
+    keeper.lose()
+    five.pass_s(Rhythm().lost_after_s + 60)
+    assert sum(kept_by(five, host) for host in five.hosts) >= alone + held > alone
+    five.farm.closed.clear()
+    maker.lose()
+    five.finish()
+    assert len(leaders(five, made)) > 1
+    assert not written(five, Reproduce)
