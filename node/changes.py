@@ -26,7 +26,7 @@ class DatasetChanged:
 
 
 # Verbs after which units may be settled no longer or wait for others, and the dataset may be gone.
-READ_AGAIN: Final = frozenset({"anew", "reproduce", "move", "adopt", "linked"})
+READ_AGAIN: Final = frozenset({"anew", "reproduce", "renew", "move", "adopt", "linked"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,14 @@ class UnitsReleased:
     tasks: Sequence[int]  # local task numbers
     ranges: Sequence[int]
     by: SiteID
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsChanged:
+    """What these units put out, as far as anybody remembers it, may not be what counts."""
+
+    task: int  # local task number
+    jobs: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +139,7 @@ class ShardSettled:
 Change = (
     DatasetAdded
     | DatasetChanged
+    | OutputsChanged
     | UnitsGranted
     | UnitsReleased
     | UnitsSettled

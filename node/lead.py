@@ -31,7 +31,7 @@ _log = Logger()
 
 ACCEPT_GATHER_S = 1.0
 ADOPTED = "adopt"
-GRANTED_AGAIN = frozenset({"extend", "retry", "force", ADOPTED})
+GRANTED_AGAIN = frozenset({"extend", "retry", "renew", "force", ADOPTED})
 
 
 class LeadTables(Protocol):

@@ -179,6 +179,22 @@ def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int]
     _order(floe, dataset, "retry", chosen, "tried again", "failed", _chosen(tasks, jobs))
 
 
+@set_verb.command("renew", examples=["floe set renew nugen-26 --task sim --jobs 417"])
+@click.argument("dataset", type=DATASET)
+@click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only units of this task.")
+@click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8.")
+@json_option
+@pass_floe
+def set_renew(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int] | None) -> None:
+    """Let outputs count that were lost, made again, and came out otherwise.
+
+    What read the lost ones runs again, and what comes of that, where it comes out otherwise, too.
+    Units whose outputs are as they were stay as they are. floe why names what this is for.
+    """
+    told = "goes on with the outputs that were made last"
+    _order(floe, dataset, "renew", _selection(tasks, jobs), told, part=_chosen(tasks, jobs))
+
+
 @set_verb.command(
     "edit",
     examples=[

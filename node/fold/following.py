@@ -18,15 +18,17 @@ from federation.records import (
     Reproduce,
     Results,
 )
-from node.changes import DatasetChanged, ResultsRefused
-from node.fold import importing, moving, orders, owners, reproducing, roots
+from node.changes import DatasetChanged, OutputsChanged, ResultsRefused
+from node.fold import importing, moving, orders, owners, renewing, reproducing, roots
 from node.fold.acts import Acts
 from node.fold.attempts import Attempts
 from node.fold.documents import Documents
 from node.fold.made import Made
+from node.fold.orders import Order
 from node.fold.proving import NotYet
 from node.fold.shape import HERE, Member, Refusal, Shard, member_by_id, read_tasks, select
 from node.fold.step import RECORD_COST, Budget, Scene, member_in_turn, site_no
+from node.ranges import ranges_of
 
 InTurn = Accept | Command | Grant | Import | Reproduce | Move | Adopt
 """Records that the results cursor has a part of."""
@@ -149,7 +151,7 @@ class Following:
             member = member_in_turn(self._conn, shard, order.dataset)
 
             def act() -> bool:
-                changed = orders.obey_in_turn(self._conn, member, order)
+                changed = self._obey(member, order)
                 names = [[each[0] - member.base, *each[1:]] for each in changed]
                 shard.results_root = roots.extend(
                     shard.results_root, order.verb.encode(), member.id, names, self._counts(member)
@@ -158,6 +160,16 @@ class Following:
                 return True
 
             self._scene.guarded(member, act)
+
+    def _obey(self, member: Member, order: Order) -> list[list[int]]:
+        """[task, lo, hi, lo, hi, ...] of the units that an order changed."""
+        if order.verb != orders.RENEW:
+            return orders.obey_in_turn(self._conn, member, order)
+        tasks = orders.chosen_tasks(self._conn, member, order.args)
+        chosen = orders.chosen_jobs(order.args)
+        changed = renewing.renew(self._conn, self._made, member, tasks, chosen)
+        self._scene.changes += [OutputsChanged(task, jobs) for task, jobs in changed.items()]
+        return [[task, *ranges_of(jobs)] for task, jobs in changed.items()]
 
     def _counts(self, member: Member) -> list[list[int]]:
         return [
@@ -259,6 +271,8 @@ class Following:
                 shard.results_root, b"results", member.id, record.task, effect.packed(), counts
             )
             self._scene.changes.extend(effect.told(task))
+            for index, jobs in effect.withdrawn:
+                self._scene.changes.append(OutputsChanged(member.base + index, jobs))
             if effect.withdrawn:
                 self._scene.changes.append(DatasetChanged(member.no, "anew"))
             return True

@@ -34,7 +34,8 @@ class Order(Protocol):
     def follows(self) -> Sequence[bytes]: ...
 
 
-IN_TURN = frozenset({"cancel", "retry", "extend"})
+RENEW = "renew"  # see renewing.py
+IN_TURN = frozenset({"cancel", "retry", "extend", RENEW})
 
 
 def obey(conn: apsw.Connection, member: Member, order: Order) -> None:
@@ -49,8 +50,8 @@ def obey(conn: apsw.Connection, member: Member, order: Order) -> None:
         _edit(conn, member, order.args)
     elif order.verb == "extend":
         _extend(conn, member, order.args["jobs"])
-    elif order.verb in ("cancel", "retry"):
-        _chosen_tasks(conn, member, order.args)
+    elif order.verb in ("cancel", "retry", RENEW):
+        chosen_tasks(conn, member, order.args)
     else:
         raise Refusal(f"unknown order {order.verb!r}")
 
@@ -85,7 +86,8 @@ def _extend(conn: apsw.Connection, member: Member, more: int) -> None:
     conn.execute("UPDATE dataset SET jobs = jobs + ? WHERE no = ?", (added, member.no))
 
 
-def _chosen_tasks(conn: apsw.Connection, member: Member, args: Mapping[str, Any]) -> list[int]:
+def chosen_tasks(conn: apsw.Connection, member: Member, args: Mapping[str, Any]) -> list[int]:
+    """Numbers of the tasks that an order is about. Raises Refusal for one that is not there."""
     names = _names(conn, member)
     wanted = args.get("select", {}).get("tasks")
     if wanted is None:
@@ -96,6 +98,12 @@ def _chosen_tasks(conn: apsw.Connection, member: Member, args: Mapping[str, Any]
     return sorted(names[name] for name in set(wanted))
 
 
+def chosen_jobs(args: Mapping[str, Any]) -> Jobs | None:
+    """Jobs that an order is about; None: all."""
+    flat = args.get("select", {}).get("jobs")
+    return None if flat is None else Jobs.joined(flat)
+
+
 def obey_in_turn(conn: apsw.Connection, member: Member, order: Order) -> list[list[int]]:
     """The results cursor's part: [task, lo, hi, lo, hi, ...] of the units that it changed."""
     if order.verb == "extend":
@@ -103,10 +111,9 @@ def obey_in_turn(conn: apsw.Connection, member: Member, order: Order) -> list[li
         changed = [_append(conn, task, order.args["jobs"] * member.cells) for task in tasks]
         keeping.recount(conn, tasks)
         return changed
-    flat = order.args.get("select", {}).get("jobs")
-    chosen = None if flat is None else Jobs.joined(flat)
+    chosen = chosen_jobs(order.args)
     act = _cancel if order.verb == "cancel" else _retry
-    tasks = _chosen_tasks(conn, member, order.args)
+    tasks = chosen_tasks(conn, member, order.args)
     changed = [[task, *act(conn, task, chosen).flat] for task in tasks]
     return [each for each in changed if len(each) > 1]
 

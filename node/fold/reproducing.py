@@ -65,15 +65,29 @@ def judge(
 ) -> tuple[str, Success]:
     """What becomes of a new success of a unit that runs again: which of the two attempts is a
     surplus, and why."""
-    conn.execute("DELETE FROM reproducing WHERE task = ? AND job = ?", (task, job))
+    _end(conn, task, job)
     first = made.of(conn, dataset, task, [job])[job]
     if new.outputs == first.outputs:
+        settle_matter(conn, task, job)
         return RESTORED, new
     if _was_read(conn, task, job):
         return DIFFERS, new
     sql = "UPDATE settled SET entry = ? WHERE task = ? AND job = ?"
     conn.execute(sql, (new.entry, task, job))
+    settle_matter(conn, task, job)
     return SUPERSEDED, first
+
+
+def settle_matter(conn: apsw.Connection, task: int, job: int) -> None:
+    """It is clear which outputs of a unit count: attempts that came out otherwise never will."""
+    _end(conn, task, job)
+    sql = "UPDATE surplus SET why = ? WHERE task = ? AND job = ? AND why = ?"
+    conn.execute(sql, (SUPERSEDED, task, job, DIFFERS))
+
+
+def _end(conn: apsw.Connection, task: int, job: int) -> None:
+    """A unit does not run again any more."""
+    conn.execute("DELETE FROM reproducing WHERE task = ? AND job = ?", (task, job))
 
 
 def _was_read(conn: apsw.Connection, task: int, job: int) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import apsw
 
 from federation.records import Column, Results
-from node.changes import Change, UnitsFailed, UnitsFaulted, UnitsSettled
+from node.changes import Change, OutputsChanged, UnitsFailed, UnitsFaulted, UnitsSettled
 
 
 @dataclass(slots=True)
@@ -31,6 +31,7 @@ class Effect:
         if self.settled:
             found.append(UnitsSettled(task, self.settled))
         if self.reproduced:
+            found.append(OutputsChanged(task, self.reproduced))
             found.append(UnitsSettled(task, self.reproduced))
         if self.open_faults:
             jobs, outcomes = zip(*self.open_faults, strict=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import apsw
 
 from federation.records import Outcome, Results, cells, decode
-from node.fold import keeping
+from node.fold import keeping, reproducing
 from node.fold.counts import NOTHING
 from node.fold.made import Made
 from node.fold.odd import Odd
@@ -28,6 +28,7 @@ def withdraw(
     change = keeping.Change(conn, task.no, universe)
     for job in jobs:
         conn.execute("DELETE FROM settled WHERE task = ? AND job = ?", (task.no, job))
+        reproducing.settle_matter(conn, task.no, job)
     change.count(NOTHING, NOTHING, NOTHING)
     keeping.unsettle_gates(conn, task.no, jobs)
     for entry in sorted({success.entry for success in successes.values()}):

@@ -3,9 +3,9 @@
     {"floe": 1, "kind": "command", "dataset": hex id, "verb": ..., "args": {...},
      "follows": [hex order ids], "nonce": hex}
 
-verb and args: pause {}, resume {}; cancel and retry {"select": {"tasks": [names], "jobs": flat
-half-open ranges}}, either left out for all; edit {"needs": {task: {key: value}}, "priority"};
-extend {"jobs": more per cell}.
+verb and args: pause {}, resume {}; cancel, retry and renew {"select": {"tasks": [names],
+"jobs": flat half-open ranges}}, either left out for all; edit {"needs": {task: {key: value}},
+"priority"}; extend {"jobs": more per cell}.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from node.model.kinds import Int, Key, Kind, ListOf, MapOf, Table, Text
 from node.model.problems import Enough, Invalid, Report, placed
 from node.model.validate import HEX32, HEX64, canonical, parse_canonical
 
-VERBS: Final = ("pause", "resume", "cancel", "retry", "edit", "extend")
+VERBS: Final = ("pause", "resume", "cancel", "retry", "edit", "extend", "renew")
 RANGES_MAX: Final = 4096
 FOLLOWS_MAX: Final = 64
 
@@ -38,6 +38,7 @@ _ARGS: Final[Mapping[str, Kind]] = {
     "resume": Table(()),
     "cancel": _CHOICE,
     "retry": _CHOICE,
+    "renew": _CHOICE,
     "edit": Table(
         (
             Key("needs", MapOf(TASK_NAME, NEEDS, 64), ""),

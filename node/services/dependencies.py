@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import apsw
 
 from node.model.dataset import After, DatasetSpec
-from node.services.why import Dependency
+from node.services.why import OTHERWISE, Dependency
 from node.store import held, tasks
 from node.store.tasks import DatasetRow
 
@@ -34,6 +34,7 @@ def _one(conn: apsw.Connection, row: DatasetRow, after: After, job: int) -> Depe
         f"{name}/{job}/{after.task_name}",
         tasks.state_of(conn, parent, job),
         holdup=_holdup(conn, row, parent, job, job + 1),
+        remedy=_remedy(conn, name, after.task_name, parent, job, job + 1),
     )
 
 
@@ -42,8 +43,16 @@ def of_all(conn: apsw.Connection, row: DatasetRow, after: After, no: int) -> Dep
     counts = tasks.task_counts(conn, no)[after.task].counts
     settled = min(counts.settled, after.jobs)
     state = "settled" if settled >= after.jobs else "waiting"
-    holdup = _holdup(conn, row, no * TASKS_A_DATASET + after.task, 0, after.jobs)
-    return Dependency(after.text, "", state, settled, after.jobs, holdup=holdup)
+    task = no * TASKS_A_DATASET + after.task
+    return Dependency(
+        after.text,
+        "",
+        state,
+        settled,
+        after.jobs,
+        holdup=_holdup(conn, row, task, 0, after.jobs),
+        remedy=_remedy(conn, after.dataset_name, after.task_name, task, 0, after.jobs),
+    )
 
 
 def of_tasks(
@@ -60,13 +69,23 @@ def of_tasks(
 def _of_all_units(conn: apsw.Connection, row: DatasetRow, after: After) -> Dependency | None:
     if after.dataset is None:
         task = row.no * TASKS_A_DATASET + after.task
-        lost = _holdup(conn, row, task, 0, max(2, row.jobs))
+        some = 0, max(2, row.jobs)
+        lost = _holdup(conn, row, task, *some)
+        remedy = _remedy(conn, row.name, after.task_name, task, *some)
         counts = tasks.task_counts(conn, row.no)[after.task].counts
         state = "settled" if counts.done else "waiting"
-        own = Dependency(after.text, "", state, counts.settled, counts.units, holdup=lost)
+        own = Dependency(after.text, "", state, counts.settled, counts.units, "", lost, remedy)
         return own if lost else None
     no = tasks.number(conn, after.dataset) if after.all_jobs else None
     return None if no is None else of_all(conn, row, after, no)
+
+
+def _remedy(conn: apsw.Connection, dataset: str, name: str, task: int, lo: int, hi: int) -> str:
+    """The order that lets settled jobs of a task serve again; "" if there is none to give."""
+    if not held.differing(conn, task, lo, hi):
+        return ""
+    order = f"floe set renew {dataset} --task {name}"
+    return f"{order} --jobs {lo}" if hi - lo == 1 else order
 
 
 def _holdup(conn: apsw.Connection, row: DatasetRow, task: int, lo: int, hi: int) -> str:
@@ -75,6 +94,11 @@ def _holdup(conn: apsw.Connection, row: DatasetRow, task: int, lo: int, hi: int)
     if again:
         what = "its outputs were lost; it runs" if hi - lo == 1 else f"{again:,} run"
         return f"{what} again" + ("" if hi - lo == 1 else ", as their outputs were lost")
+    differing = held.differing(conn, task, lo, hi)
+    if differing:
+        if hi - lo == 1:
+            return f"its outputs were lost; it was made again and {OTHERWISE}"
+        return f"{differing:,} were lost, were made again and {OTHERWISE}"
     lacking, leader = held.not_imported(conn, row.no, task, lo, hi)
     if lacking:
         where = f"in a log that {leader} leads"

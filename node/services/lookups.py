@@ -8,7 +8,9 @@ from typing import Protocol
 import apsw
 from twisted.internet.defer import Deferred
 
+from federation import limits
 from federation.ids import ShardID, SiteID
+from node.fold.shape import TASKS_PER_DATASET
 from node.model.commands import Command as Order
 from node.model.commands import read_command
 from node.model.dataset import DatasetSpec
@@ -174,3 +176,19 @@ class OrderLookups:
                 f"{target.name} cannot be extended: its units use {{jobs}}",
                 "submit a new dataset",
             )
+        if order.verb == "renew" and not self._can_renew(target, spec, order):
+            raise Refusal(
+                "conflict",
+                f"nothing that was chosen of {target.name} came out otherwise when it was made"
+                " again: what its units made first counts",
+                f"floe why {target.name}",
+            )
+
+    def _can_renew(self, target: Target, spec: DatasetSpec, order: Order) -> bool:
+        names, flat = order.tasks, order.jobs or (0, limits.JOBS_MAX)
+        return any(
+            held.differing(self._conn, target.no * TASKS_PER_DATASET + task.index, lo, hi)
+            for task in spec.tasks
+            if names is None or task.name in names
+            for lo, hi in zip(flat[::2], flat[1::2], strict=True)
+        )

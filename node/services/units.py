@@ -56,6 +56,7 @@ class Unit:
     needs: Needs
     dependencies: Sequence[Dependency]
     again: bool  # it runs again, as its outputs were lost
+    differs: bool  # it came out otherwise then
     moving_to: str  # who leads the log to which the dataset is on its way
     finished: int  # units of its task that are settled
     memory_seen_bytes: int  # and the most that one of them needed
@@ -203,6 +204,7 @@ class UnitViews:
             council=self._facts.waits(unit.dataset.shard),
             moving_to=unit.moving_to,
             again=unit.again,
+            differs=unit.differs,
             dependencies=unit.dependencies,
             tries=[_try(each) for each in unit.row.attempts],
             retry_max=unit.spec.tasks[unit.row.task % TASKS_A_DATASET].retry_max,
@@ -371,6 +373,7 @@ def _with_reasons(conn: apsw.Connection, row: DatasetRow, unit: UnitRow) -> Unit
         needs=tasks.needs(conn, unit.task),
         dependencies=of_unit(conn, row, spec, unit.task % TASKS_A_DATASET, unit.job),
         again=bool(held.again(conn, unit.task, unit.job, unit.job + 1)),
+        differs=bool(held.differing(conn, unit.task, unit.job, unit.job + 1)),
         moving_to=held.moving_to(conn, row.no),
         finished=own.counts.settled,
         memory_seen_bytes=own.memory_kib_max * 1024,

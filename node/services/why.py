@@ -18,6 +18,9 @@ from node.services.submit import Shape
 MEMORY_ADVICE = 0.5  # finished units that needed under half of what is asked: say so
 TAIL_CHARS_MAX = 300
 MOVING = "what is granted goes on, what is not waits until it has arrived"
+OTHERWISE = (
+    "came out otherwise, after others had read the first outputs: which count is yours to say"
+)
 CANCELLED_FOR_GOOD = "what was cancelled stays so; what is still wanted is submitted again"
 
 
@@ -32,6 +35,7 @@ class Dependency:
     total: int = 1
     where: str = ""  # site and time of settling
     holdup: str = ""  # why it does not serve though it is settled, if so
+    remedy: str = ""  # the command that helps against that, if there is one
 
     @property
     def serves(self) -> bool:
@@ -81,6 +85,7 @@ class UnitFacts:
     council: str = ""  # why nothing of its log is settled at the moment
     moving_to: str = ""  # who leads the log to which the dataset is on its way
     again: bool = False  # it is settled, and runs again as its outputs were lost
+    differs: bool = False  # it did, and others had read outputs that came out otherwise now
     dependencies: Sequence[Dependency] = ()
     tries: Sequence[Try] = ()
     retry_max: int = 3
@@ -140,6 +145,9 @@ def why_unit(facts: UnitFacts) -> Why:
         why = explain.get(facts.state, _ready)(facts)
     if facts.again:
         why.add("wait", "its outputs were lost, and others need them: it runs again")
+    if facts.differs:
+        why.add("block", f"its outputs were lost; it was made again and {OTHERWISE}")
+        why.next.append(f"floe set renew {facts.dataset} --task {facts.task} --jobs {facts.job}")
     if facts.council and facts.state not in ("settled", "cancelled"):
         why.add("wait", facts.council)
     if facts.moving_to:
@@ -198,6 +206,7 @@ def _waiting(facts: UnitFacts) -> Why:
     why = Why("waiting", f"{names} {verb} not {'to be had' if settled else 'settled'} yet")
     _add_dependencies(why, facts)
     first = next((each for each in open_ones if each.unit), None)
+    why.next += [each.remedy for each in open_ones[:3] if each.remedy]
     if first is not None:
         why.next.append(f"floe why {first.unit}")
     if facts.paused:
@@ -239,7 +248,7 @@ def _cancelled(facts: UnitFacts) -> Why:
 def _add_dependencies(why: Why, facts: UnitFacts) -> None:
     for each in facts.dependencies:
         if each.state == "settled" and each.holdup:
-            why.add("wait", f"{each.text}: {each.holdup}")
+            why.add("block" if each.remedy else "wait", f"{each.text}: {each.holdup}")
         elif each.state == "settled":
             text = f"{each.text} settled" + (f" ({each.where})" if each.where else "")
             why.add("ok", text)

@@ -119,7 +119,9 @@ def _add_task(why: Why, facts: DatasetFacts, task: TaskFacts) -> None:
         why.add("wait", f"{task.name}: {counts['waiting']:,} wait for {names}")
     for each in task.waits:
         if each.holdup:
-            why.add("wait", f"{each.text}: {each.holdup}")
+            why.add("block" if each.remedy else "wait", f"{each.text}: {each.holdup}")
+        if each.remedy and each.remedy not in why.next:
+            why.next.append(each.remedy)
     unfit = counts.get("ready") and not any(s.fits(task.needs) for s in facts.workers.shapes)
     if unfit:
         why.add("block", f"{task.name} needs {needs_text(task.needs)}: no worker here could run it")

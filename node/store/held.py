@@ -1,13 +1,14 @@
 """SQL: what keeps settled units from serving those that wait for them, and datasets from moving on.
 
-Units run again whose outputs were lost; units of another log serve once they are imported; and a
-dataset between two logs waits for the second one.
+Units run again whose outputs were lost, and may come out otherwise; units of another log serve once
+they are imported; and a dataset between two logs waits for the second one.
 """
 
 from __future__ import annotations
 
 import apsw
 
+from node.fold.reproducing import DIFFERS
 from node.fold.shape import TASKS_PER_DATASET, dataset_of
 
 _LEADER = (
@@ -20,6 +21,17 @@ def again(conn: apsw.Connection, task: int, lo: int, hi: int) -> int:
     """How many of a task's jobs from lo to hi - 1 run again, as their outputs were lost."""
     sql = "SELECT count(*) FROM reproducing WHERE task = ? AND job >= ? AND job < ?"
     return int(conn.execute(sql, (task, lo, hi)).get)
+
+
+def differing(conn: apsw.Connection, task: int, lo: int, hi: int) -> int:
+    """How many of a task's jobs from lo to hi - 1 came out otherwise when they ran again, after
+    others had read what they made first; those that run once more are left out."""
+    sql = (
+        "SELECT count(DISTINCT job) FROM surplus x WHERE task = ?1 AND job >= ?2 AND job < ?3"
+        " AND why = ?4 AND NOT EXISTS (SELECT 1 FROM reproducing r WHERE r.task = x.task"
+        " AND r.job = x.job)"
+    )
+    return int(conn.execute(sql, (task, lo, hi, DIFFERS)).get)
 
 
 def not_imported(

@@ -19,7 +19,7 @@ import apsw
 from twisted.logger import Logger
 
 from federation.records import DigestColumn, digest_cells
-from node.changes import Change, DatasetChanged
+from node.changes import Change, DatasetChanged, OutputsChanged
 from node.fold import reproducing
 from node.meshing.files import Wanted
 from node.model.outputs import output_list
@@ -103,11 +103,18 @@ class Inputs:
     def changed(self, changes: Iterable[Change]) -> None:
         """The journal's subscriber: of units that run again, another success may count."""
         for change in changes:
+            if isinstance(change, OutputsChanged):
+                self._forget(change.task, change.jobs)
             if isinstance(change, DatasetChanged) and change.verb == reproducing.VERB:
                 forget = partial(self._forget_again, dataset=change.dataset)
                 self._read(forget).addErrback(
                     lambda failure: _log.failure("inputs: forgetting failed", failure)
                 )
+
+    def _forget(self, task: int, jobs: Iterable[int]) -> None:
+        with self._guard:
+            for job in jobs:
+                self._recent.pop((task, job), None)
 
     def _forget_again(self, conn: apsw.Connection, dataset: int) -> None:
         again = [

@@ -168,6 +168,7 @@ def _records() -> list[Record]:
         "pause": {},
         "cancel": {"select": {"jobs": [0, 3]}},
         "retry": {},
+        "renew": {},
         "extend": {"jobs": 5},
     }
     commands: list[Record] = [

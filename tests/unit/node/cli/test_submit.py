@@ -170,7 +170,7 @@ def test_options_of_a_command_are_refused_by_their_names_with_a_file(
 def test_a_group_alone_names_its_verbs(floe: Floe, home: Home) -> None:
     shown = floe("set")
     assert (shown.status, shown.out) == (2, "")
-    assert "show, pause, resume, cancel, retry, edit, extend\n" in shown.err
+    assert "show, pause, resume, cancel, retry, renew, edit, extend\n" in shown.err
 
 
 def test_a_misspelt_script_is_refused(floe: Floe, node: FakeNode, work: Path) -> None:

@@ -414,6 +414,9 @@ def test_edit_extend_and_retry(floe: Floe, node: FakeNode) -> None:
     assert floe("set", "extend", "a", "--jobs", "1000").status == 0
     assert floe("set", "retry", "a").status == 0
     edit, priority, extend, retry = (order["args"] for order in node.posted["/v1/commands"])
+    assert floe("set", "renew", "a", "--task", "sim", "--jobs", "2").status == 0
+    renew = node.posted["/v1/commands"][-1]
+    assert (renew["verb"], renew["args"]["select"]) == ("renew", {"tasks": ["sim"], "jobs": [2, 3]})
     assert edit["needs"] == {"reco": {"memory": "16GB"}}
     assert priority == {"priority": 80}
     assert extend == {"jobs": 1000}

@@ -162,15 +162,19 @@ told = st.lists(
     st.one_of(
         st.lists(row, min_size=1, max_size=4).map(lambda rows: ("run", rows)),
         st.tuples(st.just("lost"), st.integers(0, 3)),
+        st.tuples(st.just("renew"), st.integers(0, 3)),
     ),
-    max_size=10,
+    max_size=12,
 )
 
 
 def tell(site: Site, id_: bytes, stories: list[Any]) -> None:
-    for kind, what in stories:
+    for nonce, (kind, what) in enumerate(stories):
         if kind == "lost":
             site.log.control(Reproduce(site.log.shard, DatasetID(id_), [0, 1], [what, what + 1]))
+            continue
+        if kind == "renew":
+            site.log.order(id_, "renew", nonce, select={"jobs": [what, what + 1]})
             continue
         records = []
         for task, job, outcome, made, read in what:

@@ -22,6 +22,7 @@ RIGHT: list[tuple[str, dict[str, Any]]] = [
     ("cancel", {}),
     ("cancel", {"select": {"tasks": ["sim"], "jobs": [0, 5, 7, 9]}}),
     ("retry", {"select": {"jobs": [3, 4]}}),
+    ("renew", {"select": {"tasks": ["sim"], "jobs": [3, 4]}}),
     ("edit", {"priority": 70}),
     ("edit", {"needs": {"sim": {"memory": "4GB", "gpu": 1}}}),
     ("extend", {"jobs": 500}),

@@ -218,6 +218,22 @@ def test_a_settled_unit_that_runs_again_says_so():
     assert shown.startswith("running: on w1")
 
 
+def test_what_came_out_otherwise_names_the_order_that_lets_it_count():
+    order = "floe set renew nugen --task sim --jobs 417"
+    lost = Dependency("sim", "nugen/417/sim", "settled", holdup="it differs", remedy=order)
+    shown = text(why_unit(unit(dependencies=[lost])))
+    assert "block sim: it differs" in shown
+    assert f"-> {order}" in shown
+    total = counts(units=5, ready=5)
+    task = TaskFacts("reco", total, Needs(), [lost, lost])
+    shown = text(why_dataset(DatasetFacts("nugen", total, [task], workers=WORKERS)))
+    assert "block sim: it differs" in shown
+    assert shown.count(f"-> {order}") == 1
+    shown = text(why_unit(unit("settled", differs=True)))
+    assert "block its outputs were lost; it was made again and came out otherwise" in shown
+    assert "-> floe set renew nugen --task reco --jobs 417" in shown
+
+
 def test_a_dataset_between_two_logs_says_where_it_goes():
     assert "a shard that desy leads" in text(why_unit(unit(moving_to="desy")))
     total = counts(units=5, ready=5)

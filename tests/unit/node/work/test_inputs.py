@@ -10,6 +10,7 @@ import apsw
 import pytest
 from twisted.internet.defer import Deferred, succeed
 
+from node.changes import OutputsChanged
 from node.meshing.files import Wanted
 from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
 from node.store.blobs import BlobMissing, digest_of
@@ -145,6 +146,14 @@ def test_a_later_attempt_does_not_replace_outputs_that_are_not_accepted_yet(
     kitchen.inputs.note(kitchen.make, [1], late)
     found = kitchen.ask(kitchen.known(IN, SAME), 1)
     assert found.inputs[1][0][1] == "01" * 32
+
+
+def test_what_was_made_again_here_is_read_only_if_it_counts(kitchen: Kitchen) -> None:
+    kitchen.settle(1)
+    kitchen.inputs.note(kitchen.make, [1], kitchen.made(7, "out-1.txt"))
+    assert kitchen.ask(kitchen.known(IN, SAME), 1).inputs[1][0][1] == "07" * 32
+    kitchen.inputs.changed([OutputsChanged(64, [1])])
+    assert kitchen.ask(kitchen.known(IN, SAME), 1).inputs[1][0][1] == "01" * 32
 
 
 def test_attempts_without_outputs_say_nothing(kitchen: Kitchen) -> None:
