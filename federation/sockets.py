@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.error import ConnectError
+from twisted.internet.error import TimeoutError as TimedOut
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
@@ -123,4 +125,6 @@ def _why(failure: Failure) -> str:
         # Twisted keeps the number alone, and 111 tells nobody anything
         number = error.osError
         return os.strerror(number).lower() if isinstance(number, int) else str(number)
+    if isinstance(error, TimedOut):
+        return os.strerror(errno.ETIMEDOUT).lower()
     return str(error) or type(error).__name__
