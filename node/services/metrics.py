@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,9 +11,10 @@ from prometheus_client.registry import Collector
 
 from federation.pulse import Health
 from node.services.mesh import Facts
-from node.services.meshfacts import MeshFacts
-from node.services.meshwhy import shard_name
+from node.services.meshfacts import LinkFact, MeshFacts
+from node.services.meshwhy import alarms, shard_name
 
+LANES = ("control", "results")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Status = Callable[[], Awaitable[Mapping[str, Any]]]
 
@@ -72,6 +73,11 @@ class _Once(Collector):
             ("floe_site_lag_entries", "Entries of a site that are not here yet", "lag"),
             ("floe_site_clock_seconds", "How far a site's clock is ahead of ours", "clock_s"),
             ("floe_site_granted_units", "Units that a site owns", "granted"),
+            (
+                "floe_site_protocol_errors",
+                "Links that ended as a site broke the protocol",
+                "broken",
+            ),
         ):
             family = GaugeMetricFamily(name, words, labels=["site"])
             for site in self._facts.sites:
@@ -79,22 +85,40 @@ class _Once(Collector):
                 if value is not None:
                     family.add_metric([site.name], value)
             yield family
-        alarms = len(self._facts.alarms)
-        yield _gauge("floe_alarms", "Forks and datasets that are set aside", alarms)
+        yield _gauge("floe_alarms", "What floe mesh shouts about", len(alarms(self._facts)))
 
     def _of_links(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("floe_link_up", "Whether a link is up", labels=["peer"])
-        rtt = GaugeMetricFamily("floe_link_rtt_seconds", "There and back", labels=["peer"])
+        which = ["peer", "kind"]
+        up = GaugeMetricFamily("floe_link_up", "Links that are up", labels=which)
+        rtt = GaugeMetricFamily("floe_link_rtt_seconds", "There and back", labels=which)
         moved = CounterMetricFamily(
-            "floe_link_bytes", "Bytes of this link", labels=["peer", "direction"]
+            "floe_link_bytes", "Bytes of links that are up", labels=[*which, "direction"]
         )
+        credit = GaugeMetricFamily(
+            "floe_link_credit_bytes", "What may be sent now", labels=["peer", "lane"]
+        )
+        again = CounterMetricFamily(
+            "floe_link_resends", "Entries that came in vain, on links that are up", labels=["peer"]
+        )
+        # Of some kinds there may be several with one peer: a series must not come twice.
+        for (peer, kind), links in self._links_by_kind().items():
+            up.add_metric([peer, kind], sum(link.up for link in links))
+            trips = [link.rtt_s for link in links if link.rtt_s is not None]
+            if trips:
+                rtt.add_metric([peer, kind], min(trips))
+            moved.add_metric([peer, kind, "sent"], sum(link.sent_bytes for link in links))
+            moved.add_metric([peer, kind, "received"], sum(link.received_bytes for link in links))
+            if kind == "records":
+                again.add_metric([peer], sum(link.resends for link in links))
+                for lane, left in zip(LANES, links[0].credits, strict=False):
+                    credit.add_metric([peer, lane], left)
+        yield from (up, rtt, moved, credit, again)
+
+    def _links_by_kind(self) -> dict[tuple[str, str], list[LinkFact]]:
+        found: dict[tuple[str, str], list[LinkFact]] = {}
         for link in self._facts.links:
-            up.add_metric([link.peer], int(link.up))
-            if link.rtt_s is not None:
-                rtt.add_metric([link.peer], link.rtt_s)
-            moved.add_metric([link.peer, "sent"], link.sent_bytes)
-            moved.add_metric([link.peer, "received"], link.received_bytes)
-        yield from (up, rtt, moved)
+            found.setdefault((link.peer, link.kind), []).append(link)
+        return found
 
     def _of_shards(self) -> Iterator[Metric]:
         for name, words, attribute in (
@@ -103,11 +127,30 @@ class _Once(Collector):
             ("floe_shard_records", "Log records folded here", "position"),
             ("floe_shard_unsettled_records", "Log records that are not settled yet", "unsettled"),
             ("floe_shard_waiting_records", "Log records that wait for results", "waits"),
+            ("floe_shard_unsettled_seconds", "Age of the oldest unsettled record", "unsettled_s"),
+            ("floe_shard_leader_silent_seconds", "Since its leader was heard", "silent_s"),
+            ("floe_shard_stands_still", "Whether its council can settle nothing", "stands_still"),
+            ("floe_shard_closed_seats", "Voters that count no more", "closed"),
+            ("floe_shard_forced", "Whether an admin forced it on", "forced"),
         ):
             family = GaugeMetricFamily(name, words, labels=["shard"])
             for shard in self._facts.shards:
-                family.add_metric([shard_name(shard)], getattr(shard, attribute))
+                if (value := getattr(shard, attribute)) is not None:
+                    family.add_metric([shard_name(shard)], _figure(value))
             yield family
+        leads = GaugeMetricFamily(
+            "floe_shard_leader", "Who leads a shard: 1", labels=["shard", "leader"]
+        )
+        for shard in self._facts.shards:
+            leads.add_metric([shard_name(shard), shard.leader], 1)
+        yield leads
+
+
+def _figure(value: Any) -> float:
+    """A number as it is, of a list how many there are, of words whether there are any."""
+    if isinstance(value, str):
+        return float(bool(value))
+    return float(len(value) if isinstance(value, Sequence) else value)
 
 
 def _gauge(name: str, words: str, value: float) -> Metric:

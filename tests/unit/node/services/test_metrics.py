@@ -30,11 +30,15 @@ def read(facts: MeshFacts) -> dict[tuple[str, ...], float]:
         return facts
 
     text = asyncio.run(Metrics(status, mesh).text()).decode()
-    return {
+    samples = [
+        sample for family in text_string_to_metric_families(text) for sample in family.samples
+    ]
+    found = {
         (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
+        for sample in samples
     }
+    assert len(found) == len(samples)  # Prometheus refuses a page on which a series comes twice
+    return found
 
 
 def test_every_figure_of_site_mesh_links_and_shards_is_there() -> None:
@@ -48,11 +52,32 @@ def test_every_figure_of_site_mesh_links_and_shards_is_there() -> None:
     assert found["floe_mesh_sites", "unreachable"] == 1
     assert found["floe_site_seen_seconds", "aachen"] == 2460
     assert found["floe_site_granted_units", "aachen"] == 12
-    assert found["floe_link_up", "aachen"] == 1
-    assert found["floe_link_bytes_total", "sent", "aachen"] == 7
+    assert found["floe_link_up", "records", "aachen"] == 1
+    assert found["floe_link_bytes_total", "sent", "records", "aachen"] == 7
     assert found["floe_shard_unsettled_records", "aachen/4f3a"] == 3
-    assert found["floe_alarms",] == 1
+    assert found["floe_alarms",] == 2  # the fork, and that it is unreachable
     assert found["floe_warnings",] == 1
+
+
+def test_several_links_of_one_kind_with_one_peer_are_one_series() -> None:
+    bulk = [LinkFact("aachen", way, "x:1", True, "bulk", sent_bytes=7) for way in ("in", "out")]
+    records = LinkFact("aachen", "out", "x:1", True, credits=(100, 200), resends=3)
+    found = read(MeshFacts((MADISON, site()), (records, *bulk)))
+    assert found["floe_link_up", "bulk", "aachen"] == 2
+    assert found["floe_link_bytes_total", "sent", "bulk", "aachen"] == 14
+    assert found["floe_link_credit_bytes", "results", "aachen"] == 200
+    assert found["floe_link_resends_total", "aachen"] == 3
+
+
+def test_a_site_that_breaks_the_protocol_and_a_shard_in_trouble_have_figures() -> None:
+    still = shard(stands_still="no majority", closed=("aachen",), silent_s=90.0, forced=True)
+    found = read(MeshFacts((MADISON, site(broken=3)), (), (still,)))
+    assert found["floe_site_protocol_errors", "aachen"] == 3
+    assert found["floe_shard_leader", "aachen", "aachen/4f3a"] == 1
+    for name, value in (("stands_still", 1), ("closed_seats", 1), ("forced", 1),
+                        ("leader_silent_seconds", 90)):  # fmt: skip
+        assert found[f"floe_shard_{name}", "aachen/4f3a"] == value
+    assert ("floe_shard_unsettled_seconds", "aachen/4f3a") not in found
 
 
 def test_what_is_not_known_is_left_out_and_not_zero() -> None:
@@ -63,5 +88,5 @@ def test_what_is_not_known_is_left_out_and_not_zero() -> None:
 def test_names_from_other_sites_cannot_break_the_format() -> None:
     evil = 'x"} 1\nfloe_alarms 99'
     found = read(MeshFacts((MADISON, site(note=evil)), (LinkFact(evil, "in", "", True),)))
-    assert found["floe_link_up", evil] == 1
+    assert found["floe_link_up", "records", evil] == 1
     assert found["floe_alarms",] == 0
