@@ -54,7 +54,7 @@ from node.services.metrics import Metrics
 from node.services.people import People
 from node.services.recovery import Recovery, standing_still
 from node.services.sponsor import Sponsor
-from node.services.status import Identity, StatusViews
+from node.services.status import Identity, StatusViews, written_not
 from node.services.submit import Shape, Submissions
 from node.services.units import Away, UnitViews
 from node.services.views import DatasetViews
@@ -157,7 +157,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     sponsor = Sponsor(store.journal, store.members, people, withdrawn=invitations.withdrawn)
     meshing.mesh.serve_strangers(sponsor.answer)
     root = Root()  # type: ignore[no-untyped-call]
-    mesh = _mesh(parts, facts, api.status)
+    mesh = _mesh(parts, facts, api.status, standstills)
     root.putChild(b"v1", Router([*api.routes(), *mesh.routes()], logins))
     root.putChild(b"metrics", Router(mesh.metrics_routes(), logins))
     root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
@@ -211,19 +211,22 @@ def _members(parts: Parts) -> MemberOrders:
     )
 
 
-def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews) -> MeshApi:
+def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews, standstills: Standstills) -> MeshApi:
     store, members = parts.store, parts.store.members
 
     def own() -> Own:
         told = parts.sharing.own_beacon.now()  # so that all sites show the same of one another
-        return Own(parts.version, ["local"], told.active, told.ready, told.pilots, facts.draining)
+        troubles = [*parts.meshing.care.warnings(), *written_not(store.journal)]
+        return Own(
+            parts.version, ["local"], told.active, told.ready, told.pilots, facts.draining, troubles
+        )
 
     config = parts.config.mesh
     source = FactSource(
         store.read, members, parts.sharing.beacons, parts.meshing.mesh.links, own,
         lambda: time.time_ns() // 1_000_000, parts.council.standing, config.lost_after_s,
         config.vote_after_s, lambda: parts.meshing.care.twins,
-        parts.meshing.mesh.misdeeds,
+        parts.meshing.mesh.misdeeds, standstills,
     )  # fmt: skip
     RootServer(store.read).serve(parts.meshing.mesh)
     comparison = Comparison(

@@ -158,6 +158,13 @@ def _shard_notes(shard: Mapping[str, Any]) -> list[str]:
     notes = []
     if shard.get("forced"):
         notes.append("forced on by an admin")
+    if shard.get("still_brief"):
+        notes.append(harmless(shard["still_brief"]))
+    elif shard.get("mute_s") is not None:
+        notes.append(
+            f"no commit of its leader for {short_age(shard['mute_s'])}, voters wait"
+            f" {short_age(shard.get('vote_after_s'))}"
+        )
     if shard.get("unsettled_s") is not None:
         notes.append(f"oldest unsettled record {short_age(shard['unsettled_s'])} ago")
     if shard.get("waits"):
@@ -181,27 +188,30 @@ def print_why(reply: Json) -> None:
 def print_verified(reply: Json) -> None:
     """Whether the sites that answered hold the same tables where they can be compared."""
     rows = _rows(reply, "compared")
-    table(
-        ["SITE", "SHARD", ">POSITION", "STATE ROOT", "EQUAL"],
-        [
-            [
-                harmless(row.get("site", "?")),
-                harmless(row.get("name") or row.get("shard", "?")),
-                number(row.get("position")),
-                harmless(row.get("root", ""))[:16],
-                styled("yes", "green") if row.get("equal") else styled("NO", "bold red"),
-            ]
-            for row in rows
-        ],
-    )
+    if rows:
+        table(
+            ["SITE", "SHARD", ">POSITION", "STATE ROOT", "EQUAL"], list(map(_compared_cells, rows))
+        )
     for name, why in (reply.get("silent") or {}).items():
         say(f"! {harmless(name)} was not compared: {harmless(why)}")
-    if reply.get("equal"):
+    if not rows:
+        say("nothing was compared: no other site holds a log that this one has, or answered")
+    elif reply.get("equal"):
         say(f"equal at every common position ({plural(len(rows), 'comparison')})")
     else:
         say(
             "NOT EQUAL: please report this; floe store rebuild on the site that differs tries again"
         )
+
+
+def _compared_cells(row: Mapping[str, Any]) -> list[object]:
+    return [
+        harmless(row.get("site", "?")),
+        harmless(row.get("name") or row.get("shard", "?")),
+        number(row.get("position")),
+        harmless(row.get("root", ""))[:16],
+        styled("yes", "green") if row.get("equal") else styled("NO", "bold red"),
+    ]
 
 
 def _rows(reply: Json, name: str) -> Sequence[Mapping[str, Any]]:

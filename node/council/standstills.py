@@ -70,6 +70,14 @@ class Standstills:
         found = [self.of(shard) for shard in self._facts.councils()]
         return [each for each in found if each is not None]
 
+    def lost(self, shard: ShardID) -> list[SiteID]:
+        """The voters of a shard's newest log whose seats count no more."""
+        view = self._views.view(shard)
+        if view is None:
+            return []
+        seats = view.shard.voters(view.shard.newest)
+        return [seat.site for seat in seats if not sits(view, seat)]
+
     def of(self, shard: ShardID) -> Standstill | None:
         """How a shard stands still; None for one that goes on, or whose only voter is a site."""
         view = self._views.view(shard)
@@ -106,6 +114,14 @@ class Standstills:
             f"no majority of the {each.voters} voters of its log is reached ({names}): what is"
             " granted runs on, nothing is settled meanwhile"
         )
+
+    def brief(self, each: Standstill) -> str:
+        """The same for a line of a table."""
+        if each.stopped:
+            return "stands still: its log has two branches"
+        acting = each.voters - len(each.lost) - len(each.silent)
+        how = "left" if each.for_good else "reached"
+        return f"stands still: {acting} of {each.voters} voters {how}"
 
     def _acts(self, view: View, seat: FeedID) -> bool:
         return seat == view.me or (seat.site != view.me.site and self._reached(seat.site))

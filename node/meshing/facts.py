@@ -15,6 +15,7 @@ from federation.linkfacts import LinkFacts
 from federation.pulse import Health
 from node.beacon.keeper import Beacons
 from node.council.service import Standing
+from node.council.standstills import Standstills
 from node.members import Members
 from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
 from node.services.meshwhy import fork_line, twin_line
@@ -36,6 +37,7 @@ class Own:
     ready: int
     pilots: int
     draining: str  # why, while it is drained
+    troubles: Sequence[str] = ()  # what it cannot do, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,10 @@ def _read(conn: apsw.Connection) -> _Tables:
     )
 
 
+def _is_needed(row: ShardRow) -> bool:
+    return bool(row.open or (row.datasets and row.unsettled))
+
+
 class FactSource:
     """Gathers. links: as `Mesh.links`; own: of this site; wall_ms: for the clocks of others."""
 
@@ -73,6 +79,7 @@ class FactSource:
         vote_after_s: float,
         twins: Callable[[], Mapping[SiteID, float]],
         misdeeds: Callable[[SiteID], tuple[int, str]],
+        standstills: Standstills,
     ) -> None:
         self._read = read
         self._members = members
@@ -85,6 +92,7 @@ class FactSource:
         self._vote_after_s = vote_after_s
         self._twins = twins
         self._misdeeds = misdeeds
+        self._standstills = standstills
 
     async def facts(self) -> MeshFacts:
         tables = await self._read(_read)
@@ -164,6 +172,7 @@ class FactSource:
             pilots=own.pilots,
             granted=granted,
             note=own.draining,
+            troubles=own.troubles,
         )
 
     def _with_beacon(
@@ -211,6 +220,7 @@ class FactSource:
     def _shard(self, row: ShardRow) -> ShardFact:
         own = row.leader == self._members.own
         standing = self._standing(row.id)
+        still = self._standstills.of(row.id) if _is_needed(row) else None
         health = (
             Health.ALIVE
             if own
@@ -223,20 +233,27 @@ class FactSource:
             leader_state=health,
             term=row.term,
             council=[self._name(site) for site in row.council],
-            closed=[self._name(site) for site in row.council if self._members.revoked(site)],
+            closed=[self._name(site) for site in self._standstills.lost(row.id)],
             datasets=row.datasets,
             open=row.open,
             position=row.position,
             unsettled=row.unsettled,
-            unsettled_s=self._age_s(row.unsettled_hlc),
+            unsettled_s=self._age_s(row.unsettled_hlc, self._ahead_s(row.leader)),
             waits=row.waits,
             votes=[] if standing is None else [self._name(site) for site in standing.voted],
             vote_term=0 if standing is None else standing.vote_term,
             silent_s=self._beacons.age_s(row.leader) if standing is None else standing.silent_s,
             vote_after_s=self._vote_after_s,
             forced=row.forced,
+            stands_still="" if still is None else self._standstills.words(still),
+            still_brief="" if still is None else self._standstills.brief(still),
+            for_good=still is not None and still.for_good,
         )
 
-    def _age_s(self, hlc: int) -> float | None:
-        """How long ago, by the clock of whoever wrote it; None for never."""
-        return max(0.0, (self._wall_ms() - to_ms(hlc)) / 1000) if hlc else None
+    def _ahead_s(self, site: SiteID) -> float:
+        """How far the clock of a site is ahead of ours, as far as is known."""
+        return self._beacons.clock_s(site, self._wall_ms() / 1000) or 0.0
+
+    def _age_s(self, hlc: int, ahead_s: float = 0.0) -> float | None:
+        """How long ago, by a clock that is so far ahead of ours; None for never."""
+        return max(0.0, (self._wall_ms() - to_ms(hlc)) / 1000 + ahead_s) if hlc else None

@@ -78,6 +78,7 @@ class FeedCare:
         self._conn = conn
         self._shared = shared
         self._damaged: dict[Place, None] = {}  # bounded by what the mesh tells
+        self._mended = 0  # entries, since this process began
         self._mending: IDelayedCall | None = None
         self._twins: dict[SiteID, float] = {}  # when one was turned away last
         self._kept_out_s = float("-inf")  # when this process was
@@ -114,6 +115,11 @@ class FeedCare:
             kept_out = self._reactor.seconds() < self._kept_out_s + TWIN_S
             when = shown_age(self.twins[self._mesh.me])
             found.append(f"{OUTDONE if kept_out else OUTDOES} ({when} ago). {STOP_ONE}")
+        if changed := len(self._damaged) + self._mended:
+            found.append(
+                f"the disk changed {changed:,} stored {'entry' if changed == 1 else 'entries'}:"
+                f" {self._mended:,} fetched again from other sites. Have the disk looked after"
+            )
         return found
 
     # Pieces
@@ -186,5 +192,6 @@ class FeedCare:
         entry = await self._mesh.entry(ref)
         await self._journal.local(lambda conn: mending.replace(conn, entry))
         self._damaged.pop((feed, seq), None)
+        self._mended += 1
         self._mesh.mended(feed, seq)
         log.info("entry {seq} of a feed was put right", seq=seq)

@@ -95,6 +95,7 @@ def _site(site: SiteFact) -> dict[str, Any]:
         "granted": site.granted,
         "note": site.note,
         "protocol_errors": site.broken,
+        "troubles": list(site.troubles),
     }
 
 
@@ -135,5 +136,9 @@ def _shard(shard: ShardFact) -> dict[str, Any]:
         "votes": list(shard.votes),
         "vote_term": shard.vote_term,
         "silent_s": _rounded(shard.silent_s),
+        "vote_after_s": shard.vote_after_s,
+        "mute_s": _rounded(shard.mute_s),
+        "stands_still": shard.stands_still,
+        "still_brief": shard.still_brief,
         "forced": shard.forced,
     }

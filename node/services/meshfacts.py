@@ -31,6 +31,7 @@ class SiteFact:
     twin_s: float | None = None  # since two processes with its key wanted links
     broken: int = 0  # links that ended as it broke the protocol, since this process began
     broken_how: str = ""  # the last time
+    troubles: Sequence[str] = ()  # of this site's own node: what it cannot do, and why
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class ShardFact:
     leader_state: Health
     term: int
     council: Sequence[str]
-    closed: Sequence[str]  # seats that are closed
+    closed: Sequence[str]  # seats that count no more: closed, revoked, of an earlier generation
     datasets: int
     open: int  # of them, not finished
     position: int  # log records folded here
@@ -74,6 +75,21 @@ class ShardFact:
     silent_s: float | None = None  # since the leader was heard
     vote_after_s: float = 0.0  # so long voters wait for it
     forced: bool = False
+    stands_still: str = ""  # why its council can settle nothing now
+    still_brief: str = ""  # the same for a line of a table
+    for_good: bool = False  # and whether only an admin's word helps
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether somebody waits for more of its log: not if all is done, or moved on."""
+        return bool(self.open or (self.datasets and self.unsettled))
+
+    @property
+    def mute_s(self) -> float | None:
+        """How long its leader was not heard, if that is so long that voters soon lose patience."""
+        if not self.is_needed or len(self.council) == 1 or self.silent_s is None:
+            return None
+        return self.silent_s if self.silent_s > self.vote_after_s / 2 else None
 
 
 @dataclass(frozen=True, slots=True)

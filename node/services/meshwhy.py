@@ -5,7 +5,7 @@ The rule of all of it: say what is true, how old it is, and what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from federation.pulse import Health
 from node.services.meshfacts import MeshFacts, ShardFact, SiteFact
@@ -22,6 +22,8 @@ def why_site(facts: MeshFacts, site: SiteFact) -> Why:
         return why
     if site.own:
         why.add("ok", "this is the site that you ask")
+        for trouble in site.troubles:
+            why.add("block", trouble)
     _add_copies(why, site)
     _add_links(why, facts, site)
     _add_units(why, facts, site)
@@ -35,6 +37,7 @@ def alarms(facts: MeshFacts) -> list[str]:
     """The lines that `floe mesh` shows below its table, each with what follows from it."""
     lines = list(facts.alarms)
     for site in facts.sites:
+        lines += [f"{site.name}: {trouble}" for trouble in site.troubles]
         if site.state is Health.UNREACHABLE:
             lines.append(_unreachable_line(facts, site))
         if site.broken:
@@ -43,18 +46,26 @@ def alarms(facts: MeshFacts) -> list[str]:
             )
         if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
             lines.append(f"{site.name}: its clock is {_offset(site.clock_s)} (shown times only)")
-    for shard in facts.shards:
-        if shard.vote_term > shard.term:
-            lines.append(
-                f"shard {shard_name(shard)}: a vote for term {shard.vote_term} is under way:"
-                f" {', '.join(shard.votes)} of {len(shard.council)}"
-            )
-        if shard.waits:
-            lines.append(
-                f"shard {shard_name(shard)}: {shard.waits:,} log records wait for results that"
-                " are not here yet"
-            )
-    return lines
+    return lines + [
+        f"shard {shard_name(shard)}: {words}"
+        for shard in facts.shards
+        for words in _shard_alarms(shard)
+    ]
+
+
+def _shard_alarms(shard: ShardFact) -> Iterator[str]:
+    if shard.stands_still:
+        yield shard.stands_still + (". floe mesh recover" if shard.for_good else "")
+    if _is_heard(shard) and shard.mute_s is not None:
+        yield (
+            f"{shard.leader} leads it and is there, but shows no commit for"
+            f" {shown_age(shard.mute_s)}: its disk may be full. floe mesh why {shard.leader}"
+        )
+    if shard.vote_term > shard.term:
+        voters = ", ".join(shard.votes)
+        yield (f"a vote for term {shard.vote_term} is under way: {voters} of {len(shard.council)}")
+    if shard.waits:
+        yield f"{shard.waits:,} log records wait for results that are not here yet"
 
 
 def fork_line(name: str, generation: int, newest: int) -> str:
@@ -79,12 +90,24 @@ def settled_line(facts: MeshFacts) -> str:
     # A shard whose datasets have all moved on may have lost its majority: nobody needs it.
     behind = [each for each in facts.shards if each.unsettled and each.datasets]
     if not behind:
+        unheard = [each for each in facts.shards if each.is_needed and not _is_heard(each)]
+        if unheard:
+            return f"every log record that came is settled; nothing comes from {_leaders(unheard)}"
         return "every log record is settled"
     records = sum(each.unsettled for each in behind)
     ages = [each.unsettled_s for each in behind if each.unsettled_s is not None]
     if not ages:
         return f"{records:,} log records are not settled yet"
     return f"everything settled up to {shown_age(max(ages))} ago"
+
+
+def _is_heard(shard: ShardFact) -> bool:
+    """Whether a newer record of its log would have come."""
+    return shard.leader_state not in (Health.UNREACHABLE, Health.REVOKED)
+
+
+def _leaders(shards: Sequence[ShardFact]) -> str:
+    return ", ".join(dict.fromkeys(each.leader for each in shards))
 
 
 def shard_name(shard: ShardFact) -> str:
@@ -171,10 +194,13 @@ def _add_shards(why: Why, facts: MeshFacts, site: SiteFact) -> None:
             _add_led(why, site, shard, name)
         elif shard.founder == site.name:
             words = f"it founded shard {name}: {shard.leader} leads it since term {shard.term}"
-            why.add(_mark(site), words)
+            seat = "; its seat is closed" if site.name in shard.closed else ""
+            why.add(_mark(site), words + seat)
         elif site.name in shard.council:
             seat = "its seat is closed" if site.name in shard.closed else "it votes"
             why.add(_mark(site), f"shard {name} of {shard.leader}: {seat}")
+        if shard.stands_still and site.name in shard.council and (site.own or _mark(site) == "-"):
+            why.add("block", f"shard {name} stands still: {shard.stands_still}")
 
 
 def _mark(site: SiteFact) -> str:
@@ -183,14 +209,19 @@ def _mark(site: SiteFact) -> str:
 
 
 def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
-    words = f"it leads shard {name}, term {shard.term}: {shard.open:,} open datasets"
-    if site.state is not Health.UNREACHABLE or not shard.open:
+    many = f"{shard.open:,} open dataset{'s' * (shard.open != 1)}"
+    words = f"it leads shard {name}, term {shard.term}: {many}"
+    silent = site.state is Health.UNREACHABLE and shard.open
+    if not silent and shard.mute_s is None:
         why.add(_mark(site), words)
     elif len(shard.council) == 1:
         why.add("block", f"{words}; it is alone in the council, so that nobody can take over")
     else:
         left_s = shard.vote_after_s - (shard.silent_s or 0.0)
         when = f"in {shown_age(left_s)}" if left_s > 0 else "now"
+        if not silent:
+            words += f", but it shows no commit for {shown_age(shard.mute_s)}"
+            why.next.append("see whether its disk takes what is written: floe status there")
         why.add("wait", f"{words}; the others may vote for another leader {when}")
 
 
@@ -262,7 +293,7 @@ def _unreachable_line(facts: MeshFacts, site: SiteFact) -> str:
     led = [each for each in facts.shards if each.founder == site.name and each.datasets]
     taken = [each for each in led if each.leader != site.name]
     if taken:
-        leaders = ", ".join(dict.fromkeys(each.leader for each in taken))
+        leaders = _leaders(taken)
         terms = ", ".join(dict.fromkeys(f"term {each.term}" for each in taken))
         words += f" Its shard{_s(taken)} {_is(taken)} led by {leaders}, {terms}."
     elif led:

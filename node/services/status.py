@@ -73,6 +73,11 @@ def settled_note(own: int, largest: int) -> str:
     return f"settled means: {most}" + ("; of the newest here: on this site's disk" if own else "")
 
 
+def written_not(journal: Journal) -> list[str]:
+    """That nothing can be written here now, and why; or nothing."""
+    return [f"nothing can be written: {journal.trouble}"] if journal.trouble else []
+
+
 class StatusViews:
     """What an admin looks at first."""
 
@@ -149,8 +154,7 @@ class StatusViews:
 
     def _warnings(self, still: str) -> list[str]:
         identity, found = self._identity, [*self._alarms(), *([still] if still else [])]
-        if self._journal.trouble:
-            found.append(f"nothing can be written: {self._journal.trouble}")
+        found += written_not(self._journal)
         if self._facts.trouble():
             found.append(self._facts.trouble())
         if self._facts.draining:

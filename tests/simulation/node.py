@@ -102,6 +102,16 @@ class Node:
     def fold(site: SiteID) -> Fold:
         return Fold(site, read_submission, read_command)
 
+    def read(self, ask: Callable[[Any], Any]) -> Deferred[Any]:
+        """Ask in a reading thread."""
+        assert self._database is not None
+        return self._database.read(ask)
+
+    @property
+    def blobs(self) -> Blobs:
+        assert self._blobs is not None
+        return self._blobs
+
     @property
     def idle(self) -> bool:
         """Up, with nothing left to write."""

@@ -26,6 +26,7 @@ from node.lead import Lead
 from node.leading.granting import Rules
 from node.leading.tables import LedgerTables
 from node.members import Members
+from node.meshing.roots import RootServer
 from node.meshing.service import Home, Meshing
 from node.model.share import Shares
 from node.services.blobs import BlobService
@@ -118,6 +119,7 @@ class Parts:
     ) -> None:
         """boot: greater at each start. more: pilots that could be started. again: starts anew."""
         self._store = store
+        self.control = store.control
         self.tables = FoldedTables(store.conn, store.site, store.generation, tasks.spec)
         self.members = Members(store.conn, store.site)
         self.facts = FoldedFacts(store.conn, store.site, store.fold.acts())
@@ -210,6 +212,7 @@ class Parts:
             store.journal, lambda key: "", lookups, self._change, store.process.seconds
         )
         self.recovery = Recovery(store.conn, store.control, store.journal, self.lead, ())
+        RootServer(store.database.read).serve(self.meshing.mesh)
 
     async def _change(self, dataset: int, timeout_s: float) -> None:
         """For those who wait for something about a dataset: look again soon."""

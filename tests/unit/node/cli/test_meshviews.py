@@ -118,6 +118,26 @@ def test_a_comparison_that_differs_is_not_overlooked(capsys: pytest.CaptureFixtu
     assert "! nersc was not compared: no link leads to it" in shown
 
 
+def test_nothing_compared_is_not_called_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = {"nersc": "no link leads to it"}
+    meshviews.print_verified({"compared": [], "equal": True, "silent": silent})
+    assert printed(capsys).splitlines() == [
+        "! nersc was not compared: no link leads to it",
+        "nothing was compared: no other site holds a log that this one has, or answered",
+    ]
+
+
+def test_a_shard_that_stands_still_and_one_whose_leader_commits_nothing_are_noted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    still = {"name": "aachen/4f3a", "still_brief": "stands still: 2 of 5 voters reached"}
+    mute = {"name": "aachen/77aa", "mute_s": 1000.0, "vote_after_s": 1800.0}
+    meshviews.print_shards({"shards": [still, mute]})
+    _, first, second = printed(capsys).splitlines()
+    assert first.endswith("stands still: 2 of 5 voters reached")
+    assert second.endswith("no commit of its leader for 17 m, voters wait 30 m")
+
+
 def test_an_explanation_ends_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     why = {"summary": "aachen is unreachable", "lines": [{"mark": "wait", "text": "12 units"}],
            "next": ["floe mesh revoke aachen"]}  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,12 +128,52 @@ def test_a_closed_seat_and_a_wrong_clock_are_told() -> None:
         ((shard(unsettled=3, unsettled_s=12.0),), "everything settled up to 12 s ago"),
         ((shard(unsettled=3),), "3 log records are not settled yet"),
         ((shard(unsettled=1, unsettled_s=600.0, datasets=0),), "every log record is settled"),
+        (
+            (shard(leader_state=Health.UNREACHABLE),),
+            "every log record that came is settled; nothing comes from aachen",
+        ),
+        ((shard(leader_state=Health.UNREACHABLE, open=0),), "every log record is settled"),
     ],
 )
 def test_the_headline_says_how_far_everything_is_settled(
     shards: tuple[ShardFact, ...], line: str
 ) -> None:
     assert settled_line(mesh(site(), (), *shards)) == line
+
+
+def test_a_council_without_a_majority_is_shouted_and_told_of_the_sites_that_are_missing() -> None:
+    still = shard(stands_still="no majority is reached", still_brief="1 of 3")
+    facts = mesh(site(Health.UNREACHABLE, seen_s=600.0), (), still)
+    assert "shard aachen/4f3a: no majority is reached" in alarms(facts)
+    assert "block shard aachen/4f3a stands still: no majority is reached" in told(facts)
+    assert "stands still" not in told(mesh(site(), (), still))
+    lost = shard(stands_still="its log lost 2 of 3 voters", for_good=True)
+    assert alarms(mesh(site(), (), lost)) == [
+        "shard aachen/4f3a: its log lost 2 of 3 voters. floe mesh recover"
+    ]
+
+
+def test_a_leader_that_is_there_and_shows_no_commit_may_have_a_full_disk() -> None:
+    facts = mesh(site(), (), shard(silent_s=1000.0))
+    assert "is there, but shows no commit for 17 m: its disk may be full" in alarms(facts)[0]
+    shown = told(facts)
+    assert (
+        "wait it leads shard aachen/4f3a, term 0: 2 open datasets, but it shows no commit for"
+        in (shown)
+    )
+    assert "-> see whether its disk takes what is written: floe status there" in shown
+    for well in (shard(silent_s=899.0), shard(silent_s=1000.0, open=0)):
+        assert alarms(mesh(site(), (), well)) == []
+
+
+def test_what_the_own_node_cannot_do_is_shouted() -> None:
+    own = replace(MADISON, troubles=("nothing can be written: the disk is full",))
+    facts = MeshFacts((own, site()))
+    assert alarms(facts) == ["madison: nothing can be written: the disk is full"]
+    assert why_site(facts, own).lines[1] == {
+        "mark": "block",
+        "text": "nothing can be written: the disk is full",
+    }
 
 
 def test_a_vote_under_way_and_records_that_wait_are_shouted() -> None:
