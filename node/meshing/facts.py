@@ -47,6 +47,7 @@ class _Tables:
     shards: Sequence[ShardRow]
     troubles: Sequence[str]
     forks: Mapping[SiteID, Forking]
+    skipped: Mapping[SiteID, tuple[int, str]]
 
 
 def _read(conn: apsw.Connection) -> _Tables:
@@ -56,6 +57,7 @@ def _read(conn: apsw.Connection) -> _Tables:
         rows.shards(conn),
         rows.troubles(conn),
         {each.site: each for each in forkings(conn)},
+        rows.skipped(conn),
     )
 
 
@@ -102,7 +104,7 @@ class FactSource:
             sites=[self._site(site, tables, way_s.get(site, 0.0)) for site in self._sites()],
             links=[self._link(link) for link in links],
             shards=[self._shard(row) for row in tables.shards if self._is_shown(row)],
-            alarms=[*self._alarms(tables), *tables.troubles],
+            alarms=self._alarms(tables),
             lost_after_s=self._lost_after_s,
         )
 
@@ -133,10 +135,13 @@ class FactSource:
         fact = self._healthy_site(site, tables, way_s)
         fork = tables.forks.get(site)
         broken, how = self._misdeeds(site)
+        skipped, skipped_why = tables.skipped.get(site, (0, ""))
         return replace(
             fact,
             broken=broken,
             broken_how=how,
+            skipped=skipped,
+            skipped_why=skipped_why,
             forked=fork.generation if fork else 0,
             newest=fork.newest if fork else 0,
             twin_s=self._twins().get(site),
@@ -145,7 +150,7 @@ class FactSource:
     def _healthy_site(self, site: SiteID, tables: _Tables, way_s: float) -> SiteFact:
         granted = tables.granted.get(site, 0)
         if site == self._members.own:
-            return self._own_site(site, granted)
+            return self._own_site(site, granted, tables.troubles)
         beacon = self._beacons.newest(site)
         revoked = self._members.revoked(site)
         fact = SiteFact(
@@ -158,7 +163,7 @@ class FactSource:
         )
         return fact if beacon is None else self._with_beacon(fact, beacon, tables, way_s)
 
-    def _own_site(self, site: SiteID, granted: int) -> SiteFact:
+    def _own_site(self, site: SiteID, granted: int, troubles: Sequence[str]) -> SiteFact:
         own = self._own()
         return SiteFact(
             key=site,
@@ -172,7 +177,7 @@ class FactSource:
             pilots=own.pilots,
             granted=granted,
             note=own.draining,
-            troubles=own.troubles,
+            troubles=[*own.troubles, *troubles],
         )
 
     def _with_beacon(

@@ -95,6 +95,7 @@ def _site(site: SiteFact) -> dict[str, Any]:
         "granted": site.granted,
         "note": site.note,
         "protocol_errors": site.broken,
+        "skipped_records": site.skipped,
         "troubles": list(site.troubles),
     }
 

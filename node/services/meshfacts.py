@@ -31,6 +31,8 @@ class SiteFact:
     twin_s: float | None = None  # since two processes with its key wanted links
     broken: int = 0  # links that ended as it broke the protocol, since this process began
     broken_how: str = ""  # the last time
+    skipped: int = 0  # records of it, of the newest such ones, that everybody skips
+    skipped_why: str = ""  # the last one
     troubles: Sequence[str] = ()  # of this site's own node: what it cannot do, and why
 
 
@@ -99,7 +101,7 @@ class MeshFacts:
     sites: Sequence[SiteFact]
     links: Sequence[LinkFact] = ()
     shards: Sequence[ShardFact] = ()
-    alarms: Sequence[str] = field(default_factory=tuple)  # forks, twins, quarantined datasets
+    alarms: Sequence[str] = field(default_factory=tuple)  # forks, twins
     lost_after_s: float = 3600.0
 
     def site(self, name: str) -> SiteFact | None:

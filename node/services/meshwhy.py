@@ -228,6 +228,10 @@ def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
 def _add_oddities(why: Why, site: SiteFact) -> None:
     if site.broken:
         why.add("block", f"{_breaches(site)}, the last time by: {site.broken_how}")
+    if site.skipped:
+        many = site.skipped > 1
+        records = f"{site.skipped:,} record{'s are' if many else ' is'} skipped by all sites"
+        why.add("-", f"{records}{', the last one' * many}: {site.skipped_why}")
     if site.lag:
         why.add("wait", f"{site.lag:,} entries of it are not here yet")
     if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:

@@ -14,6 +14,8 @@ from keys.signing import KEY_BYTES
 from node.fold.shape import select
 from node.store.feeds import Feeds
 
+SKIPPED_MAX: Final = 1000  # the newest are told of: a site may write any number of them
+
 
 @dataclass(frozen=True, slots=True)
 class ShardRow:
@@ -129,12 +131,22 @@ def troubles(conn: apsw.Connection) -> list[str]:
     """What an admin must hear of: entries and datasets that could not be folded."""
     (entries,) = select(conn, "SELECT count(*) FROM quarantine")[0]
     (sets,) = select(conn, "SELECT count(*) FROM dataset WHERE quarantined IS NOT NULL")[0]
-    if not entries and not sets:
-        return []
-    return [
-        f"{entries:,} entries and {sets:,} datasets could not be folded here and are set aside:"
-        " floe doctor"
-    ]
+    counted = [(entries, "entry", "entries"), (sets, "dataset", "datasets")]
+    what = " and ".join(f"{n:,} {one if n == 1 else many}" for n, one, many in counted if n)
+    return [f"{what} could not be folded here, and set aside: floe doctor"] if what else []
+
+
+def skipped(conn: apsw.Connection) -> Mapping[SiteID, tuple[int, str]]:
+    """Records that everybody skips, by author: how many of the newest, and why the last one was."""
+    sql = (
+        "SELECT f.site, count(*), r.why, max(r.entry) FROM"
+        " (SELECT entry, why FROM refused ORDER BY entry DESC LIMIT ?) r"
+        " JOIN entry e ON e.no = r.entry JOIN feed f ON f.no = e.feed GROUP BY f.site"
+    )
+    return {
+        SiteID(site): (int(count), str(why))
+        for site, count, why, _ in select(conn, sql, (SKIPPED_MAX,))
+    }
 
 
 def _keys(joined: bytes) -> tuple[SiteID, ...]:

@@ -11,6 +11,7 @@ import pytest
 from federation.records import Import, MemberRemove, Move
 from node.model import member
 from node.model.rules import Foreign
+from tests.simulation.eyes import Eyes
 from tests.simulation.parts import Rhythm
 from tests.simulation.people import describe
 from tests.simulation.persons import ANA
@@ -78,6 +79,11 @@ def grown(young):
 
 def test_a_shard_that_grew_from_one_site_to_three_as_it_worked_outlives_its_founder(young):
     made = grown(young)
+    eyes = Eyes(young, young.hosts[1])
+    assert "3 alive" in eyes.mesh().text
+    (shown,) = (each for each in eyes.shards().json["shards"] if each["datasets"])
+    assert (set(shown["council"]), shown["still_brief"]) == ({"desy", "wisc", "msu"}, "")
+    assert eyes.verify().json["equal"]
     young.pass_s(20)
     young.hosts[0].lose()
     young.finish()
@@ -105,6 +111,12 @@ def test_what_a_drained_site_leads_goes_to_another_one_and_outlives_it(three):
     some_settled(three, three.hosts[1])
     three.hosts[0].node.parts.work.drain()
     until_moved(three, three.hosts[1], made, before)
+    eyes = Eyes(three, three.hosts[1])
+    assert "2 alive, 1 drained" in eyes.mesh().text
+    assert "desy is drained: it takes no new units" in eyes.why("desy").text
+    (shown,) = (each for each in eyes.shards().json["shards"] if each["datasets"])
+    assert shown["leader"] != "desy"
+    assert eyes.metrics()["floe_mesh_sites", "drained"] == 1
     three.pass_s(20)
     three.hosts[0].lose()
     three.finish()

@@ -11,9 +11,11 @@ import pytest
 
 from federation.address import PORT
 from federation.codec import pack
-from federation.records import MemberRemove, Unknown
+from federation.ids import DatasetID
+from federation.records import Command, MemberRemove, Unknown
 from node.fold.attempts import Attempts
 from node.model import member
+from node.model.commands import command_document
 from tests.simulation.eyes import Eyes
 from tests.simulation.persons import ANA
 from tests.simulation.scenes import (
@@ -26,6 +28,7 @@ from tests.simulation.scenes import (
 from tests.simulation.test_damage import DAMAGED, SET_ASIDE, UNFORESEEN
 from tests.simulation.test_mixed import LATER_KIND
 from tests.simulation.ways import Way
+from tests.unit.federation.builders import results
 
 SILENT_S = 200.0  # then a site counts as unreachable, and voters have lost patience
 
@@ -122,6 +125,7 @@ def test_a_leader_that_is_lost_shows_its_silence_then_the_votes_then_the_take_ov
     voting = the_shard(wisc)
     assert (voting["vote_term"], voting["term"]) == (1, 0)
     assert "vote for term 1 by" in wisc.shards().text
+    assert "a vote for term 1 is under way" in wisc.mesh().text
     three.pass_s(SILENT_S)
     shown = wisc.mesh()
     assert "2 alive, 1 unreachable" in shown.text
@@ -184,6 +188,10 @@ def test_a_leader_that_is_cut_off_and_the_majority_show_different_leaders(three)
     assert new["still_brief"] == ""
     assert "its shard" in wisc.mesh().line("! desy: not heard").lower()
     assert "stands still" in desy.why("desy").text
+    assert not any(each["up"] for each in desy.links().json["links"])
+    assert of_peer(wisc, "msu")["up"]
+    assert set(desy.verify().json["silent"]) == {"wisc", "msu"}
+    all_equal(wisc, ["msu"])
     assert figure(desy, "floe_shard_term") == 0
     assert figure(wisc, "floe_shard_term") == 1
 
@@ -203,6 +211,12 @@ def test_a_term_of_which_nobody_learns_is_shown_where_it_was_opened_as_standing_
     later = the_shard(Eyes(five, others[0]))
     assert later["leader"] != alone.name
     assert later["term"] > shown["term"]
+    eyes = Eyes(five, alone)
+    assert "no majority of the 5 voters" in eyes.mesh().line("! shard desy/")
+    assert "stands still" in eyes.why(alone.name).line("  block  shard desy/")
+    assert not any(each["up"] for each in eyes.links().json["links"])
+    assert "nothing was compared" in eyes.verify().text
+    assert figure(eyes, "floe_shard_stands_still") == 1
 
 
 def test_a_paused_leader_is_shown_as_silent_and_as_one_that_leads_no_more(three):
@@ -299,6 +313,7 @@ def test_a_clock_that_is_a_year_wrong_is_told_and_changes_no_age(three, jump_ms)
     shard = the_shard(wisc)
     assert shard["leader"] == "desy"
     assert (shard["unsettled_s"] or 0) < 60
+    assert of_peer(wisc, "desy")["handshake_s"] < 1000
     all_equal(wisc, ["desy", "msu"])
 
 
@@ -356,7 +371,9 @@ def test_datasets_that_could_not_be_folded_are_told_and_all_sites_stay_equal(thr
         patch.setattr(Attempts, "fold", raises)
         three.pass_s(300)
     wisc = Eyes(three, three.hosts[1])
-    assert "1 datasets could not be folded here and are set aside: floe doctor" in wisc.mesh().text
+    words = "1 dataset could not be folded here, and set aside: floe doctor"
+    assert words in wisc.mesh().line("! wisc: 1 dataset")
+    assert words in wisc.why("wisc").line("  block  1 dataset")
     assert figure(wisc, "floe_alarms") == 1
     all_equal(wisc, ["desy", "msu"])
     assert the_shard(wisc)["leader_state"] == "alive"
@@ -425,6 +442,7 @@ def test_sites_at_other_addresses_are_shown_where_they_are_now(three):
         assert link["path"] in desy.why(name).line("  ok     a link to")
     assert "3 alive" in wisc.mesh().text
     all_equal(desy, ["wisc", "msu"])
+    assert the_shard(desy)["leader_state"] == "alive"
     assert figure(desy, "floe_link_up", "wisc") == 1
 
 
@@ -457,6 +475,7 @@ def test_a_site_that_was_away_for_long_shows_how_much_of_others_it_lacks(three):
 def test_a_peer_that_takes_1_kib_a_second_shows_spent_credit_and_one_that_is_deaf_a_lost_link(
     three,
 ):
+    under_way(three)
     slow = three.hosts[2]
     three.network.ways.set("desy", "msu", Way(bytes_per_s=1024))
     three.network.reset(slow.machine, three.hosts[0].machine)
@@ -478,6 +497,31 @@ def test_a_peer_that_takes_1_kib_a_second_shows_spent_credit_and_one_that_is_dea
     assert link["error"]
     assert of_site(desy, "msu")["state"] == "unreachable"
     assert link["error"] in desy.why("msu").text
+    assert the_shard(desy)["leader"] == "desy"
+    assert "msu" in desy.verify().json["silent"]
+
+
+def test_records_that_nobody_heeds_are_told_of_their_author(three):
+    """Results for units that were never granted, and an order that no user signed."""
+    _, wisc, _ = under_way(three)
+    leader, _, owner = three.hosts
+    made = next(iter(three.witness.datasets.values()))
+    document = command_document(made.id, "cancel", {}, (), b"n" * 16)
+    row = leader.node.parts.commands._ports.target(made.id)
+    leader.node.journal.control(Command(row.shard, document, ANA.sign(b"another"), ANA.key))
+    dataset = DatasetID(made.id)
+    owner.node.journal.results(results(60, dataset=dataset, task=0, jobs=list(range(60))))
+    three.pass_s(20)
+    for liar, why in (
+        ("desy", "false signature"),
+        ("msu", "units that its site was never granted"),
+    ):
+        assert f"1 record is skipped by all sites: {why}" in wisc.why(liar).text
+        assert of_site(wisc, liar)["skipped_records"] == 1
+    all_equal(wisc, ["desy", "msu"])
+    assert the_shard(wisc)["waits"] == 0
+    assert of_peer(wisc, "msu")["up"]
+    assert figure(wisc, "floe_alarms") == 0
 
 
 def test_versions_that_are_mixed_are_all_shown(three):
