@@ -50,13 +50,15 @@ class Plan:
 
     ack: whether there is something to ack, which may wait a moment for more. write: whether there
     is anything that should not wait. stand: whether to ask the others now. again_s: when to look
-    again if nothing happens before; inf for never.
+    again if nothing happens before; inf for never. waits: whether votes allow an open for which
+    entries are lacking here.
     """
 
     ack: bool = False
     write: bool = False
     stand: bool = False
     again_s: float = float("inf")
+    waits: bool = False
 
 
 @dataclass(slots=True)
@@ -170,7 +172,11 @@ class Delegate:
         at_once = at_once or bool(seats_to_close(view))
         stand_s = max(stands_at(view, self._pace, self._since()), self._memory.yields_until_s)
         return Plan(
-            ack_due(view) is not None, at_once, stand_s <= now_s, self._again_s(stand_s, now_s)
+            ack_due(view) is not None,
+            at_once,
+            stand_s <= now_s,
+            self._again_s(stand_s, now_s),
+            self._memory.waiting_s is not None,
         )
 
     def records(self, view: View, tip: Tip, now_s: float) -> list[Record]:

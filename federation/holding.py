@@ -42,12 +42,22 @@ class Holding:
         self._seen: dict[Log, int] = {}  # the last seq that was looked at and is whole
         self._whole: dict[Log, EntryRef] = {}  # the last entry among those with log records
         self._more: set[Log] = set()  # that were too much for one call
+        self._lacking: set[Log] = set()  # whose next entry names something that is not here
         self._looking: set[Log] = set()  # a dataset may have gone to another log and back
 
     @property
     def more(self) -> bool:
         """Whether some call left something for the next one, which then may say more."""
         return bool(self._more)
+
+    def waits(self, shard: Shard) -> bool:
+        """Whether the log of the newest term names something that was not here at the last look."""
+        return any(
+            log in self._lacking
+            and (segment.through is None or self._seen.get(log, 0) < segment.through.seq)
+            for segment in segments(shard)
+            for log in [_log(segment)]
+        )
 
     def whole(self, shard: Shard, term: Term) -> EntryRef | None:
         """The last entry of the term's own feed through which its log is held; None if nothing.
@@ -86,12 +96,14 @@ class Holding:
         seen = self._seen.get(log, segment.first[0] - 1)
         last = seen + ENTRIES_A_CALL
         self._more.discard(log)
+        self._lacking.discard(log)
         while entries := self._read(segment.feed, seen, ENTRIES_AT_ONCE):
             if seen >= last:
                 self._more.add(log)
                 break
             for entry, records in entries:
                 if records is None or not self._take(own, entry, records):
+                    self._lacking.add(log)
                     return
                 seen = self._seen[log] = entry.seq
 

@@ -1,9 +1,9 @@
 """The council's service: acks, votes, opens and leads of this site, in time.
 
-It hears of every durable entry, looks at the shards in which this site has a seat, and writes what
-`federation.delegate` says. Acks gather for up to a second, so that one covers many records; where
-people wait (a submission, an order), and for votes and terms, it looks at once. Where this site
-alone votes nothing is ever done: its own commit settles.
+It hears of every durable entry, looks at the shards of which it speaks and in which this site has a
+seat, and writes what `federation.delegate` says. Acks gather for up to a second, so that one covers
+many records; where people wait (a submission, an order), and for votes and terms, it looks at once.
+Where this site alone votes nothing is ever done: its own commit settles.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ from federation.records import (
     SeatClose,
     Vote,
 )
+from federation.shard import Shard
 from federation.voting import Reply, View, above, seat_for
+from node.council.agenda import LOOK_S_MAX, Agenda
 from node.council.asking import Asking
 from node.council.ports import Facts, Pen, Revocations, Voice
 from node.council.views import Views
@@ -44,9 +46,6 @@ from node.council.views import Views
 _log = Logger()
 
 ACK_GATHER_S: Final = 1.0
-LOOK_S_MAX: Final = (
-    60.0  # a look at least so often: what only time changes is never missed for long
-)
 URGENT: Final = (
     Vote, Open, Force, FoundCouncil, SeatClose, Dataset, Command, Move, Adopt
 )  # fmt: skip
@@ -90,6 +89,7 @@ class Council:
         self._random = random
         self._views = Views(me, facts, members)
         self._asking = Asking(reactor, me, voice, pace)
+        self._agenda = Agenda(facts.councils)
         self._delegates: dict[ShardID, Delegate] = {}
         self._composing: set[ShardID] = set()
         self._look_call: IDelayedCall | None = None
@@ -103,7 +103,7 @@ class Council:
         """Answer others, say what is led here, and go on with whatever is under way."""
         self._voice.serve(CANVASS, self._canvassed)
         self._voice.on_flood("lead", self._heard)
-        self._members.subscribe(lambda: self._look_in(0.0))
+        self._members.subscribe(self._members_changed)
         self._look()
         self._say()
 
@@ -118,13 +118,20 @@ class Council:
 
     def arrived(self, entries: Iterable[Entry]) -> None:
         """The journal's subscriber: entries, own or taken in, that are durable and folded."""
-        urgent = bool(self._delegates) and any(
-            isinstance(record, URGENT)
-            for entry in entries
-            if entry.header.lane is Lane.CONTROL and entry.body is not None
-            for record in entry.records()
-        )
+        urgent = False
+        if not self._delegates:  # whoever sits nowhere need not read what others write
+            self._agenda.everything()
+            entries = ()
+        for entry in entries:
+            told = entry.header.lane is Lane.CONTROL and entry.body is not None
+            records = entry.records() if told else ()
+            self._agenda.arrived(entry, records)
+            urgent = urgent or any(isinstance(record, URGENT) for record in records)
         self._look_in(0.0 if urgent else ACK_GATHER_S)
+
+    def _members_changed(self) -> None:
+        self._agenda.everything()
+        self._look_in(0.0)
 
     def _heard(self, origin: SiteID, document: bytes) -> None:
         """A leader's word came."""
@@ -167,33 +174,33 @@ class Council:
         self._look_call = self._reactor.callLater(seconds, self._look)
 
     def _look(self) -> None:
-        """Look at all shards with a council, and do what is due."""
+        """Look at the shards with news, and at those whose time has come."""
         if self._look_call is not None and self._look_call.active():
             self._look_call.cancel()  # entries arrived before the start
         self._look_call = None
         self._look_in(LOOK_S_MAX)  # whatever happens now
-        again_s = LOOK_S_MAX
-        for shard in self._facts.councils():
+        now_s = self._reactor.seconds()
+        for shard in self._agenda.due(now_s):
+            again_s, waits = now_s + LOOK_S_MAX, True
             try:
-                again_s = min(again_s, self._look_at(shard))
+                again_s, waits = self._look_at(shard, now_s)
             except Exception:
                 _log.failure("council: looking at shard {shard} failed", shard=shard.hex()[:8])
-        self._look_in(again_s)
+            self._agenda.looked(shard, again_s, waits=waits)
+        self._look_in(max(0.0, self._agenda.next_s - now_s))
 
-    def _look_at(self, shard: ShardID) -> float:
-        """Do what is due in one shard; in how many seconds to look again."""
+    def _look_at(self, shard: ShardID, now_s: float) -> tuple[float, bool]:
+        """Do what is due in one shard; when to look again, and whether whatever comes is news."""
         view, delegate = self._views.view(shard), self._delegate(shard)
         if view is None or delegate is None:
-            return LOOK_S_MAX
-        now_s = self._reactor.seconds()
+            return now_s + LOOK_S_MAX, False
         plan = delegate.plan(view, now_s)
         if (plan.ack or plan.write) and shard not in self._composing:
             self._compose(shard)
         if plan.stand:
             self._stand(shard, view)
-        if self._views.behind(shard):
-            return 0.0
-        return max(0.0, plan.again_s - now_s)
+        again_s = now_s if self._views.behind(shard) else max(now_s, plan.again_s)
+        return again_s, plan.waits or self._views.waits(view.shard)
 
     def _delegate(self, shard: ShardID) -> Delegate | None:
         """This site's part in a shard; None where it has none."""
@@ -210,12 +217,14 @@ class Council:
 
         def written(_: None) -> None:
             self._composing.discard(shard)
+            self._agenda.news([shard])
             self._look_in(0.0)
 
         def failed(failure: Failure) -> None:
             self._composing.discard(shard)
             if not self._stopped:
                 _log.warn("council: nothing was written: {why}", why=str(failure.value))
+                self._agenda.news([shard])
                 self._look_in(self._pace.round_s)
 
         self._pen.compose(lambda: self._records(shard)).addCallbacks(written, failed)
@@ -252,6 +261,7 @@ class Council:
             voters=len(view.shard.voters(view.shard.newest)) - 1,
             what=f"standing in term {term}" if term else "not standing",
         )
+        self._agenda.news([shard])
         self._look_in(0.0)
 
     # Leading
@@ -271,25 +281,25 @@ class Council:
         newest = self._views.tip(self._me)
         if self._stopped or newest is None:
             return
-        for view in self._led():
+        for shard in self._led():
             self._counter += 1
-            shard, term = view.shard.id, view.shard.newest.number
+            term = shard.newest.number
             lead = Lead(
-                self._me, self._voice.boot, self._counter, shard, term, newest.seq, newest.id
+                self._me, self._voice.boot, self._counter, shard.id, term, newest.seq, newest.id
             )
             self._voice.flood("lead", lead.pack())
 
-    def _led(self) -> list[View]:
+    def _led(self) -> list[Shard]:
         """The shards that this site leads; one that cannot be looked at silences no other."""
         found = []
         for shard in self._facts.councils():
             try:
-                view = self._views.view(shard)
+                known = self._facts.shard(shard)
             except Exception:
                 _log.failure("council: looking at shard {shard} failed", shard=shard.hex()[:8])
                 continue
-            if view is not None and view.leads and not view.shard.stopped:
-                found.append(view)
+            if known is not None and known.leads(self._me) and not known.stopped:
+                found.append(known)
         return found
 
     # For people

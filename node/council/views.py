@@ -46,6 +46,11 @@ class Views:
         holding = self._holdings.get(shard)
         return shard in self._behind or (holding is not None and holding.more)
 
+    def waits(self, shard: Shard) -> bool:
+        """Whether the log of a shard that was looked at names something that is not here."""
+        holding = self._holdings.get(shard.id)
+        return holding is not None and holding.waits(shard)
+
     def seated(self) -> Mapping[SiteID, int]:
         """In how many councils each site sits, as far as is known here."""
         return self._facts.seated()

@@ -16,6 +16,7 @@ from federation.ids import EntryID, EntryRef, Lane, ShardID
 from federation.opening import as_ref
 from federation.records import Accept, Ack, Adopt, Dataset, Grant, Move, SeatClose, Vote
 from federation.segments import segments
+from federation.settle import Seats
 from federation.shard import Shard, found
 from federation.voting import Reply
 from node.council.service import ACK_GATHER_S
@@ -93,6 +94,30 @@ def test_nothing_is_acked_before_the_results_that_it_accepts_are_here(net: Counc
     acks = written(net.sites[1], Ack)
     assert len(acks) == len(before) + 1
     assert acks[-1].seq == entry.header.seq  # type: ignore[attr-defined]
+
+
+def test_what_comes_costs_a_look_only_at_the_shards_of_which_it_speaks(net: CouncilNet) -> None:
+    leader, voter = net.sites[:2]
+    for number in range(20):
+        leader.write([found(leader.me, bytes([number]) * 16, [site.me for site in net.sites])])
+    net.run(3)
+    voter.heard = []  # leaders' words, one a shard, are another matter
+    looked_at: list[ShardID] = []
+    seats = voter.facts.seats
+
+    def looked(id_: ShardID) -> Seats:
+        looked_at.append(id_)
+        return seats(id_)
+
+    voter.facts.seats = looked  # type: ignore[method-assign]
+    for _ in range(4):
+        leader.write([results()], Lane.RESULTS)
+        net.run(1)
+    assert not looked_at
+    entry = leader.write([log(net, leader)])
+    net.run(3)
+    assert set(looked_at) == {net.shard}
+    assert net.settled_at(0) == entry.ref
 
 
 def test_an_idle_council_writes_nothing(net: CouncilNet) -> None:
