@@ -42,13 +42,13 @@ VERB_ADOPT = "adopt"
 Read = Callable[[int], Sequence[Record | Refused]]
 
 
-def leave(step: Step, shard: Shard, record: Move) -> None:
-    """The ownership cursor's part of a move. Raises Refusal."""
+def leave(step: Step, shard: Shard, idx: int, record: Move) -> None:
+    """The ownership cursor's part of a move, record `idx` of its entry. Raises Refusal."""
     member = member_of(step.conn, shard, record.dataset)
     if record.to == shard.id:
         raise Refusal("a dataset moves to another shard")
-    sql = "UPDATE dataset SET moved = ? WHERE no = ?"
-    step.conn.execute(sql, (record.to, member.no))
+    sql = "UPDATE dataset SET moved = ?, moved_entry = ?, moved_idx = ? WHERE no = ?"
+    step.conn.execute(sql, (record.to, step.entry, idx, member.no))
     shard.own_root = roots.extend(shard.own_root, b"move", record.dataset, record.to)
     step.changes.append(DatasetChanged(member.no, VERB_MOVE))
 
@@ -96,8 +96,8 @@ class Arrival:
         if member.away != LEFT:
             raise NotYet
         conn.execute(
-            "UPDATE dataset SET shard = ?, pos = ?, moved = NULL, away = ?, source = ?"
-            " WHERE no = ?",
+            "UPDATE dataset SET shard = ?, pos = ?, moved = NULL, moved_entry = NULL,"
+            " moved_idx = NULL, away = ?, source = ? WHERE no = ?",
             (shard.no, shard.own_pos, COMING, source, member.no),
         )
         conn.execute(

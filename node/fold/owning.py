@@ -53,7 +53,7 @@ class Owning:
             case Accept() | Import() | Reproduce():
                 return Taken.IN_TURN
             case Move():
-                moving.leave(self.step, shard, record)
+                moving.leave(self.step, shard, idx, record)
                 return Taken.IN_TURN
             case Adopt():
                 return self._adopt(shard, record)

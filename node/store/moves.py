@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import apsw
 
 from federation.ids import DatasetID, EntryRef, ShardID
-from federation.records import Move, decode
 from node.fold.shape import HERE
 from node.store.feeds import Feeds
 from node.store.openwork import LEFT_TO_DO
@@ -37,16 +36,13 @@ def leaving(conn: apsw.Connection, to: bytes) -> list[tuple[DatasetID, ShardID]]
 def place(
     conn: apsw.Connection, source: bytes, dataset: bytes, to: bytes
 ) -> tuple[EntryRef, int] | None:
-    """The newest entry that moves a dataset from one shard to another, and which of its records
-    does; None if there is none. Reads the source's log from its end."""
-    sql = "SELECT entry FROM log_entry WHERE shard = ? ORDER BY entry DESC"
-    for (no,) in conn.execute(sql, (source,)):
-        body = conn.execute("SELECT body FROM entry WHERE no = ?", (no,)).get
-        for index, record in enumerate(decode(body or b"")):
-            if isinstance(record, Move) and (record.shard, record.dataset, record.to) == (
-                source,
-                dataset,
-                to,
-            ):
-                return Feeds(conn).by_number(no).ref, index
+    """The entry by which a dataset left one shard for another, and which of its records does;
+    None if it has not left."""
+    rows: Iterable[tuple[int, int]] = conn.execute(
+        "SELECT d.moved_entry, d.moved_idx FROM dataset d JOIN shard s ON s.no = d.shard"
+        " WHERE d.id = ? AND s.id = ? AND d.moved = ?",
+        (dataset, source, to),
+    )
+    for no, index in rows:
+        return Feeds(conn).by_number(no).ref, index
     return None
