@@ -15,6 +15,7 @@ from node.model.problems import Invalid
 from node.model.validate import unpack_document
 
 WHY_CHARS_MAX = 1000
+Signed = tuple[bytes, bytes, bytes]  # document as it came, signature, key
 
 
 def signer(document: bytes, signature: bytes) -> bytes:
@@ -34,20 +35,22 @@ class Documents:
         self._read_submission = read_submission
         self._read_command = read_command
         self._check = check_signature
+        self._last: tuple[Signed, DatasetSpec] | None = None
 
-    def unpacked(self, record: Dataset) -> bytes:
-        """The submission as it was signed. Raises Refusal."""
-        try:
-            return unpack_document(record.doc)
-        except Invalid as error:
-            raise Refusal(f"bad document: {error}"[:WHY_CHARS_MAX]) from None
+    def dataset(self, record: Dataset) -> DatasetSpec:
+        """Check a submission whole. Raises Refusal."""
+        signed = (record.doc, record.signature, record.key)
+        last = self._last
+        if last is not None and last[0] == signed:
+            return last[1]  # it stands in its leader's feed, and in the log that this is
+        spec = self._checked(record)
+        self._last = signed, spec
+        return spec
 
-    def dataset(self, record: Dataset, document: bytes | None = None) -> DatasetSpec:
-        """Check a submission whole; document: as `unpacked` gave it, if it did. Raises Refusal."""
-        if document is None:
-            document = self.unpacked(record)
-        self._check_signer(document, record.signature, record.key)
+    def _checked(self, record: Dataset) -> DatasetSpec:
         try:
+            document = unpack_document(record.doc)
+            self._check_signer(document, record.signature, record.key)
             return self._read_submission(document)
         except Invalid as error:
             raise Refusal(f"bad document: {error}"[:WHY_CHARS_MAX]) from None

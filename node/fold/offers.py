@@ -17,7 +17,11 @@ from node.fold.step import Step
 
 
 def note(step: Step, idx: int, record: Dataset | Command, documents: Documents) -> None:
-    """Keep where a document stands, if it can be read; its signature is for the log to judge."""
+    """Keep where a document stands that its author signed and that can be read.
+
+    Each is checked once, here, whatever else its writer offers. One that is forged must not stand
+    in the place of the genuine one, which has the same id.
+    """
     with suppress(Refusal):
         id_, dataset = _named(record, documents)
         step.conn.execute(
@@ -29,13 +33,13 @@ def note(step: Step, idx: int, record: Dataset | Command, documents: Documents) 
 def _named(record: Dataset | Command, documents: Documents) -> tuple[bytes, bytes]:
     """(id of the document, id of the dataset that it is about). Raises Refusal."""
     if isinstance(record, Dataset):
-        id_ = digest(Purpose.DATASET, documents.unpacked(record))
+        id_ = documents.dataset(record).id
         return id_, id_
-    return digest(Purpose.COMMAND, record.doc), documents.read_order(record).dataset
+    return digest(Purpose.COMMAND, record.doc), documents.order(record).dataset
 
 
 def answer(conn: apsw.Connection, shard: int, id_: bytes, *, taken: bool = False) -> None:
-    """A log took or refused this document."""
+    """A log took or refused this document, which its author signed."""
     conn.execute(
         "INSERT INTO answered VALUES (?, ?, ?) ON CONFLICT DO UPDATE"
         " SET taken = max(taken, excluded.taken)",

@@ -91,9 +91,8 @@ class Owning:
         return Taken.IN_TURN
 
     def _dataset(self, shard: Shard, idx: int, record: Dataset) -> Taken:
-        document = self._documents.unpacked(record)
-        offers.answer(self._conn, shard.no, digest(Purpose.DATASET, document))
-        spec = self._documents.dataset(record, document)
+        spec = self._documents.dataset(record)
+        offers.answer(self._conn, shard.no, spec.id)
         if offers.was_taken(self._conn, shard.no, spec.id):
             raise Refusal("the dataset is in the log already")
         offers.answer(self._conn, shard.no, spec.id, taken=True)
@@ -111,8 +110,8 @@ class Owning:
 
     def _command(self, shard: Shard, idx: int, record: Command) -> Taken:
         id_ = digest(Purpose.COMMAND, record.doc)
-        offers.answer(self._conn, shard.no, id_)
         order = self._documents.order(record)
+        offers.answer(self._conn, shard.no, id_)
         member = member_of(self._conn, shard, order.dataset)
         leader = site_no(self._conn, self.step.ref.feed.site)
         if record.key != member.person and not was_admin(

@@ -25,7 +25,7 @@ _log = Logger()
 
 AT_ONCE_MAX: Final = 200  # offers of one shard that one look takes
 SOON_S: Final = 0.1  # in which entries gather
-SHARE_MAX: Final = 0.1  # of the time: a look reads all that was ever offered to a shard
+SHARE_MAX: Final = 0.1  # of the time: a look passes over all that was ever offered to a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,16 @@ class Offers:
         """Put into the log what is not there. Call once in a while, too."""
         if self._next.stopped:
             return
-        began_s = self._reactor.seconds()
+        began_s, more = self._reactor.seconds(), False
         for shard in self._shards():
-            for offer in in_order(self._tables.offers(shard, AT_ONCE_MAX)):
+            offers = self._tables.offers(shard, AT_ONCE_MAX)
+            more = more or len(offers) == AT_ONCE_MAX
+            for offer in in_order(offers):
                 self._write(shard, offer)
         now_s = self._reactor.seconds()
         self._rests_until_s = now_s + (now_s - began_s) / SHARE_MAX
+        if more:
+            self._soon()
 
     def _write(self, shard: ShardID, offer: Offer) -> None:
         key = (shard, offer.id)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
 
 import apsw
-from twisted.logger import Logger
 
 from federation.ids import ShardID
 from federation.records import Command, Dataset, decode
 from node.fold.documents import Documents
-from node.fold.shape import Refusal
 from node.leading.ledger import DatasetFacts, TaskFacts
 from node.leading.offers import Offer
 from node.model.dataset import DatasetSpec
@@ -20,9 +16,6 @@ from node.model.validate import needs_of
 from node.store import ledgers, offers, openwork
 from node.work.tables import TASKS_A_DATASET, waits_of
 
-_log = Logger()
-
-BAD_MAX: Final = 1000  # offers that are remembered as such that no log takes
 Spec = Callable[[apsw.Connection, int], DatasetSpec]
 
 
@@ -90,32 +83,18 @@ class OfferTables:
     """Implements `offers.Tables` over one reading connection."""
 
     def __init__(self, conn: apsw.Connection, documents: Documents) -> None:
-        """documents: the checks that the log makes, too."""
         self._conn = conn
         self._documents = documents
-        self._bad: OrderedDict[bytes, None] = OrderedDict()  # ids of documents that nobody takes
 
     def offers(self, shard: ShardID, most: int) -> Sequence[Offer]:
-        """What was offered to a shard and not answered by its log; nothing that it would refuse
-        for its form or its signature."""
-        found = []
-        for id_, entry, idx in offers.unanswered(self._conn, shard, most + len(self._bad)):
-            if id_ not in self._bad and (offer := self._checked(id_, entry, idx)) is not None:
-                found.append(offer)
-        return found[:most]
+        """What was offered to a shard and not answered by its log; the fold has checked it."""
+        rows = offers.unanswered(self._conn, shard, most)
+        found = (self._offer(*row) for row in rows)
+        return [offer for offer in found if offer is not None]
 
-    def _checked(self, id_: bytes, entry: int, idx: int) -> Offer | None:
+    def _offer(self, id_: bytes, entry: int, idx: int) -> Offer | None:
         records = decode(openwork.body(self._conn, entry) or b"")
         record = records[idx] if idx < len(records) else None
-        try:
-            if isinstance(record, Dataset):
-                self._documents.dataset(record)
-                return Offer(id_, record)
-            if isinstance(record, Command):
-                return Offer(id_, record, self._documents.order(record).follows)
-        except Refusal as refusal:
-            self._bad[id_] = None
-            if len(self._bad) > BAD_MAX:
-                self._bad.popitem(last=False)
-            _log.warn("lead: an offer is not taken: {why}", why=str(refusal))
-        return None
+        if isinstance(record, Command):
+            return Offer(id_, record, self._documents.read_order(record).follows)
+        return Offer(id_, record) if isinstance(record, Dataset) else None

@@ -15,7 +15,7 @@ from federation.ids import FeedID, Lane, ShardID, SiteID, UserKey
 from federation.records import Command, Dataset, Record, Site
 from keys.identity import SiteKey
 from node.changes import Change, DatasetAdded, DatasetChanged, TermOpened
-from node.leading.offers import SHARE_MAX, SOON_S, Offer, Offers, in_order
+from node.leading.offers import AT_ONCE_MAX, SHARE_MAX, SOON_S, Offer, Offers, in_order
 from tests.unit.federation.builders import results
 
 SHARD, MOVED = ShardID(b"h" * 32), ShardID(b"m" * 32)
@@ -105,6 +105,17 @@ def test_looking_takes_a_small_part_of_the_time_however_long_it_takes() -> None:
         house.offers_.durable([TOLD])
         house.clock.advance(SOON_S)
     assert 5 <= house.looks <= 100 * SHARE_MAX + 1
+
+
+def test_what_was_too_much_for_one_look_is_taken_in_the_next() -> None:
+    house = House(*(order(str(number).encode()) for number in range(AT_ONCE_MAX + 1)))
+    house.offers_.look()
+    assert len(house.written) == AT_ONCE_MAX
+    del house.open[:AT_ONCE_MAX]
+    house.clock.advance(SOON_S)
+    assert len(house.written) == AT_ONCE_MAX + 1
+    house.clock.advance(100)
+    assert house.looks == 2
 
 
 def test_what_is_being_written_is_not_written_twice() -> None:
