@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import apsw
 import pytest
 from hypothesis import settings
 
+from tests.nodelogs import add_logs
+
 # Machines that run the tests are shared: how long one example takes says nothing.
 settings.register_profile("icefloe", deadline=None)
 settings.load_profile("icefloe")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    add_logs(item, report)
+    return report
 
 
 def open_stores() -> set[str]:
