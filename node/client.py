@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from node.home import Home, make_private_folder, write_private
+from node.home import Home, NodeAddress, make_private_folder, write_private
 from pilot.client import WrongCertificate, dial
 
 REPLY_S_MAX = 120.0
@@ -28,6 +28,8 @@ CHUNK_BYTES = 256 * 1024
 BUSY_RETRIES_MAX = 4  # of a request that the node answered with 429
 ANSWER_LOST_TRIES_MAX = 40  # when a node goes away amid a submission
 ANSWER_LOST_PAUSE_S = 0.5
+STARTING_S_MAX = 15.0  # for a node that has a process and no address
+STARTING_PAUSE_S = 0.1
 TOKEN_MARGIN_S = 60  # a token that ends sooner is not used any more
 
 Json = dict[str, Any]
@@ -411,8 +413,17 @@ class Client:
         return content
 
 
-def find_endpoint(home: Home, url: str = "", fingerprint: str = "", site: str = "") -> Endpoint:
-    """The node at `url`, else the one that runs on `home`. Raises Unreachable."""
+def find_endpoint(
+    home: Home,
+    url: str = "",
+    fingerprint: str = "",
+    site: str = "",
+    pause: Callable[[float], None] = time.sleep,
+) -> Endpoint:
+    """The node at `url`, else the one that runs on `home`. Raises Unreachable.
+
+    One that is just starting, or starts itself again, is waited for.
+    """
     if url:
         if not fingerprint:
             raise Unreachable(
@@ -421,12 +432,30 @@ def find_endpoint(home: Home, url: str = "", fingerprint: str = "", site: str = 
                 "`floe keys show` on the node's machine prints it",
             )
         return Endpoint(url, fingerprint, site)
-    address = home.address()
-    if address is None:
+    if (address := home.address()) is None:
         if not home.exists():
             raise Unreachable(f"there is no site in {home.path}", "make one: floe init --name NAME")
-        raise Unreachable(f"no node runs on {home.path}", "start it: floe up --detach")
+        address = _started(home, pause)
     return Endpoint(address.api, address.fingerprint, address.site, address.name)
+
+
+def _started(home: Home, pause: Callable[[float], None]) -> NodeAddress:
+    """Where a node is that has a process already. Raises Unreachable if none has, or for long."""
+    from node.daemon import is_node  # nobody waits for this import while all is well
+
+    looks = int(STARTING_S_MAX / STARTING_PAUSE_S)
+    while (pid := home.holder()) is not None and is_node(pid):
+        pause(STARTING_PAUSE_S)
+        if (address := home.address()) is not None:
+            return address
+        looks -= 1
+        if not looks:
+            raise Unreachable(
+                f"the node on {home.path}, process {pid}, has been starting or stopping for"
+                f" {STARTING_S_MAX:.0f} s",
+                f"its log says why: {home.log / 'node.log'}",
+            )
+    raise Unreachable(f"no node runs on {home.path}", "start it: floe up --detach")
 
 
 def path_of(*parts: str | int) -> str:

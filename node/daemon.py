@@ -35,9 +35,12 @@ class DaemonError(Exception):
 def running(home: Home) -> NodeAddress | None:
     """The node that runs on this home, if its process lives."""
     address = home.address()
-    if address is None or not alive(address.pid) or not _looks_like_a_node(address.pid):
-        return None
-    return address
+    return address if address is not None and is_node(address.pid) else None
+
+
+def is_node(pid: int) -> bool:
+    """Whether a process runs, and is one of ours."""
+    return alive(pid) and _looks_like_a_node(pid)
 
 
 def _looks_like_a_node(pid: int) -> bool:

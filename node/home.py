@@ -11,6 +11,8 @@ from typing import Any
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
+LOCK_NAME = "floe.lock"
+LOCK_BYTES_MAX = 1024
 
 
 class HomeError(Exception):
@@ -97,6 +99,11 @@ class Home:
         return self.run / "node.json"
 
     @property
+    def lock(self) -> Path:
+        """Held by the node; names its process."""
+        return self.path / LOCK_NAME
+
+    @property
     def tokens(self) -> Path:
         """Login tokens of the `floe` command, one 0600 file a site and user key."""
         return self.run / "tokens"
@@ -104,6 +111,15 @@ class Home:
     @property
     def log(self) -> Path:
         return self.path / "log"
+
+    def holder(self) -> int | None:
+        """The process that last held the lock, if that was on this machine."""
+        try:
+            with self.lock.open("rb") as file:
+                word, pid, _, host = file.read(LOCK_BYTES_MAX).decode().split()
+            return int(pid) if (word, host) == ("pid", os.uname().nodename) else None
+        except (OSError, ValueError):
+            return None
 
     def exists(self) -> bool:
         """True once `floe init` made a site here."""

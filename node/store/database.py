@@ -21,6 +21,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from node.home import Home
 from node.store import folded
 from node.store.schema import schema_files
 
@@ -29,7 +30,6 @@ InThread = Callable[[Callable[[], Any]], "Deferred[Any]"]
 """Runs a function off the reactor thread and gives its result; tests run it in place."""
 
 DATABASE_NAME = "floe.sqlite"
-LOCK_NAME = "floe.lock"
 APPLICATION_ID = 0x466C6F65  # "Floe", in the file's header
 READ_THREADS_MAX = 3
 WRITER_CACHE_KIB = 8_192
@@ -99,7 +99,7 @@ class HomeLock:
 
     def __init__(self, home: Path) -> None:
         """Raises HomeInUse, naming the process that holds the lock."""
-        path = home / LOCK_NAME
+        path = Home(home).lock
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

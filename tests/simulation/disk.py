@@ -9,7 +9,8 @@ from pathlib import Path
 import apsw
 
 from federation.entry import Entry
-from node.store.database import DATABASE_NAME, LOCK_NAME
+from node.home import LOCK_NAME
+from node.store.database import DATABASE_NAME
 from node.store.feeds import Feeds
 from node.store.highwater import FileIdentity
 from tests.fakes.disk import FakeDisk, FakeFiles, PowerLost

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import stat
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -111,6 +116,45 @@ def test_a_restarted_node_is_found_on_its_new_port(
         at[0] = Endpoint(second.url, second.fingerprint)
         client.close()
         assert client.get("/v1/status")["pid"] == 7
+
+
+@pytest.fixture
+def between_lives(home: Home, node: FakeNode) -> Iterator[str]:
+    """A node that has a process and, for now, no address; gives what its address will be."""
+    words = home.node_json.read_text()
+    home.node_json.unlink()
+    argv = [sys.executable, "-c", "input()", "node.daemon"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE) as process:
+        home.lock.write_text(f"pid {process.pid} on {os.uname().nodename}\n")
+        home.site_key.parent.mkdir(exist_ok=True)
+        home.site_key.touch()
+        yield words
+
+
+def test_a_node_that_starts_itself_again_is_waited_for(home: Home, between_lives: str) -> None:
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            home.node_json.write_text(between_lives)
+
+    address = json.loads(between_lives)
+    assert find_endpoint(home, pause=pause).url == address["api"]
+    assert len(looks) == 3
+
+
+def test_a_node_that_takes_very_long_to_start_is_named(home: Home, between_lives: str) -> None:
+    looks: list[float] = []
+    with pytest.raises(Unreachable, match=r"process \d+, has been starting or stopping for 15 s"):
+        find_endpoint(home, pause=looks.append)
+    assert sum(looks) == pytest.approx(15.0)
+
+
+def test_nobody_waits_for_a_node_that_has_no_process(home: Home, between_lives: str) -> None:
+    home.lock.write_text(f"pid {2**22 + 1} on {os.uname().nodename}\n")
+    with pytest.raises(Unreachable, match="no node runs"):
+        find_endpoint(home, pause=lambda _: pytest.fail("it waited"))
 
 
 def test_downloads_go_on_at_an_offset(home: Home, key: Path, node: FakeNode) -> None:
