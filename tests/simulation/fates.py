@@ -28,7 +28,8 @@ class Fates:
         self.calm = False  # workers do not fail any more; units may
         self.healthy = False  # nothing ever fails
         self.unit_s: float | None = None  # how long units take; drawn if None
-        self.put_out = False  # whether every unit puts out a file `x`
+        self.put_out = False  # whether every unit puts out a file `x`,
+        self.by_host = False  # which is another one at each site
 
     def draw(self, spec: str, job: int, *, broken: bool) -> Fate:
         dataset, task = spec.split("/")[:2]
@@ -59,10 +60,13 @@ class Fates:
         return ""
 
 
-def put_out(spec: str, job: int) -> tuple[bytes, bytes]:
-    """What a unit puts out, each time the same: a file `x`, and the list that names it."""
+def put_out(spec: str, job: int, host: str = "") -> tuple[bytes, bytes]:
+    """What a unit puts out, each time the same: a file `x`, and the list that names it.
+
+    host: of a unit that comes out otherwise at each site.
+    """
     dataset, task = spec.split("/")[:2]
-    content = f"{dataset} {task} {job}".encode()
+    content = f"{dataset} {task} {job} {host}".strip().encode()
     digest = digest_of(content).hex()
     listed = {"path": "x", "digest": digest, "size": len(content), "mode": 0o644}
     return content, json.dumps([listed]).encode()

@@ -75,6 +75,7 @@ class Reading:
         # Recorded, accepted or not: id (hex), unit, in which generation.
         self.attempts: list[tuple[str, tuple[bytes, int, int], int]] = []
         self.feeds: dict[FeedID, list[Entry]] = {}
+        self.superseded: set[bytes] = set()  # entries that settled a unit before others did
         self.imports = False  # whether leaders import what their logs wait for
         self._through: dict[tuple[bytes, FeedID], int] = {}
         # Units of others' datasets that serve in a shard: by shard, dataset, task.
@@ -169,6 +170,9 @@ class Reading:
                     unit.forgive()
                 elif order.verb == "cancel" and not unit.settled:
                     unit.cancelled = True
+                elif order.verb == "renew" and unit.others:
+                    # Nothing is withdrawn: results of the simulation do not say what they read.
+                    self._supersede(unit, *unit.others[-1])
 
     def _accept(self, record: Accept) -> None:
         feed = FeedID(record.site, record.generation, Lane.RESULTS)
@@ -227,6 +231,31 @@ class Reading:
                     unit = found.units[task][job]
                     unit.again = unit.again or bool(unit.settled)
 
+    def _made_again(self, found: Set, place: tuple[int, int], entry: bytes, made: bytes) -> None:
+        """A unit whose outputs were lost has others now, or the same."""
+        task, job = place
+        unit = found.units[task][job]
+        unit.again = False
+        if made == unit.made:
+            unit.others.clear()
+        elif self._was_read(found, task, job):
+            unit.others.append((entry, made))
+        else:
+            self._supersede(unit, entry, made)
+
+    def _supersede(self, unit: Unit, entry: bytes, made: bytes) -> None:
+        self.superseded.add(unit.settled)
+        unit.settled, unit.made, unit.again = entry, made, False
+        unit.others.clear()
+
+    def _was_read(self, found: Set, task: int, job: int) -> bool:
+        """Whether a unit is settled that waits for this one; none of other datasets does here."""
+        return any(
+            found.units[each.index][job].settled
+            for each in found.spec.tasks
+            if any(after.dataset is None and after.task == task for after in each.after)
+        )
+
     def _serve(self, shard: bytes, dataset: bytes, task: int, jobs: Iterable[int]) -> None:
         """Those of the units for which something in this log waits count there as settled."""
         most = max(
@@ -252,16 +281,17 @@ class Reading:
         rows = len(record.jobs)
         outcomes, errors = cells(record.outcome, rows), cells(record.error, rows)
         hosts, walls = cells(record.host, rows), cells(record.wall_ms, rows)
-        cpus = cells(record.cpu_ms, rows)
+        cpus, made = cells(record.cpu_ms, rows), digest_cells(record.outputs, rows)
         for row, job in enumerate(record.jobs):
             unit, outcome = units[job], outcomes[row]
             if outcome == Outcome.SUCCESS and not (unit.settled or unit.cancelled):
-                unit.settled = entry.id
+                unit.settled, unit.made = entry.id, made[row]
                 sums["cpu_ms"] += cpus[row]
                 sums["wall_ms"] += walls[row]
             elif outcome == Outcome.SUCCESS:
                 sums["duplicates"] += not (unit.cancelled or unit.again)
-                unit.again = False  # units of the simulation put out the same each time
+                if unit.again:
+                    self._made_again(found, (record.task, job), entry.id, made[row])
                 sums["duplicate_wall_ms"] += walls[row]
             else:
                 if not (unit.settled or unit.cancelled):

@@ -21,7 +21,9 @@ class Unit:
 
     owners: set[bytes] = field(default_factory=set)  # sites that were granted it, ever
     settled: bytes = b""  # the entry that settled it
+    made: bytes = b""  # the list of outputs of that attempt
     again: bool = False  # settled, and its outputs are lost: its next success is no duplicate
+    others: list[tuple[bytes, bytes]] = field(default_factory=list)  # of those: (entry, list)
     cancelled: bool = False
     failed: bool = False
     payload: int = 0

@@ -276,9 +276,12 @@ class Pilot:
     async def _upload(self) -> None:
         """What units put out is at the node before it hears of it. Raises Unreachable."""
         succeeded = [(spec, row[_JOB]) for _, spec, row in self._in_report if row[_OUTPUTS]]
-        contents = [content for unit in succeeded for content in put_out(*unit)]
+        contents = [content for unit in succeeded for content in self._put_out(*unit)]
         if contents:
             await self.host.of_node(lambda node: node.upload(contents))
+
+    def _put_out(self, spec: str, job: int) -> tuple[bytes, bytes]:
+        return put_out(spec, job, self.host.name if self.world.farm.fates.by_host else "")
 
     async def _again(self, body: dict[str, Any]) -> None:
         """The same batch once more, beside or behind the first."""
@@ -322,7 +325,7 @@ class Pilot:
         runner.running = runner.timer = None
         wall_ms = int(fate.wall_s * 1000)
         puts_out = self.world.farm.fates.put_out and not fate.error
-        outputs = digest_of(put_out(spec, job)[1]).hex() if puts_out else ""
+        outputs = digest_of(self._put_out(spec, job)[1]).hex() if puts_out else ""
         values = {
             "job": job, "outcome": OUTCOME_OF[fate.error], "start_ms": max(0, runner.begun_ms),
             "wall_ms": wall_ms, "cpu_ms": wall_ms // 2 + 1, "memory_kib": 1000 + job, "disk_kib": 8,

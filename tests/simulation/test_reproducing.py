@@ -22,21 +22,22 @@ def five(tmp_path):
         yield world
 
 
-def submit_chain(world, host):
-    """A dataset whose second task reads what the first one puts out, and is the slower to end."""
-    told = describe("chain", ((), ("t0",)), JOBS)
-    first, second = told["task"]
+def submit_chain(world, host, readers=1, jobs=JOBS):
+    """A dataset whose other tasks read what the first one puts out, and are the slower to end."""
+    told = describe("chain", ((), *[("t0",)] * readers), jobs)
+    first, *others = told["task"]
     first["outputs"] = ["x"]
-    second["inputs"] = {"x": "t0/x"}
+    for each in others:
+        each["inputs"] = {"x": "t0/x"}
     world.people.submit_to(host, told, Random("chain"))
     world.until(lambda: bool(world.witness.datasets))
     return next(iter(world.witness.datasets.values()))
 
 
-def kept_by(world, host):
-    """How many units' first outputs a site says that it keeps for others."""
+def kept_by(world, host, jobs=range(JOBS)):
+    """Of how many jobs a site says that it keeps the first outputs for others."""
     return sum(
-        len(record.jobs)
+        len(set(record.jobs) & set(jobs))
         for feed, entries in world.witness.archive.items()
         for entry in entries
         for record in entry.records()
@@ -77,3 +78,36 @@ def test_outputs_of_which_one_keeper_is_gone_for_good_outlive_the_other_one_too(
     five.finish()
     assert len(leaders(five, made)) > 1
     assert not written(five, Reproduce)
+
+
+def half_read(host):
+    """Jobs whose outputs one reader has read, and the other has not."""
+    sql = (
+        "SELECT job FROM settled WHERE task % 64 IN (1, 2) GROUP BY task / 64, job"
+        " HAVING count(*) = 1"
+    )
+    return [job for (job,) in host.node.conn.execute(sql)]
+
+
+def differing(host):
+    """Jobs that were made again, after somebody had read the first outputs, which are others."""
+    sql = "SELECT DISTINCT job FROM surplus WHERE why = 'differs'"
+    return [job for (job,) in host.node.conn.execute(sql)]
+
+
+def test_units_that_wait_for_outputs_which_came_out_otherwise_go_on_when_a_person_says_so(five):
+    five.farm.fates.by_host = True
+    maker, last = five.hosts[0], five.hosts[-1]
+    five.farm.closed.update(five.hosts[1:])
+    made = submit_chain(five, maker, readers=2, jobs=12)
+    five.until(lambda: bool(half_read(last)))
+    stuck = half_read(last)
+    keeper = max(five.hosts[1:-1], key=lambda host: kept_by(five, host, stuck))
+    five.farm.closed.clear()
+    maker.lose()
+    keeper.lose()
+    five.until(lambda: bool(differing(last)))
+    five.raise_if_broken()
+    assert set(differing(last)) <= set(stuck)
+    order(five, made, "renew", {"select": {"tasks": ["t0"]}}, last)
+    five.finish()

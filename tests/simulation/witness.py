@@ -121,11 +121,12 @@ class Witness:
         """Settled units stay as they are; so do cancelled ones."""
         seen = self.shown(node.site)
         settled, cancelled = read_settled(node), read_cancelled(node)
+        replaced = read_superseded(node)
         problems = [
             f"{shown(unit)} was settled by {entry.hex()[:8]}, now by "
             f"{settled[unit].hex()[:8] if unit in settled else 'nothing'}"
             for unit, entry in seen.settled.items()
-            if settled.get(unit) != entry
+            if settled.get(unit) != entry and (unit, entry) not in replaced
         ]
         gone, both = seen.cancelled - cancelled, cancelled & set(settled)
         problems += [f"{shown(unit)} is no longer cancelled" for unit in sorted(gone)]
@@ -139,18 +140,23 @@ class Witness:
         if written == self._written:
             return []
         self._written = written
-        settled = self._settled_now()
+        reading = self._reading()
+        settled = reading.settled_units()
         problems = [
             f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
             for unit, entry in self._settled.items()
-            if settled.get(unit) != entry
+            if settled.get(unit) != entry and not (unit in settled and entry in reading.superseded)
         ]
         self._settled = settled
         return problems
 
     def _settled_now(self) -> dict[Unit, bytes]:
+        return self._reading().settled_units()
+
+    def _reading(self) -> Reading:
+        """What is settled."""
         entries = (entry for feed in self.archive.values() for entry in feed)
-        return Reading(entries, settled=True).settled_units()
+        return Reading(entries, settled=True)
 
     # Copies
 
@@ -210,6 +216,16 @@ def read_settled(node: Node) -> dict[Unit, bytes]:
         " JOIN dataset d ON d.no = t.dataset JOIN entry e ON e.no = s.entry"
     )
     return {(dataset, task, job): entry for dataset, task, job, entry in rows}
+
+
+def read_superseded(node: Node) -> set[tuple[Unit, bytes]]:
+    """Units and entries that settled them, before outputs that were made again took the place."""
+    rows = node.conn.execute(
+        "SELECT d.id, t.idx, x.job, e.id FROM surplus x JOIN task t ON t.no = x.task"
+        " JOIN dataset d ON d.no = t.dataset JOIN entry e ON e.no = x.entry"
+        " WHERE x.why = 'superseded'"
+    )
+    return {((dataset, task, job), entry) for dataset, task, job, entry in rows}
 
 
 def read_cancelled(node: Node) -> set[Unit]:
