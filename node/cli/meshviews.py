@@ -5,8 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from node.cli.output import duration, harmless, number, plural, say, size, state, styled, table
+from node.cli.output import (
+    duration,
+    harmless,
+    number,
+    plural,
+    say,
+    say_wrapped,
+    size,
+    state,
+    styled,
+    table,
+)
 from node.client import Json
+
+WHY_HANG = " " * 9  # below the text, behind the mark
 
 
 def print_mesh(reply: Json) -> None:
@@ -20,7 +33,7 @@ def print_mesh(reply: Json) -> None:
         [_site_cells(site) for site in sites],
     )  # fmt: skip
     for alarm in reply.get("alarms") or []:
-        say(f"! {harmless(alarm)}")
+        say_wrapped(f"! {harmless(alarm)}")
 
 
 def mesh_lines(reply: Json) -> list[str]:
@@ -180,7 +193,9 @@ def print_why(reply: Json) -> None:
     say(f"{harmless(reply.get('site', '?'))} · {harmless(reply.get('key', ''))[:8]}")
     say(harmless(why.get("summary", "?")))
     for line in why.get("lines") or []:
-        say(f"  {harmless(line.get('mark', '')):6} {harmless(line.get('text', ''))}")
+        say_wrapped(
+            f"  {harmless(line.get('mark', '')):6} {harmless(line.get('text', ''))}", WHY_HANG
+        )
     for step in why.get("next") or []:
         say(f"  → {harmless(step)}")
 
@@ -193,7 +208,7 @@ def print_verified(reply: Json) -> None:
             ["SITE", "SHARD", ">POSITION", "STATE ROOT", "EQUAL"], list(map(_compared_cells, rows))
         )
     for name, why in (reply.get("silent") or {}).items():
-        say(f"! {harmless(name)} was not compared: {harmless(why)}")
+        say_wrapped(f"! {harmless(name)} was not compared: {harmless(why)}")
     if not rows:
         say("nothing was compared: no other site holds a log that this one has, or answered")
     elif reply.get("equal"):

@@ -22,6 +22,8 @@ PLAIN_WIDTH = 2000  # of a table that goes to a file or a pipe: nothing is cut t
 # Columns of words that people copy or look for first: never folded.
 KEPT_WHOLE = ("NAME", "SITE", "STATE", "SHARD", "TASK", "PEER", "#")
 
+_COMMAND = re.compile(r"\bfloe [a-z]+( [a-z]+)?( \S+)?$")
+_JOIN = "\x00"  # no text of ours has it: `harmless` wrote it out
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 STATE_STYLE = {
@@ -63,6 +65,29 @@ def _shown(character: str, lines: bool) -> str:
 def say(text: str = "") -> None:
     """One line (or more) for the person, to standard output."""
     print(text, flush=True)
+
+
+def say_wrapped(text: str, hang: str = "  ") -> None:
+    """One line; on a terminal that is too narrow, several, all but the first one after `hang`."""
+    import shutil
+
+    if not sys.stdout.isatty():
+        say(text)
+        return
+    for line in wrapped(text, shutil.get_terminal_size().columns, hang):
+        say(line)
+
+
+def wrapped(text: str, width: int, hang: str) -> list[str]:
+    """`text` in lines of so many characters. A command at its end, to be copied, stays whole."""
+    import textwrap
+
+    kept = _COMMAND.sub(lambda found: found[0].replace(" ", _JOIN), text)
+    lines = textwrap.wrap(
+        kept, max(width, FOLDED_MIN), subsequent_indent=hang, break_long_words=False,
+        break_on_hyphens=False, drop_whitespace=True,
+    )  # fmt: skip
+    return [line.replace(_JOIN, " ") for line in lines]
 
 
 def note(text: str) -> None:

@@ -24,6 +24,7 @@ from node.store import shards as rows
 from node.store.forks import Forking, forkings
 from node.store.shards import ShardRow
 
+AHEAD_S_MAX: Final = 300.0  # records that are later than now by more tell no age
 FORK_SHOWN_S: Final = 7 * 86_400.0  # after that it is history, if the site has gone on
 
 
@@ -260,5 +261,9 @@ class FactSource:
         return self._beacons.clock_s(site, self._wall_ms() / 1000) or 0.0
 
     def _age_s(self, hlc: int, ahead_s: float = 0.0) -> float | None:
-        """How long ago, by a clock that is so far ahead of ours; None for never."""
-        return max(0.0, (self._wall_ms() - to_ms(hlc)) / 1000 + ahead_s) if hlc else None
+        """How long ago, by a clock that is so far ahead of ours.
+
+        None for never, and where a clock was put back since, so that nobody can say.
+        """
+        age_s = (self._wall_ms() - to_ms(hlc)) / 1000 + ahead_s
+        return max(0.0, age_s) if hlc and age_s > -AHEAD_S_MAX else None

@@ -24,6 +24,8 @@ def why_site(facts: MeshFacts, site: SiteFact) -> Why:
         why.add("ok", "this is the site that you ask")
         for trouble in site.troubles:
             why.add("block", trouble)
+        if astray := _astray(facts):
+            why.add("wait", f"{astray}; only shown times suffer")
     _add_copies(why, site)
     _add_links(why, facts, site)
     _add_units(why, facts, site)
@@ -35,7 +37,9 @@ def why_site(facts: MeshFacts, site: SiteFact) -> Why:
 
 def alarms(facts: MeshFacts) -> list[str]:
     """The lines that `floe mesh` shows below its table, each with what follows from it."""
-    lines = list(facts.alarms)
+    lines, astray = list(facts.alarms), _astray(facts)
+    if astray:
+        lines.append(f"{facts.own().name}: {astray} (shown times only)")
     for site in facts.sites:
         lines += [f"{site.name}: {trouble}" for trouble in site.troubles]
         if site.state is Health.UNREACHABLE:
@@ -44,13 +48,26 @@ def alarms(facts: MeshFacts) -> list[str]:
             lines.append(
                 f"{site.name}: {_breaches(site)}: {site.broken_how}. floe mesh why {site.name}"
             )
-        if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
+        if not astray and _is_off(site):
             lines.append(f"{site.name}: its clock is {_offset(site.clock_s)} (shown times only)")
     return lines + [
         f"shard {shard_name(shard)}: {words}"
         for shard in facts.shards
         for words in _shard_alarms(shard)
     ]
+
+
+def _astray(facts: MeshFacts) -> str:
+    """That it is this site whose clock is wrong, as all others differ from it in one way; or ""."""
+    told = [each.clock_s for each in facts.sites if each.clock_s is not None]
+    off = sorted(-each for each in told if abs(each) > CLOCK_S_MAX)
+    if len(off) < max(2, len(told)) or off[0] * off[-1] < 0:
+        return ""
+    return f"the clock here is {_offset(off[len(off) // 2])}, say all {len(off)} other sites"
+
+
+def _is_off(site: SiteFact) -> bool:
+    return site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX
 
 
 def _shard_alarms(shard: ShardFact) -> Iterator[str]:
@@ -234,7 +251,7 @@ def _add_oddities(why: Why, site: SiteFact) -> None:
         why.add("-", f"{records}{', the last one' * many}: {site.skipped_why}")
     if site.lag:
         why.add("wait", f"{site.lag:,} entries of it are not here yet")
-    if site.clock_s is not None and abs(site.clock_s) > CLOCK_S_MAX:
+    if _is_off(site):
         why.add("wait", f"its clock is {_offset(site.clock_s)}; only shown times suffer")
 
 
@@ -242,7 +259,8 @@ def _breaches(site: SiteFact) -> str:
     return f"broke the protocol, which ended {site.broken:,} link{'s' * (site.broken != 1)} of it"
 
 
-def _offset(seconds: float) -> str:
+def _offset(seconds: float | None) -> str:
+    seconds = seconds or 0.0
     return f"{shown_age(abs(seconds))} {'ahead' if seconds > 0 else 'behind'}"
 
 

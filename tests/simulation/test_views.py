@@ -317,6 +317,20 @@ def test_a_clock_that_is_a_year_wrong_is_told_and_changes_no_age(three, jump_ms)
     all_equal(wisc, ["desy", "msu"])
 
 
+def test_a_site_whose_own_clock_is_a_year_behind_says_so_once_and_no_age(three):
+    desy, *_ = under_way(three)
+    three.network.ways.split(["desy"], ["wisc", "msu"])
+    three.pass_s(100)
+    three.hosts[0].wall_jump_ms -= YEAR_MS
+    shown = desy.mesh()
+    words = "the clock here is 365 d behind, say all 2 other sites"
+    assert words in shown.line("! desy: the clock here")
+    assert "its clock is" not in shown.text
+    assert words in desy.why("desy").text
+    assert "log records are not settled yet" in shown.text
+    assert the_shard(desy)["unsettled_s"] is None
+
+
 def test_a_leader_with_a_full_disk_says_so_and_the_others_that_it_shows_no_commit(three):
     desy, wisc, _ = under_way(three)
     three.hosts[0].disk.full = True

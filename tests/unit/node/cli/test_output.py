@@ -34,6 +34,16 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
     assert output.harmless(text) == text
 
 
+def test_lines_are_wrapped_between_words_and_a_command_at_the_end_is_kept_whole() -> None:
+    text = "! desy: not heard for 4 m. Nobody has taken over its shard yet. floe mesh why desy"
+    assert output.wrapped(text, 74, "  ") == [
+        "! desy: not heard for 4 m. Nobody has taken over its shard yet.",
+        "  floe mesh why desy",
+    ]
+    assert output.wrapped(text, 200, "  ") == [text]
+    assert output.wrapped("  ok     a link", 80, " " * 9) == ["  ok     a link"]
+
+
 def test_markup_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(["A", ">B"], [["[bold red]x[/]", ":smile:"], ["[link=file:///]y[/link]", 1]])
     shown = capsys.readouterr().out

@@ -121,6 +121,19 @@ def test_a_closed_seat_and_a_wrong_clock_are_told() -> None:
     assert "its clock is 370 d behind; only shown times suffer" in shown
 
 
+def test_a_clock_that_differs_from_all_others_is_wrong_itself() -> None:
+    def all_of(*offsets_s: float) -> list[str]:
+        others = [SiteFact(bytes([at]) * 32, f"s{at}", Health.ALIVE, clock_s=offset_s)
+                  for at, offset_s in enumerate(offsets_s)]  # fmt: skip
+        return alarms(MeshFacts((MADISON, *others)))
+
+    here = "madison: the clock here is 12 d behind, say all 2 other sites (shown times only)"
+    assert all_of(1e6, 1e6) == [here]
+    assert all_of(1e6) == ["s0: its clock is 12 d ahead (shown times only)"]
+    assert len(all_of(1e6, -1e6)) == 2
+    assert all_of(1e6, 0.0) == ["s0: its clock is 12 d ahead (shown times only)"]
+
+
 @pytest.mark.parametrize(
     ("shards", "line"),
     [
