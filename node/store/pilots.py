@@ -9,7 +9,7 @@ import json
 import sys
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import apsw
@@ -92,8 +92,15 @@ def submitted(conn: apsw.Connection, pilot: int, job: str) -> None:
     conn.execute("UPDATE pilot SET job = ? WHERE no = ?", (job, pilot))
 
 
-def announced(conn: apsw.Connection, row: PilotRow) -> None:
-    """A pilot has come up, for the first time or again."""
+def announced(conn: apsw.Connection, row: PilotRow, several: PilotRow | None = None) -> None:
+    """A pilot has come up, for the first time or again.
+
+    several: of the token with which it did, if that goes on serving for others.
+    """
+    if several is not None:
+        sql = "UPDATE pilot SET announcements = ? WHERE no = ?"
+        conn.execute(sql, (several.announcements, several.no))
+        add_pilot(conn, replace(several, no=row.no, tag=row.tag, announcements=0))
     conn.execute(
         "UPDATE pilot SET announcements = ?, session = ?, host = ?, pid = ?, isolation = ?, "
         "resources = ?, announced_ms = ? WHERE no = ?",

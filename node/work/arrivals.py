@@ -64,11 +64,10 @@ class Arrivals:
             raise Refusal(400, "resources is missing", "announce cpu, memory_bytes, disk_bytes")
         whole = room(resources)
         secret = _text(body, "session")
-        session = self.board.sessions.find(secret)
-        announcements = 0
+        session, several = self.board.sessions.find(secret), None
         if session is None:
             secret = secrets.token_urlsafe(32)
-            session, announcements = self._first(_text(body, "token"), secret)
+            session, several = self._first(_text(body, "token"), secret)
         session.host = _text(body, "host")[:255] or "unknown"
         pid = body.get("pid")
         session.pid = pid if type(pid) is int and 0 <= pid < PID_END else 0
@@ -83,7 +82,7 @@ class Arrivals:
             whole.memory_bytes, whole.disk_bytes, None if left_s is None else int(left_s)
         )
         await self.board.journal.local(
-            partial(store.announced, row=self._row(session, announcements))
+            partial(store.announced, row=self._row(session), several=several)
         )
         if self.board.sessions.by_pilot.get(session.pilot) is not session:
             # What it holds runs again already; a lease of it would never end.
@@ -99,23 +98,26 @@ class Arrivals:
             "batch": session.batch,
         }
 
-    def _first(self, token: str, secret: str) -> tuple[Session, int]:
-        """A new session for a submitted pilot; and how often its token may serve again."""
+    def _first(self, token: str, secret: str) -> tuple[Session, PilotRow | None]:
+        """A new session for a submitted pilot; and the row of its token if that serves again."""
         row = self.expected.pop(secret_hash(token), None) if token else None
         if row is None:
             raise Refusal(
                 401, "this token is unknown or used up", "a pilot's token serves once", "token"
             )
-        left = row.announcements - 1
-        if left > 0:
-            self.expected[row.token] = replace(row, announcements=left)
+        several = None
+        if row.announcements > 1:  # each is a pilot of its own; the last one takes the token's row
+            several = replace(row, announcements=row.announcements - 1)
+            self.expected[row.token] = several
+            row = replace(row, no=self.next_pilot, tag=f"{row.tag}-{row.announcements}")
+            self.next_pilot += 1
         session = Session(row.no, row.tag, secret_hash(secret), self.board.now_s())
         self.board.sessions.add(session)
-        return session, left
+        return session, several
 
-    def _row(self, session: Session, announcements: int) -> PilotRow:
+    def _row(self, session: Session) -> PilotRow:
         return PilotRow(
-            session.pilot, session.tag, "", "", b"", announcements, session.secret, session.host,
+            session.pilot, session.tag, "", "", b"", 0, session.secret, session.host,
             session.pid, session.isolation, session.resources, announced_ms=self.board.wall_ms(),
         )  # fmt: skip
 

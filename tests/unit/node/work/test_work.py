@@ -891,3 +891,51 @@ def test_rows_of_jobs_that_the_dataset_lacks_do_not_take_the_others_with_them() 
     group["outcome"], group["error"], group["errors"] = [0, 1, 0], [0, 1, 0], ["", "exit"]
     pilot.report(body)
     assert settled(house) == {0, 1}
+
+
+# A token for several pilots
+
+
+def several(house: House, count: int) -> list[PilotSide]:
+    house.ask(house.work.arrivals.expect("hand", "a token for several", count, "hand"))
+    pilots = [PilotSide(house, "a token for several") for _ in range(count)]
+    for pilot in pilots:
+        pilot.announce()
+    return pilots
+
+
+def test_pilots_that_come_with_one_token_are_one_each() -> None:
+    house = House(Described(1, jobs=12))
+    pilots = several(house, 3)
+    assert len(house.work.sessions) == 3
+    for pilot in pilots:
+        pilot.poll(4)
+    assert sorted(job for pilot in pilots for _, job in pilot.units()) == list(range(12))
+    for pilot in pilots:
+        pilot.finish()
+        assert not pilot.session.leases
+    assert settled(house) == set(range(12))
+
+
+def test_pilots_that_came_with_one_token_are_known_after_a_restart() -> None:
+    house = House(Described(1, jobs=12))
+    one, two, three = several(house, 3)
+    two.poll(4)
+    house.kill()
+    house.start()
+    for pilot in (one, two, three):
+        pilot.announce()
+    assert {job for _, job in two.units()} == set(range(4))
+    two.finish()
+    assert settled(house) == set(range(4))
+
+
+def test_a_token_serves_as_often_as_was_said_whenever_the_node_restarts() -> None:
+    house = House(Described(1, jobs=12))
+    house.ask(house.work.arrivals.expect("hand", "a token for several", 2, "hand"))
+    PilotSide(house, "a token for several").announce()
+    house.kill()
+    house.start()
+    PilotSide(house, "a token for several").announce()
+    with pytest.raises(Refusal, match="used up"):
+        PilotSide(house, "a token for several").announce()
