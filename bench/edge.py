@@ -50,9 +50,9 @@ async def load(here: Site, token: str) -> tuple[float, int]:
     """Requests a second and errors of 200 keep-alive pilots, one unit a poll."""
     host, port = endpoint(here)
     wires = [Wire(host, port) for _ in range(PILOTS)]
-    for wire in wires:
+    for number, wire in enumerate(wires, 1):
         await wire.open()
-        await wire.announce(token, 1)
+        await wire.announce(token, 1, number)
     was, began = sum(wire.requests for wire in wires), time.monotonic()
     await asyncio.gather(*(pull(wire, 1, began + SECONDS, slots=1) for wire in wires))
     rate = (sum(wire.requests for wire in wires) - was) / (time.monotonic() - began)

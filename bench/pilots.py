@@ -47,7 +47,8 @@ class Wire:
         found: dict[str, Any] = json.loads(text)
         return found
 
-    async def announce(self, token: str, slots: int) -> None:
+    async def announce(self, token: str, slots: int, pid: int = 1) -> None:
+        """pid: of this pilot on its host; a pilot that announces itself again is one pilot."""
         resources = {
             "cpu": slots, "gpu": 0, "memory_bytes": slots * 4 << 30,
             "disk_bytes": slots * 10 << 30, "time_left_s": None,
@@ -55,7 +56,7 @@ class Wire:
         answer = await self.post(
             "announce",
             {
-                "token": token, "tag": "bench", "host": "bench", "pid": 1, "version": "0",
+                "token": token, "tag": "bench", "host": "bench", "pid": pid, "version": "0",
                 "resources": resources, "isolation": "group", "session": None, "holding": [],
             },
         )  # fmt: skip
