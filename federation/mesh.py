@@ -190,6 +190,13 @@ class Mesh:
         """How far some peer holds an own feed as it is here; 0 if none said so."""
         return self.exchange.sync.agreed.get(feed, 0)
 
+    def abreast(self) -> set[SiteID]:
+        """The peers that said on their link all that they hold, and of which it is all here.
+
+        Not those that hold something of what this site writes which is not here.
+        """
+        return self.exchange.sync.abreast()
+
     def longer(self, feed: FeedID) -> bool:
         """Whether a peer showed another branch of a feed that is longer than the one here."""
         return feed in self.exchange.sync.longer

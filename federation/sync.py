@@ -64,6 +64,8 @@ class Peer:
     pages: list[Vector] = field(default_factory=list)  # to be sent
     compared_s: float = float("-inf")  # the latest comparison
     seen: set[FeedID] = field(default_factory=set)  # own feeds in the vector that is coming
+    told: bool = False  # all that it holds, once on this link
+    strays: bool = False  # it holds of what this site writes something that is not here
     empty: int = 0  # offers that led to nothing
     taken: int = 0  # entries it gave that were new
     repeated: int = 0  # entries it gave that were here already
@@ -163,6 +165,14 @@ class Sync:
     def peers(self) -> Sequence[Peer]:
         return list(self._peers.values())
 
+    def abreast(self) -> set[SiteID]:
+        """The peers of which all is stored here that they said to hold, ours included."""
+        return {
+            peer.session.peer
+            for peer in self._peers.values()
+            if peer.told and not (peer.strays or peer.ahead or any(peer.in_flight))
+        }
+
     # The hub's side
 
     def opened(self, session: Session, now_s: float) -> Sequence[tuple[Urgency, Source]]:
@@ -235,6 +245,7 @@ class Sync:
     def _take_summary(self, peer: Peer, message: Summary, now_s: float) -> None:
         peer.compared_s = now_s
         if message.digest == self._holdings.digest():
+            peer.told = True
             peer.ahead.clear()
             for feed in self._own_feeds():
                 peer.serving.holds(feed, self._holdings.tip(feed).seq)
@@ -254,6 +265,7 @@ class Sync:
             if feed not in peer.seen:
                 peer.serving.holds(feed, 0)
         peer.seen.clear()
+        peer.told = True
         if message.answer and not peer.pages:
             self._send_vector(peer, now_s, answer=0)
 
@@ -264,6 +276,7 @@ class Sync:
             return
         if place.seq > ours.seq:
             if self._is_written_here(feed):
+                peer.strays = True
                 self._hub.events.append(OwnAhead(peer.session.peer, feed, place.seq))
             elif len(peer.ahead) < limits.AHEAD_FEEDS_MAX or feed in peer.ahead:
                 peer.ahead[feed] = place.seq
@@ -272,6 +285,7 @@ class Sync:
         peer.ahead.pop(feed, None)
         held = self._holdings.id_at(feed, place.seq)
         if held is not None and held[: limits.PREFIX_BYTES] != place.prefix:
+            peer.strays = peer.strays or self._is_written_here(feed)
             self._forks.suspect(peer.session, feed, place.seq, now_s)
         elif feed.site == self._hub.me:
             self.agreed[feed] = max(self.agreed.get(feed, 0), place.seq)

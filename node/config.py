@@ -38,6 +38,7 @@ class ApiConfig:
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
     network_home: bool = False  # allow a home on a network file system
+    host: str = ""  # what this host is called for all time; "": its machine id, or its name
     blobs_bytes_max: int = 100 * 10**9  # quota of the blob folder
     free_bytes_min: int = 200 * 10**6  # below it nothing new is taken in
 
@@ -183,6 +184,7 @@ API: Mapping[str, tuple[str, Reader]] = {
 }
 STORE: Mapping[str, tuple[str, Reader]] = {
     "network_home": ("network_home", _flag),
+    "host": ("host", _string),
     "blobs_max": ("blobs_bytes_max", _size),
     "free_min": ("free_bytes_min", _size),
 }

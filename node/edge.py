@@ -28,13 +28,14 @@ from node.http.api import Api
 from node.http.auth import Logins
 from node.http.gate import EdgeGate
 from node.http.mesh import MeshApi
-from node.http.pilots import PilotApi
+from node.http.pilots import PilotApi, closed
 from node.http.router import Router
 from node.http.server import Factory, Root
 from node.lead import Lead
 from node.members import Members
 from node.meshing.facts import FactSource, Own
 from node.meshing.filenames import OfAttempt
+from node.meshing.inquiry import HELD, Inquiry
 from node.meshing.roots import Comparison, RootServer
 from node.meshing.service import Meshing
 from node.opening import Opened
@@ -107,6 +108,7 @@ class Parts:
     work: Work
     lead: Lead
     provision: Provision
+    inquiry: Inquiry | None = None  # while it is not known whether the database is the newest
 
 
 def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
@@ -160,7 +162,8 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
     mesh = _mesh(parts, facts, api.status, standstills)
     root.putChild(b"v1", Router([*api.routes(), *mesh.routes()], logins))
     root.putChild(b"metrics", Router(mesh.metrics_routes(), logins))
-    root.putChild(b"pilot", Router(PilotApi(work, store.blobs, deferToThread).routes(), logins))
+    pilots = PilotApi(work, store.blobs, deferToThread).routes()
+    root.putChild(b"pilot", Router(pilots if parts.inquiry is None else closed(HELD), logins))
     factory.open(root, EdgeGate(logins, work.knows))
     return watch.stop
 
@@ -212,11 +215,12 @@ def _members(parts: Parts) -> MemberOrders:
 
 
 def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews, standstills: Standstills) -> MeshApi:
-    store, members = parts.store, parts.store.members
+    store, members, held = parts.store, parts.store.members, _held(parts)
 
     def own() -> Own:
         told = parts.sharing.own_beacon.now()  # so that all sites show the same of one another
-        troubles = [*parts.meshing.care.warnings(), *written_not(store.journal)]
+        found = [*filter(None, [held()]), *parts.meshing.care.warnings()]
+        troubles = [*found, *written_not(store.journal)]
         return Own(
             parts.version, ["local"], told.active, told.ready, told.pilots, facts.draining, troubles
         )
@@ -291,7 +295,7 @@ def _commands(parts: Parts, people: People, counting: Counting, watch: Watch) ->
 def _status(
     parts: Parts, people: People, facts: SiteFacts, rate: Rate, recovery: Recovery
 ) -> StatusViews:
-    store = parts.store
+    store, held = parts.store, _held(parts)
     return StatusViews(
         _identity(parts),
         store.read,
@@ -302,13 +306,18 @@ def _status(
         facts,
         rate,
         parts.reactor.seconds,
-        lambda: [*parts.meshing.care.warnings(), *recovery.waiting()],
+        lambda: [*filter(None, [held()]), *parts.meshing.care.warnings(), *recovery.waiting()],
     )
+
+
+def _held(parts: Parts) -> Callable[[], str]:
+    """Why nothing is written in this life, and what to do; "" if it is."""
+    return (lambda: "") if parts.inquiry is None else parts.inquiry.words
 
 
 def _identity(parts: Parts) -> Identity:
     opened, note = parts.store.opened, ""
-    if opened.standing in (Standing.RESTORED, Standing.UNBOUND):
+    if not opened.doubt and opened.standing in (Standing.RESTORED, Standing.UNBOUND):
         note = f"running on a copy, under generation {opened.generation}: {opened.why}"
     return Identity(
         site=parts.store.site,
@@ -342,7 +351,9 @@ def _recovery(parts: Parts, standstills: Standstills) -> Recovery:
     store = parts.store
     leader = FeedID(store.site, store.opened.generation, Lane.CONTROL)
     lost = store.opened.highwater.lost
-    recovery = Recovery(store.conn, leader, store.journal, parts.lead, lost, standstills)
+    recovery = Recovery(
+        store.conn, leader, store.journal, parts.lead, lost, standstills, parts.inquiry
+    )
     if words := standing_still(recovery.still()):
         log.warn("{words}", words=words)
     return recovery

@@ -28,6 +28,7 @@ class NodeAddress:
     fingerprint: str  # SHA-256 of the API certificate's DER bytes, hex
     site: str  # the site's key, base32
     name: str
+    note: str = ""  # what is out of order with it, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ class Home:
                 fingerprint=str(found["fingerprint"]),
                 site=str(found["site"]),
                 name=str(found["name"]),
+                note=str(found.get("note", "")),
             )
         except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None

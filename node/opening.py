@@ -45,6 +45,7 @@ class Opened:
     continued: bool  # it was written in before this start
     standing: Standing
     why: str  # how the high-water file and the database agree, for people
+    doubt: bool  # nothing may be written before it is known whether this is the newest copy
 
 
 def make_undumpable() -> None:
@@ -63,19 +64,21 @@ def open_home(home: Home, config: Config) -> Opened:
     certificate = load_api_certificate(home.api_certificate)
     database = Database.open(home.path, network_home=config.store.network_home)
     try:
-        return _opened(home, key, certificate, database)
+        return _opened(home, key, certificate, database, config.store.host)
     except BaseException:
         database.close()
         raise
 
 
-def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Database) -> Opened:
+def _opened(
+    home: Home, key: SiteKey, certificate: ApiCertificate, database: Database, host: str
+) -> Opened:
     if not folded.is_current(database.writer):
         raise OldTables(
             f"the tables in {database.path} were made by another version of Icefloe; nothing was"
             " changed. Make them anew from the log, which stays as it is: floe store rebuild"
         )
-    highwater = HighWater(home.highwater, home.database)
+    highwater = HighWater(home.highwater, home.database, host=host or None)
     site = SiteID(key.site)
     for feed in branches.take(database.writer, site, Fold(site, read_submission, read_command)):
         log.warn(
@@ -86,7 +89,7 @@ def _opened(home: Home, key: SiteKey, certificate: ApiCertificate, database: Dat
     check = begin_generation(database, site, highwater)
     return Opened(
         key, certificate, database, highwater, check.generation, check.continued, check.standing,
-        check.why,
+        check.why, check.doubt,
     )  # fmt: skip
 
 

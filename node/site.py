@@ -9,7 +9,7 @@ import secrets
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from random import SystemRandom
@@ -30,6 +30,8 @@ from node.beacon.making import Self
 from node.config import Config
 from node.council.service import Council
 from node.council.tables import FoldedFacts
+from node.council.views import Views
+from node.council.witnesses import witnesses
 from node.dispatch import Dispatch
 from node.edge import Parts, Store, serve
 from node.fold import Fold
@@ -41,6 +43,7 @@ from node.lead import Lead
 from node.leading.granting import Rules
 from node.leading.tables import LedgerTables
 from node.members import Members
+from node.meshing.inquiry import HELD, Inquiry
 from node.meshing.service import Home as MeshHome
 from node.meshing.service import Meshing
 from node.model.commands import read_command
@@ -49,8 +52,8 @@ from node.model.validate import read_submission
 from node.opening import Opened, first_records, open_home
 from node.provision import PilotHome, Provision
 from node.sharing import Around, Inside, Sharing
+from node.store import moves, tasks
 from node.store import pilots as pilot_rows
-from node.store import tasks
 from node.store.blobs import Blobs
 from node.store.feeds import Feeds
 from node.store.writer import Journal, JournalLimits
@@ -129,14 +132,29 @@ class Site:
         store = await self._open_store(opened)
         meshing = self._join_mesh(store)
         self._council = self._sit(store, meshing)
-        work = await self._start_work(store, meshing)
+        work = self._make_work(store, meshing)
+        if not opened.doubt:
+            await self._start_work(store, work)
         self._tending = self._tend(store, meshing)
         port = self._listen(opened)
         address = self._address(opened, _number(port))
         provision = self._provisioning = self._provision(work, address)
-        self._serve(store, meshing, work, provision, address)
+        inquiry = self._inquire(store, meshing) if opened.doubt else None
+        self._serve(store, meshing, work, provision, address, inquiry)
         meshing.start()
         self._undo.append(lambda: Deferred.fromCoroutine(meshing.stop()))
+        if inquiry is None:
+            self._go_to_work(store, work, provision)
+        else:
+            inquiry.start()
+            self._undo.append(inquiry.stop)
+            address = replace(address, note=inquiry.words())
+        write_private(self._home.node_json, dump(asdict(address)))
+        self._undo.append(partial(self._home.node_json.unlink, missing_ok=True))
+        return address
+
+    def _go_to_work(self, store: Store, work: Work, provision: Provision) -> None:
+        """Everything that writes records, or has others count on this site."""
         self._council.start()
         self._undo.append(self._council.stop)
         self._sharing.start()
@@ -146,9 +164,27 @@ class Site:
         provision.start(pilot_rows.live(store.conn))
         self._undo.append(provision.stop)
         self._tick(store, work)
-        write_private(self._home.node_json, dump(asdict(address)))
-        self._undo.append(partial(self._home.node_json.unlink, missing_ok=True))
-        return address
+
+    def _inquire(self, store: Store, meshing: Meshing) -> Inquiry:
+        """Asks whether the database is the newest copy; nothing else begins before."""
+        me = FeedID(store.site, store.opened.generation, Lane.CONTROL)
+        views = Views(me, store.facts, store.members)
+
+        def used(shard: ShardID) -> bool:
+            return bool(moves.standing(store.conn, shard, 1))
+
+        return Inquiry(
+            self._reactor,
+            store.journal,
+            store.opened.highwater,
+            me,
+            store.opened.why,
+            meshing.mesh.abreast,
+            lambda: witnesses(me, store.members, store.facts, views.view, used),
+            lambda: store.site in meshing.care.twins,
+            store.members.name_of,
+            self._again,
+        )
 
     # The store
 
@@ -169,11 +205,12 @@ class Site:
             bounds=JournalLimits(
                 gather_s=GATHER_S, free_bytes_min=self._config.store.free_bytes_min
             ),
+            held=HELD if opened.doubt else "",
         )
         journal.on_outlived(self._again)
         self._undo.append(journal.close)  # before what its last changes are read with
         tables = FoldedTables(conn, site, opened.generation, tasks.spec)
-        if not tables.shards():
+        if not (tables.shards() or opened.doubt):
             for record in first_records(
                 self._home, site, self._config.name, our_version(), secrets.token_bytes,
                 enrolled=any(person.site == site for person in tasks.people(conn)),
@@ -199,6 +236,7 @@ class Site:
             again=self._again,
             shard=self._shard,
             shared=self._life == 0 or store.opened.continued,
+            held=store.opened.doubt,
         )
         return Meshing(home, self._config.mesh, boot=self._boot, version=our_version())
 
@@ -210,7 +248,7 @@ class Site:
     def _sit(self, store: Store, meshing: Meshing) -> Council:
         """This site's seats in councils."""
         me = FeedID(store.site, store.opened.generation, Lane.CONTROL)
-        council = Council(
+        return Council(
             self._reactor,
             me,
             store.facts,
@@ -220,15 +258,14 @@ class Site:
             Pace(self._config.mesh.vote_after_s),
             SystemRandom(),
         )
-        store.journal.subscribe_durable(council.arrived)
-        return council
 
     # Work for pilots
 
-    async def _start_work(self, store: Store, meshing: Meshing) -> Work:
+    def _make_work(self, store: Store, meshing: Meshing) -> Work:
         shares = Shares()
         shares.refresh(tasks.usage(store.conn, _today()))
         inputs = Inputs(store.blobs, store.read, self._home.run / "inputs", meshing.bring)
+        self._inputs = inputs
         work = Work(
             self._reactor,
             store.journal,
@@ -240,18 +277,23 @@ class Site:
             copied=bool(store.tables.still_datasets()),
             have_files=meshing.have_files,
         )
-        self._sharing = sharing = self._share(store, meshing, work)
-        self._lead = lead = Lead(
+        self._sharing = self._share(store, meshing, work)
+        self._lead = Lead(
             self._reactor,
             store.site,
             store.journal,
             store.tables,
             store.tables.shards,
             work.busy,
-            sharing.granting,
+            self._sharing.granting,
         )
+        return work
+
+    async def _start_work(self, store: Store, work: Work) -> None:
+        lead, sharing = self._lead, self._sharing
+        store.journal.subscribe_durable(self._council.arrived)
         store.journal.leader = lead.accept
-        for subscriber in (inputs.changed, work.changed, lead.changed, sharing.changed):
+        for subscriber in (self._inputs.changed, work.changed, lead.changed, sharing.changed):
             store.journal.subscribe(subscriber)
         store.journal.subscribe_durable(sharing.durable)
         await lead.start()
@@ -260,7 +302,6 @@ class Site:
         work.load(dict.fromkeys([*open_here, *store.tables.owned_datasets()]))
         work.restore(store.conn)
         self._undo.append(work.stop)
-        return work
 
     def _share(self, store: Store, meshing: Meshing, work: Work) -> Sharing:
         mesh, members = meshing.mesh, store.members
@@ -352,6 +393,7 @@ class Site:
         work: Work,
         provision: Provision,
         address: NodeAddress,
+        inquiry: Inquiry | None,
     ) -> None:
         parts = Parts(
             reactor=self._reactor,
@@ -368,6 +410,7 @@ class Site:
             work=work,
             lead=self._lead,
             provision=provision,
+            inquiry=inquiry,
         )
         self._undo.append(serve(parts, self._factory))
 

@@ -169,9 +169,12 @@ def up_verb(floe: Floe, detach: bool) -> int:
         except daemon.DaemonError as error:
             raise Failed(str(error), f"its log: {floe.home.log / 'node.log'}") from None
     if floe.as_json:
-        print_json({"pid": running.pid, "api": running.api, "site": running.name})
+        said = {"pid": running.pid, "api": running.api, "site": running.name}
+        print_json({**said, "note": running.note})
     else:
         say(f"{harmless(running.name)} is up: {running.api}, process {running.pid}")
+        if running.note:
+            note(f"floe: {harmless(running.note)}")
     return 0
 
 

@@ -102,15 +102,22 @@ def _shown(floe: Floe, path: str, show: Callable[[Json], None]) -> Json:
     return reply
 
 
-@mesh_verb.command("recover", examples=["floe mesh recover --dry-run", "floe mesh recover"])
+@mesh_verb.command(
+    "recover",
+    examples=["floe mesh recover --dry-run", "floe mesh recover", "floe mesh recover --newest"],
+)
 @click.option("--dry-run", is_flag=True, help="Only say what stands still and what was lost.")
 @click.option(
     "--shard", "named", multiple=True, metavar="ID",
     help="Also one whose voters are only silent, by the beginning of its id.",
 )  # fmt: skip
+@click.option(
+    "--newest/--older", "newest", default=None,
+    help="Of a node that writes nothing yet: its database is the newest copy, or is not.",
+)  # fmt: skip
 @json_option
 @pass_floe
-def mesh_recover(floe: Floe, dry_run: bool, named: tuple[str, ...]) -> None:
+def mesh_recover(floe: Floe, dry_run: bool, named: tuple[str, ...], newest: bool | None) -> None:
     """Let datasets go on that stand still: their leader or most voters of their log are gone.
 
     You sign, as an admin, that this node alone leads their log from here. What this node holds of
@@ -120,8 +127,16 @@ def mesh_recover(floe: Floe, dry_run: bool, named: tuple[str, ...]) -> None:
 
     Voters that are only silent may come back, and then all goes on by itself. If you know that they
     will not: floe mesh revoke SITE, or name the shard here.
+
+    A node whose home was moved, or whose high-water file is gone, writes nothing before other sites
+    have shown that they hold no more of its records than it does. You may know better. With
+    --newest you say that its database is the newest copy and that no other copy runs: it goes on as
+    before. With --older it leaves its seats to others and goes on under a new generation.
     """
     client = floe.client()
+    if newest is not None:
+        _decide(floe, newest)
+        return
     found = client.get("/v1/recovery")
     still = [item for item in found.get("still") or [] if isinstance(item, dict)]
     if not floe.as_json:
@@ -139,6 +154,16 @@ def mesh_recover(floe: Floe, dry_run: bool, named: tuple[str, ...]) -> None:
         )
     if chosen and dry_run:
         say("let them go on  floe mesh recover")
+
+
+def _decide(floe: Floe, newest: bool) -> None:
+    reply = floe.client().post("/v1/recovery/copy", {"newest": newest})
+    if floe.as_json:
+        print_json(reply)
+    elif newest:
+        say(f"the node starts again and goes on in generation {number(reply.get('generation'))}")
+    else:
+        say(f"the node starts again and leaves generation {number(reply.get('generation'))}")
 
 
 def _is_chosen(shard: Json, named: tuple[str, ...]) -> bool:
@@ -174,6 +199,8 @@ def _sign(floe: Floe, found: Json, shard: Json) -> dict[str, str]:
 
 
 def _print_found(found: Json, still: list[Json]) -> None:
+    if found.get("held"):
+        say(harmless(found["held"]))
     if not still:
         say("nothing stands still here")
     for shard in still:

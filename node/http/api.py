@@ -74,6 +74,7 @@ class Api:
             Route("GET", "/v1/store", self.plain(self.status.store)),
             Route("GET", "/v1/recovery", self.plain(self.recovery.shown), role="admin"),
             Route("POST", "/v1/recovery", self.recover, role="admin"),
+            Route("POST", "/v1/recovery/copy", self.decide, role="admin"),
             Route("GET", "/v1/mesh/members", self.plain(self.members.shown)),
             Route("POST", "/v1/mesh/members", self.order_members, role="admin"),
             Route("POST", "/v1/mesh/open", self.ordered(self.members.open), role="admin"),
@@ -267,6 +268,12 @@ class Api:
     async def recover(self, call: Call) -> Answer:
         document, signature = _signed(call.body())
         return Reply(await self.recovery.force(document, signature, _asking(call)))
+
+    async def decide(self, call: Call) -> Answer:
+        newest = call.body().get("newest")
+        if not isinstance(newest, bool):
+            raise ApiError(400, "newest is neither true nor false", '{"newest": true}')
+        return Reply(await self.recovery.decide(newest, _asking(call)))
 
     async def shutdown(self, call: Call) -> Answer:
         return Reply(await self.admin.shutdown(_asking(call)))

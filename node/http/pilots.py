@@ -27,6 +27,16 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 Ask = Callable[[Session, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 
 
+def closed(why: str) -> list[Route]:
+    """In place of the pilot API while the node takes nothing: pilots keep what they have."""
+
+    async def refuse(call: Call) -> Answer:
+        raise ApiError(503, why, "come again later")
+
+    verbs = (("POST", "{verb}"), ("PUT", "blob/{digest}"), ("GET", "blob/{digest}"))
+    return [Route(verb, "/pilot/v1/" + path, refuse, login=False) for verb, path in verbs]
+
+
 class PilotApi:
     """Thin: who asks, what they sent, and what the work service says."""
 

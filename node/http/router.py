@@ -19,6 +19,7 @@ from node.http.auth import Logins, Person
 from node.http.json import SCHEMA, ApiError, load_object
 from node.http.server import Request, reply, reply_error
 from node.services.refusal import Refusal
+from node.store.waiting import JournalClosed
 
 log = Logger()
 
@@ -229,7 +230,7 @@ class Router(resource.Resource):
 
         def failed(failure: Failure) -> None:
             self._calls -= cost
-            if isinstance(failure.value, ApiError | Refusal):
+            if isinstance(failure.value, ApiError | Refusal | JournalClosed):
                 reply_error(call.request, _as_error(failure.value))
                 return
             log.failure("{method} {path} failed", failure, method=route.method, path=route.path)
@@ -243,9 +244,11 @@ class Router(resource.Resource):
         waiting.addErrback(lambda f: log.failure("{path}: no reply", f, path=route.path))
 
 
-def _as_error(error: ApiError | Refusal) -> ApiError:
+def _as_error(error: ApiError | Refusal | JournalClosed) -> ApiError:
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, JournalClosed):
+        return ApiError(STATUS_OF["unavailable"], str(error), "floe status", code="unavailable")
     status = STATUS_OF[error.code]
     return ApiError(status, error.message, error.right, code=error.code, **error.fields)
 

@@ -61,6 +61,7 @@ class Home:
     again: Callable[[str], None]  # starts the node again, with the reason
     shard: Callable[[], Awaitable[ShardID]]  # for what is submitted here now
     shared: bool  # another node of this site may write in the generation, for all that is known
+    held: bool = False  # nothing of this site is written in this life
 
     @property
     def site(self) -> SiteID:
@@ -116,14 +117,17 @@ class Meshing:
         journal.subscribe(self._keeper.changed)
         journal.subscribe(self.care.changed)
         journal.subscribe_durable(self.mesh.durable)
-        journal.subscribe_durable(self._copies.arrived)
         if len(self.members.members()) > 1 or self.members.addresses(self._home.site):
             self.listen()
-            self._announce()
+            if not self._home.held:
+                self._announce()
         self.care.start()
-        self._branching.start()
+        if not self._home.held:
+            journal.subscribe_durable(self._copies.arrived)
+            self._branching.start()
         self.mesh.start()
-        self._copies.start()
+        if not self._home.held:
+            self._copies.start()
 
     def listen(self) -> None:
         """Let others dial this site; a site that is alone does so when it first invites one.

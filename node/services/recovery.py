@@ -46,6 +46,16 @@ class Councils(Protocol):
     def words(self, each: Standstill) -> str: ...
 
 
+class Inquiry(Protocol):
+    """Under way while the node writes nothing: `node.meshing.inquiry.Inquiry`."""
+
+    @property
+    def pending(self) -> bool: ...
+    def words(self) -> str: ...
+    def go_on(self, by: str) -> bool: ...
+    def leave(self, by: str) -> None: ...
+
+
 class Leader(Protocol):
     """The leader's pen."""
 
@@ -63,14 +73,19 @@ class Recovery:
         lead: Leader,
         lost: Sequence[Lost],
         councils: Councils | None = None,
+        inquiry: Inquiry | None = None,
     ) -> None:
-        """leader: this generation's control feed; lost: what the high-water file knows."""
+        """leader: this generation's control feed; lost: what the high-water file knows.
+
+        inquiry: whether the database is the newest copy, while that is not known.
+        """
         self._conn = conn
         self._leader = leader
         self._journal = journal
         self._lead = lead
         self._lost = lost
         self._councils = councils
+        self._inquiry = inquiry
 
     def still(self) -> list[StillShard]:
         """Shards that this site led alone and nobody leads now; councils without a majority."""
@@ -120,10 +135,24 @@ class Recovery:
         return {
             "site": self._leader.site.hex(),
             "generation": self._leader.generation,
+            "held": "" if self._inquiry is None else self._inquiry.words(),
             "still": [_still(shard, self._leader.generation) for shard in self.still()],
             "forced": [shown_force(each) for each in openwork.forced(self._conn)],
             "lost": [_lost(each) for each in self._missing()],
         }
+
+    async def decide(self, newest: bool, asking: Person) -> dict[str, Any]:
+        """An admin says whether the database is the newest copy. Raises Refusal."""
+        inquiry = self._inquiry
+        if not asking.admin:
+            raise Refusal("denied", f"{asking.name} is no admin of this site", "ask one to do it")
+        if inquiry is None or not inquiry.pending:
+            raise Refusal("conflict", "that is decided: the node does not wait", "floe status")
+        if not newest:
+            inquiry.leave(f"{asking.name} says")
+        elif not inquiry.go_on(f"{asking.name} says"):
+            raise Refusal("disk-full", "the high-water file is not written", "see the node's log")
+        return {"newest": newest, "generation": self._leader.generation}
 
     async def force(self, document: bytes, signature: bytes, asking: Person) -> dict[str, Any]:
         """Lead a shard that nobody leads, by an admin's word. Raises Refusal."""

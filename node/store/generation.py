@@ -1,4 +1,7 @@
-"""In which generation of its feeds a site may write."""
+"""In which generation of its feeds a site may write, and whether it may write at once.
+
+Source: docs/protocol.md, "Restored copies".
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,13 @@ def begin_generation(
     site: SiteID,
     highwater: HighWater,
     *,
-    newest: bool = False,
     leap: Callable[[], int] = leap_generations,
 ) -> Check:
     """Find the generation in which this site may author, and note that in the high-water file.
 
-    newest: the admin's word, for when the file says nothing, that this is the newest copy. Without
-    it the site goes on in a new generation, a random step away: in a mesh of one there is no other
-    voter to ask, a new generation cannot fork the old one, and the step keeps two copies of one
-    database from beginning the same one.
+    Where the file tells nothing the site writes nothing yet, and nothing is noted: `doubt`, to be
+    ended by binding the file, or by a leap. Only a generation in which nothing was written is left
+    at once, which costs nothing.
     Raises NotAStore for a database of old and new parts; nothing was then changed.
     """
     feeds = Feeds(database.writer)
@@ -39,16 +40,19 @@ def begin_generation(
             "an old copy and newer parts. Restore a backup into an empty home."
         )
     found = highwater.check(held, before=feeds.own_heads_before(site))
-    if found.standing is Standing.UNBOUND and not newest:
+    found = replace(found, continued=held.generation == found.generation)
+    if found.standing is Standing.UNBOUND and found.continued:
+        found = replace(found, doubt=True)
+    elif found.standing is Standing.UNBOUND:
         found = replace(found, generation=found.generation + 1 + leap())
     _warn(found, held)
-    continued = held.generation == found.generation
-    highwater.begin(held if continued else Heads(found.generation), found.lost)
-    return replace(found, continued=continued)
+    if not found.doubt:
+        highwater.begin(held if found.continued else Heads(found.generation), found.lost)
+    return found
 
 
 def _warn(found: Check, held: Heads) -> None:
-    if found.generation == held.generation or not held.generation:
+    if not held.generation:
         return
     if found.standing is Standing.RESTORED:
         _log.warn(
@@ -57,10 +61,9 @@ def _warn(found: Check, held: Heads) -> None:
             why=found.why,
             generation=found.generation,
         )
-    elif found.standing is Standing.UNBOUND:
+    elif found.doubt:
         _log.warn(
-            "nobody can tell whether this database is the newest copy ({why}): the site goes on"
-            " under generation {generation}. If another copy of it runs anywhere, stop that one.",
+            "nobody here can tell whether this database is the newest copy ({why}): nothing is"
+            " written before other sites, or an admin, said so",
             why=found.why,
-            generation=found.generation,
         )

@@ -7,7 +7,7 @@ other slot whole.
 
     database ahead by one commit      a crash between the two: normal
     file ahead, or heads that differ  the database was restored: open the next generation
-    file missing or bound elsewhere   nobody can tell: ask, or leap some generations
+    file missing or bound elsewhere   nobody can tell: others are asked, see generation.py
 What the database lacks is noted in the file for good, so that an admin can be told what was lost.
 Source: docs/protocol.md, "Restored copies".
 """
@@ -92,6 +92,7 @@ class Check:
     why: str
     lost: Lost | None = None  # what the file knows of and the database lacks
     continued: bool = False  # the generation was written in before this start
+    doubt: bool = False  # nothing may be written before others, or an admin, said which it is
 
 
 @dataclass(frozen=True, slots=True)

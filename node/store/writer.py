@@ -84,14 +84,18 @@ class Journal:
         free_bytes: Callable[[], int] | None = None,
         bounds: JournalLimits | None = None,
         leap: Callable[[], int] = leap_generations,
+        held: str = "",
     ) -> None:
         """generation: where `highwater.check` said to author; `highwater.begin` was called.
 
+        held: why nothing of our own is written in this life, though entries of others and
+        site-local statements are; "" if it is.
         commit: runs a blocking function in a thread; by default one thread of its own.
         wall_ms: wall clock for entries; free_bytes: free space of the home's disk. leap: how many
         generations to skip when this store turns out to be an old copy.
         """
         self.trouble = ""  # why nothing can be written at the moment, for people
+        self.held = held
         self._reactor = reactor
         self._db = database.writer
         self._highwater = highwater
@@ -116,7 +120,7 @@ class Journal:
         self._arrivals = self._taking.arrivals
         self._queues = Queues(self._lanes, self._arrivals, self._bounds)
         self._builder = Builder(reactor, self._db, key, fold, self._lanes, clock)
-        self._builder.leader = leader
+        self.leader = leader
         self._cycle: Cycle | None = None  # under way, or to be tried again
         self._running = False
         self._call: IDelayedCall | None = None
@@ -140,7 +144,7 @@ class Journal:
 
     @leader.setter
     def leader(self, leader: Leader | None) -> None:
-        self._builder.leader = leader
+        self._builder.leader = None if self.held else leader
 
     # What others call
 
@@ -183,7 +187,7 @@ class Journal:
         make: called once, in the reactor's thread, when every earlier entry of ours is durable; []
         for nothing. Fires when what it made is durable. Fails with JournalClosed.
         """
-        if (closed := self._closed()) is not None:
+        if (closed := self._closed() or self._withheld()) is not None:
             return fail(closed)
         waiting = Waiting(b"", False, compose=make)
         self._queues.put_late(waiting)
@@ -289,10 +293,14 @@ class Journal:
             return JournalClosed(self.outlived)
         return None if self._closing is None else JournalClosed("the node is stopping")
 
+    def _withheld(self) -> JournalClosed | None:
+        """Why nothing of our own is written in this life; None if it is."""
+        return JournalClosed(self.held) if self.held else None
+
     def _put(
         self, lane: OwnLane, record: Record, intake: bool, statement: Statement | None
     ) -> Deferred[None]:
-        if (closed := self._closed()) is not None:
+        if (closed := self._closed() or self._withheld()) is not None:
             return fail(closed)
         try:
             waiting = Waiting(encode(record), intake, statement)

@@ -93,7 +93,6 @@ class Store:
         disk: FakeDisk | None = None,
         files: Files | None = None,
         host: str = HOST,
-        newest: bool = False,
         free_bytes: Callable[[], int] = lambda: PLENTY,
         **journal: Any,
     ) -> None:
@@ -110,9 +109,7 @@ class Store:
             self.highwater = HighWater(
                 home / "floe.highwater", self.database.path, files=files, host=host
             )
-            self.found = begin_generation(
-                self.database, SiteID(key.site), self.highwater, newest=newest
-            )
+            self.found = begin_generation(self.database, SiteID(key.site), self.highwater)
         except BaseException:
             self.abandon()
             raise
@@ -126,6 +123,7 @@ class Store:
             self.fold,
             self.highwater,
             free_bytes=free_bytes,
+            held="nobody knows which copy this is" if self.found.doubt else "",
             **journal,
         )
 

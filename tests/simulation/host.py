@@ -243,6 +243,20 @@ class Host:
         self._world.witness.put_back(self.site, self._lost())
         self._world.clock.callLater(3.0, self.start)
 
+    def move_home(self, *, file: bool = True) -> None:
+        """Somebody copies the home of the stopped node to another disk, and starts it there.
+
+        file: with its high-water file.
+        """
+        self._note("the home is moved")
+        home = self._next_home()
+        copy_files(self._home, home, but=() if file else (HIGH_WATER_NAME,))
+        disk = SimDisk(self.disk.inode + 1)
+        disk.adopt(home)
+        self._move_to(home, disk)
+        self._world.witness.shown(self.site).was_put_back = True
+        self._world.clock.callLater(3.0, self.start)
+
     def _lost(self) -> list[Entry]:
         """The entries of this site that are on no disk any more."""
         there = {

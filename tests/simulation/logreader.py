@@ -21,12 +21,14 @@ _OF_A_DYING_DISK = (
     "work: {what} failed",
 )
 # ... and once a copy took the database's place: of datasets and jobs that went with it.
-_AFTER_A_COPY = ("pilot {tag}: results refused: {why}",)
+_AFTER_A_COPY = (
+    "pilot {tag}: results refused: {why}",
+    "journal: {why}",  # the store turned out to be an old copy
+)
 # ... or runs beside it.
 _OF_TWINS = (
     "two processes with the key of site {site} want links",
     "site {site} signed two entries for one place: {seq} of generation {generation}",
-    "journal: {why}",  # the store turned out to be an old copy
     *_AFTER_A_COPY,
 )
 

@@ -20,6 +20,7 @@ from keys.sshsig import PublicKey
 from node.claims.capacity import More
 from node.config import MeshConfig
 from node.fold import Fold
+from node.meshing.inquiry import HELD
 from node.model import member
 from node.model.commands import read_command
 from node.model.force import ForceOrder, write_force
@@ -140,17 +141,19 @@ class Node:
         journal = self.journal = Journal(
             self.process, database, around.key, found.generation, fold, highwater,
             commit=self._commit, wall_ms=around.wall_ms, free_bytes=self._free_bytes, leap=leap,
+            held=HELD if found.doubt else "",
         )  # fmt: skip
         journal.on_outlived(lambda why: around.outlived())
         journal.subscribe_durable(around.shown)
         blobs = self._blobs = open_blobs(around.folder)
-        for record in self._first_records():
+        for record in [] if found.doubt else self._first_records():
             await journal.control(record)
         store = Store(
             self.process, around.key, around.name, found.generation,
             found.continued or not around.went_on, database,
             journal, blobs,
             self.conn, fold, around.random, around.wall_ms, around.rhythm, around.version,
+            highwater if found.doubt else None,
         )  # fmt: skip
         self.parts = Parts(
             store, around.config, boot=around.boot, more=around.more,
@@ -222,6 +225,8 @@ class Node:
 
     async def serve(self, what: str, token: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """The pilot API, as node/http/pilots.py has it. Raises Refusal."""
+        if self.parts.inquiry is not None:
+            raise Refusal(503, HELD, "come again later")
         body = json.loads(json.dumps(body))
         work = self.parts.work
         if what == "announce":
@@ -260,12 +265,24 @@ class Node:
     # People
 
     async def recover(self, nonce: bytes) -> None:
-        """An admin forces on what stands still, as `floe mesh recover` does."""
+        """An admin forces on what stands still, as `floe mesh recover` does.
+
+        Of a copy that nobody can tell from the newest the admin knows that it is none.
+        """
+        inquiry = self.parts.inquiry
+        if inquiry is not None:
+            if inquiry.pending:
+                await self.decide(False)
+            return
         leader = FeedID(self.site, self.generation, Lane.CONTROL)
         for shard in self.parts.recovery.still():
             term = next_term(shard.term, self.generation)
             document = write_force(ForceOrder(shard.id, term, leader, shard.cut, nonce))
             await self.parts.recovery.force(document, ANA.sign(document), ANA.person)
+
+    async def decide(self, newest: bool) -> None:
+        """An admin says which copy this is, as `floe mesh recover --newest` does, or `--older`."""
+        await self.parts.recovery.decide(newest, ANA.person)
 
     # What it holds
 

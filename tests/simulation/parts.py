@@ -20,12 +20,15 @@ from node.claims.capacity import More
 from node.config import MeshConfig
 from node.council.service import Council
 from node.council.tables import FoldedFacts
+from node.council.views import Views
+from node.council.witnesses import witnesses
 from node.dispatch import Dispatch
 from node.fold import Fold
 from node.lead import Lead
 from node.leading.granting import Rules
 from node.leading.tables import LedgerTables
 from node.members import Members
+from node.meshing.inquiry import Inquiry
 from node.meshing.roots import RootServer
 from node.meshing.service import Home, Meshing
 from node.model.share import Shares
@@ -36,10 +39,11 @@ from node.services.recovery import Recovery
 from node.services.submit import Submissions
 from node.sharing import Around, Inside, Sharing
 from node.site import LOOK_S
-from node.store import tasks
+from node.store import moves, tasks
 from node.store.blobs import Blobs
 from node.store.database import Database
 from node.store.feeds import Feeds
+from node.store.highwater import HighWater
 from node.store.writer import Journal
 from node.tending import Own, Tending
 from node.unitstate import TaskState
@@ -95,6 +99,7 @@ class Store:
     wall_ms: Callable[[], int]
     rhythm: Rhythm
     version: str  # of the software
+    doubted: HighWater | None  # the file, while it is not known whether the store is the newest
 
     @property
     def site(self) -> SiteID:
@@ -129,7 +134,7 @@ class Parts:
             journal=store.journal, blobs=store.blobs, conn=store.conn, read=store.database.read,
             in_thread=store.process.in_thread, members=self.members,
             missing=self.facts.missing, again=again, shard=lambda: self.founding.shard(),
-            shared=store.shared,
+            shared=store.shared, held=store.doubted is not None,
         )  # fmt: skip
         self.meshing = Meshing(
             home, config, boot=boot, version=store.version, random=store.random
@@ -138,7 +143,6 @@ class Parts:
             store.process, store.control, self.facts, store.journal, self.meshing.mesh,
             self.members, Pace(store.rhythm.vote_after_s), store.random,
         )  # fmt: skip
-        store.journal.subscribe_durable(self.council.arrived)
         self._inputs = self._read_inputs()
         self.work = Work(
             store.process, store.journal, self.tables, Dispatch(Shares()), self._inputs,
@@ -150,7 +154,21 @@ class Parts:
             store.process, store.site, store.journal, self.tables, self.tables.shards,
             self.work.busy, self.sharing.granting,
         )  # fmt: skip
+        self.inquiry = self._inquire(store.doubted, again) if store.doubted is not None else None
         self._serve()
+
+    def _inquire(self, highwater: HighWater, again: Callable[[str], None]) -> Inquiry:
+        store = self._store
+        views = Views(store.control, self.facts, self.members)
+        return Inquiry(
+            store.process, store.journal, highwater, store.control, "it was copied",
+            self.meshing.mesh.abreast,
+            lambda: witnesses(
+                store.control, self.members, self.facts, views.view,
+                lambda shard: bool(moves.standing(store.conn, shard, 1)),
+            ),
+            lambda: store.site in self.meshing.care.twins, self.members.name_of, again,
+        )  # fmt: skip
 
     def _read_inputs(self) -> Inputs | NoInputs:
         store = self._store
@@ -211,7 +229,9 @@ class Parts:
         self.commands = Commands(
             store.journal, lambda key: "", lookups, self._change, store.process.seconds
         )
-        self.recovery = Recovery(store.conn, store.control, store.journal, self.lead, ())
+        self.recovery = Recovery(
+            store.conn, store.control, store.journal, self.lead, (), inquiry=self.inquiry
+        )
         RootServer(store.database.read).serve(self.meshing.mesh)
 
     async def _change(self, dataset: int, timeout_s: float) -> None:
@@ -219,8 +239,13 @@ class Parts:
         await self._store.process.sleep(min(timeout_s, 1.0))
 
     async def start(self) -> None:
-        """Bring back what was, and go on."""
+        """Bring back what was, and go on; or only ask whether that is all there was."""
+        if self.inquiry is not None:
+            self.meshing.start()
+            self.inquiry.start()
+            return
         journal, tables = self._store.journal, self.tables
+        journal.subscribe_durable(self.council.arrived)
         journal.leader = self.lead.accept
         for subscriber in (
             self._inputs.changed, self.work.changed, self.lead.changed, self.sharing.changed,
@@ -248,6 +273,8 @@ class Parts:
         self._store.process.callLater(self._store.rhythm.tick_s, self._tick)
 
     async def stop(self) -> None:
+        if self.inquiry is not None:
+            self.inquiry.stop()
         self.tending.stop()
         self.sharing.stop()
         self.council.stop()

@@ -31,7 +31,7 @@ class Shown:
     stored: dict[Place, bytes] = field(default_factory=dict)  # entry ids
     settled: dict[Unit, bytes] = field(default_factory=dict)  # the entry that settled it
     cancelled: set[Unit] = field(default_factory=set)
-    was_put_back: bool = False
+    was_put_back: bool = False  # a copy was, and the site has not gone on since
 
 
 class Witness:
@@ -111,7 +111,8 @@ class Witness:
             problems.append(
                 f"a crash moved the site from generation {seen.generation} to {node.generation}"
             )
-        seen.generation, seen.was_put_back = node.generation, False
+        undecided = seen.was_put_back and node.parts.inquiry is not None
+        seen.generation, seen.was_put_back = node.generation, undecided
         return problems
 
     def shown(self, site: SiteID) -> Shown:

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -525,6 +526,40 @@ def restored(own, tmp_path):
     put_back(site, tmp_path / "yesterday.sqlite")
     site.start()
     return site
+
+
+def test_without_its_high_water_file_a_site_writes_nothing_before_an_admin_says_which_copy_it_is(
+    own,
+):
+    site = own()
+    ana = Caller(site).log_in()
+    ana.submit(description("before"))
+    site.stop()
+    site.home.highwater.unlink()
+    site.start()
+    assert "floe mesh recover --newest" in site.address.note
+    ana = Caller(site).log_in()
+    (held,) = [each for each in ana.get("/v1/status")["warnings"] if "writes nothing" in each]
+    assert held == site.address.note == ana.get("/v1/recovery")["held"]
+    assert f"desy: {held}" in ana.get("/v1/mesh")["alarms"]
+    why = ana.get("/v1/mesh/why/desy")["why"]
+    assert {"mark": "block", "text": held} in why["lines"]
+    assert ana.ask("POST", "/pilot/v1/announce", {})[0] == 503
+    ana.submit(description("refused"), 503)
+    assert ana.ask("POST", "/v1/recovery/copy", {"newest": 1})[0] == 400
+    ana.post("/v1/recovery/copy", {"newest": True})
+    ana = goes_on(site)
+    ana.submit(description("after"))
+    assert {feed["generation"] for feed in ana.get("/v1/store")["feeds"]} == {1}
+
+
+def goes_on(site):
+    """The caller of a site that starts again by itself, once it has."""
+    until = time.monotonic() + 30
+    while "is up again" not in site.log():
+        assert time.monotonic() < until, site.log()
+        time.sleep(0.05)
+    return Caller(site).log_in()
 
 
 def foreign(ana, name):

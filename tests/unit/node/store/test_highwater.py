@@ -8,10 +8,13 @@ from hashlib import blake2b
 
 import pytest
 
-from federation.ids import FeedID, Lane
+from federation.ids import FeedID, Lane, SiteID
+from federation.records import Site
 from node.store.database import DATABASE_NAME, NotAStore
 from node.store.highwater import NO_HEADS, Head, Heads, HighWater, Standing
+from node.store.waiting import JournalClosed
 from tests.fakes.store import KEY, Store, a_site, outcome, some_results
+from tests.unit.node.store.test_ingest import Author
 
 
 def head(seq, mark=b"a"):
@@ -232,21 +235,56 @@ def test_a_deleted_database_is_noticed(tmp_path):
     store.close()
 
 
-def test_without_the_file_a_site_leaps_unless_an_admin_vouches_for_the_copy(tmp_path):
-    home = tmp_path / "home"
+def a_doubted(home):
+    """A store whose high-water file is gone."""
     store = Store(home)
     write(store, 1)
     store.close()
     (home / "floe.highwater").unlink()
-    store = Store(home, newest=True)
-    assert store.found.generation == 1
-    write(store, 1)
-    store.close()
-    (home / "floe.highwater").unlink()
-    store = Store(home)
+    return Store(home)
+
+
+def test_without_the_file_nothing_is_written_before_it_is_known_which_copy_this_is(tmp_path):
+    store = a_doubted(tmp_path / "home")
     assert store.found.standing is Standing.UNBOUND
-    assert store.found.generation >= 2  # and a random step further
-    assert store.journal.heads.control.seq == 0
+    assert (store.found.generation, store.found.doubt) == (1, True)
+    for refused in (
+        store.journal.control(Site("desy", "1")),
+        store.journal.results(some_results()),
+        store.journal.compose(lambda: [Site("desy", "1")]),
+    ):
+        assert isinstance(outcome(refused)[0], JournalClosed)
+    other = Author()
+    store.journal.leader = lambda refs: [Site("accepted", "1")]
+    assert outcome(store.journal.ingest([other.write(), other.write()])) == []
+    kept = outcome(store.journal.local(lambda conn: None))
+    store.turn(1)
+    assert kept == [None]
+    assert len(store.feeds.entries(other.feed)) == 2
+    assert store.journal.heads.control.seq == 1
+    store.close()
+
+
+def test_a_doubt_outlives_the_process_and_ends_when_the_file_is_bound(tmp_path):
+    a_doubted(tmp_path / "home").close()
+    store = Store(tmp_path / "home")
+    assert store.found.doubt
+    store.highwater.begin(store.journal.heads)
+    store.close()
+    store = Store(tmp_path / "home")
+    assert (store.found.standing, store.found.generation) == (Standing.FINE, 1)
+    write(store, 1)
+    store.close()
+
+
+def test_a_doubted_generation_that_is_left_is_not_written_again(tmp_path):
+    store = a_doubted(tmp_path / "home")
+    heads = store.journal.heads
+    store.journal.outlive(FeedID(SiteID(KEY.site), 1, Lane.CONTROL), heads.control.seq, "older")
+    store.close()
+    store = Store(tmp_path / "home")
+    assert store.found.generation > 1
+    assert not store.found.doubt
     store.close()
 
 
@@ -275,11 +313,22 @@ def test_a_mixture_of_old_and_new_parts_is_refused(tmp_path):
         Store(tmp_path / "home")
 
 
-def test_a_home_copied_to_another_host_leaps(tmp_path):
+def test_a_home_that_was_moved_to_another_host_is_doubted(tmp_path):
     store = Store(tmp_path / "home")
     write(store, 1)
     store.close()
     there = Store(tmp_path / "home", host="elsewhere")
     assert there.found.standing is Standing.UNBOUND
-    assert there.found.generation >= 2
+    assert (there.found.generation, there.found.doubt) == (1, True)
+    there.close()
+
+
+def test_a_moved_home_that_wrote_nothing_in_its_generation_leaves_it(tmp_path):
+    store = Store(tmp_path / "home")
+    write(store, 1)
+    store.highwater.begin(Heads(5))
+    store.close()
+    there = Store(tmp_path / "home", host="elsewhere")
+    assert there.found.generation > 5
+    assert not there.found.doubt
     there.close()
