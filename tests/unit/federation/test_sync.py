@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 from federation.events import LinkDown, LinkUp, Reason
-from federation.ids import Lane
+from federation.ids import FeedID, Lane
 from tests.fakes.mesh import FakeNet, all_equal
 
 
@@ -172,3 +174,34 @@ def test_of_two_links_between_two_sites_one_ends_with_a_word() -> None:
     net.run(1)
     assert [len(site.seen(LinkUp)) for site in (one, other)] == [1, 1]
     assert {event.reason for event in other.seen(LinkDown)} == {Reason.DUPLICATE}
+
+
+def test_a_peer_is_abreast_once_all_that_it_said_to_hold_is_stored_here() -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    one.write(40)
+    other.write(3)
+    other.store_s = 0.5
+    net.link(one, other)
+    feed = FeedID(one.id, 1, Lane.CONTROL)
+    while other.feeds.tip(feed).seq < 40:
+        assert other.exchange.sync.abreast() == set()
+        net.run(0.01)
+    net.run(0.1)
+    assert other.exchange.sync.abreast() == {one.id}
+
+
+@pytest.mark.parametrize("written", [2, 3, 4])
+def test_a_peer_that_holds_of_what_is_written_here_something_else_is_not_abreast(
+    written: int,
+) -> None:
+    net = FakeNet()
+    one, other = net.site(1), net.site(2)
+    other.write(3)
+    net.link(one, other)
+    net.run(1)
+    copy = net.site(2, boot=2)
+    copy.write(written, name="copied")
+    net.link(copy, one)
+    net.run(1)
+    assert copy.exchange.sync.abreast() == set()
