@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from federation.limits import WINDOW_BYTES
 from tests.netns.meshes import PORT, NetMesh, NetSite, net_mesh, until
 
 HONEST = ("madison", "desy", "nersc", "aachen")  # aachen lies behind a firewall, and dials out
@@ -127,6 +128,8 @@ def test_a_member_that_breaks_the_protocol_in_every_way_hinders_nobody(mesh: Net
     head = until(partial(common_head, mesh, own), "all hold what the liar's node wrote last")
     madison.submit("undisturbed", 60, 0.3)
     with hostile(liar, "trickle", madison), hostile(liar, "deaf", desy):
+        until(partial(owes_credit, desy), "the deaf reader has what it never confirms")
+        until(partial(owes_credit, madison), "and so has the trickling one")
         told = run_hostile(liar, "breach", mesh["nersc"])
         assert {each["act"]: each["reason"] for each in told} == dict.fromkeys(
             [each["act"] for each in told], 2
@@ -138,6 +141,7 @@ def test_a_member_that_breaks_the_protocol_in_every_way_hinders_nobody(mesh: Net
             until(partial(madison.settled, "undisturbed", 60), "the dataset is at its end", 60)
             breaches_are_told(mesh["nersc"], len(told))  # no more: lies break nothing
         until(partial(unlinked, desy, LIAR), "who reads nothing loses the link")
+        assert desy.links()[LIAR]["error"]
         assert madison.rss_mb() < RSS_MB_MAX
         assert desy.rss_mb() < RSS_MB_MAX
     until(lambda: madison.states()[LIAR] == "unreachable", "the liar sends no beacon")
@@ -149,6 +153,16 @@ def test_a_member_that_breaks_the_protocol_in_every_way_hinders_nobody(mesh: Net
     assert (equal, compared, silent) == (True, {"desy", "nersc", "aachen"}, {LIAR})
     for name in HONEST:
         mesh[name].run("verify")
+
+
+def owes_credit(here: NetSite) -> bool:
+    """Whether the view of links shows that the liar may be sent less than at first."""
+    links = here.ask("/v1/mesh/links")["links"]
+    return any(
+        each["up"] and each["peer"] == LIAR and each["credits"][:1] < [WINDOW_BYTES[0]]
+        for each in links
+        if each["kind"] == "records"
+    )
 
 
 def unlinked(here: NetSite, site: str) -> bool:
