@@ -159,9 +159,9 @@ def owes_credit(here: NetSite) -> bool:
     """Whether the view of links shows that the liar may be sent less than at first."""
     links = here.ask("/v1/mesh/links")["links"]
     return any(
-        each["up"] and each["peer"] == LIAR and each["credits"][:1] < [WINDOW_BYTES[0]]
+        each["credits"][0] < WINDOW_BYTES[0]
         for each in links
-        if each["kind"] == "records"
+        if each["peer"] == LIAR and each["kind"] == "records" and each["credits"]
     )
 
 
