@@ -7,7 +7,7 @@ answered only when all of its batch is durable.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,9 +42,15 @@ from node.work.stale import without_stale
 
 _log = Logger()
 
+Tell = Callable[..., None]  # logs
+
 RUNNING_MAX = 10_000
 PILOT_LOST = "pilot-lost"
 BEGUN_MS_MAX = 2**38  # nine years: a pilot's clock may be off, but records have bounds
+
+
+class NotThere(BadReport):
+    """What it is about has left the log, or was lost with the database: nobody's mistake."""
 
 
 @dataclass(slots=True, eq=False)
@@ -118,7 +124,8 @@ class Intake:
             try:
                 pieces += [(group, record) for record in self._checked(session, group)]
             except BadReport as error:
-                self._refuse(session, group, str(error))
+                tell = _log.warn if isinstance(error, NotThere) else _log.error
+                self._refuse(session, group, str(error), tell)
         for group, record in pieces[:stored]:
             self._give_back(session, group.lease, set(record.jobs))
         waiting = []
@@ -148,7 +155,8 @@ class Intake:
     def _of_known_jobs(self, session: Session, group: Group) -> Group:
         """The group without rows of jobs that the dataset does not have, if it has any of them.
 
-        A database that was put back may have lost an extension: the other rows still count.
+        An extension is not there any more when a database was put back, or when a take-over cut it
+        off and its order is still to come again: the other rows still count.
         """
         no = self.board.number(group.dataset)
         if no is None:
@@ -163,27 +171,29 @@ class Intake:
         except BadReport:
             return group  # as it is, it is refused later
         why = f"results of {len(strange)} jobs that the dataset does not have"
-        _log.error("pilot {tag}: results refused: {why}", tag=session.tag, why=why)
-        self.refused += 1
+        self._refused(session, why, _log.warn)
         self._give_back(session, group.lease, strange)
         return kept
 
     def _checked(self, session: Session, group: Group) -> list[Results]:
         no = self.board.number(group.dataset)
         if no is None:
-            raise BadReport("results of a dataset that is not known here")
+            raise NotThere("results of a dataset that is not known here")
         known = self.board.known(no)
         if not 0 <= group.task < len(known.spec.tasks):
             raise BadReport("results of a task that the dataset does not have")
         if min(group.jobs) < 0 or max(group.jobs) >= known.jobs:
-            raise BadReport("results of jobs that the dataset does not have")
+            raise NotThere("results of jobs that the dataset does not have")
         return records_of(group, session.host, self.board.factors)
 
-    def _refuse(self, session: Session, group: Group, why: str) -> None:
+    def _refuse(self, session: Session, group: Group, why: str, tell: Tell = _log.error) -> None:
         """A group that can be no result: its units go back, the pilot must not send it again."""
-        self.refused += 1
-        _log.error("pilot {tag}: results refused: {why}", tag=session.tag, why=why[:200])
+        self._refused(session, why, tell)
         self._give_back(session, group.lease, set(group.jobs))
+
+    def _refused(self, session: Session, why: str, tell: Tell) -> None:
+        self.refused += 1
+        tell("pilot {tag}: results refused: {why}", tag=session.tag, why=why[:200])
 
     def _give_back(self, session: Session, lease_no: int, jobs: set[int]) -> None:
         lease = session.leases.get(lease_no)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from twisted.logger import LogLevel, globalLogPublisher
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from tests.simulation.process import Unreachable
 
@@ -20,11 +20,8 @@ _OF_A_DYING_DISK = (
     "lead: an accept failed",
     "work: {what} failed",
 )
-# ... and once a copy took the database's place: of datasets and jobs that went with it.
-_AFTER_A_COPY = (
-    "pilot {tag}: results refused: {why}",
-    "journal: {why}",  # the store turned out to be an old copy
-)
+# ... or once a copy took the database's place: the store turned out to be an old one.
+_AFTER_A_COPY = ("journal: {why}",)
 # ... or runs beside it.
 _OF_TWINS = (
     "two processes with the key of site {site} want links",
@@ -63,7 +60,7 @@ class LogReader:
             self._world.alarms[form] += 1
             return
         text = failure.getTraceback() if failure is not None else ""
-        self._world.failed(f"logged as an error: {form} {text}"[:SHOWN_MAX])
+        self._world.failed(f"logged as an error: {formatEvent(event)} {text}"[:SHOWN_MAX])
 
     def _some_disk_is_dying(self) -> bool:
         return any(

@@ -8,8 +8,7 @@ from random import Random
 import pytest
 
 from federation.ids import DatasetID
-from federation.records import Command, MemberRemove
-from node.model import member
+from federation.records import Command
 from node.model.commands import command_document
 from tests.simulation.people import describe
 from tests.simulation.persons import ANA
@@ -174,10 +173,7 @@ def test_a_revoked_site_that_leads_votes_and_owns_units_takes_no_work_with_it(th
     made = submit(three, three.hosts[0], jobs=60)
     some_settled(three, three.hosts[1])
     gone, by = three.hosts[0], three.hosts[1]
-    through = ((gone.node.generation, gone.node.journal.heads.control.seq),)
-    document = member.write(member.Remove(by.site, gone.site, through, b"n" * 16))
-    record = MemberRemove(gone.site, document, ANA.sign(document), ANA.key)
-    by.node.journal.control(record)
+    three.people.revoke(by, gone, b"n" * 16)
     three.pass_s(TAKE_OVER_S)
     gone.lose()
     three.finish()
@@ -218,3 +214,32 @@ def test_a_leader_that_ends_at_any_step_of_a_submission_keeps_what_it_acknowledg
         three.pass_s(60)
     three.finish()
     assert len(three.witness.datasets) == 9
+
+
+def test_results_of_jobs_that_a_take_over_cut_off_are_refused_and_the_jobs_run_later(five):
+    """An extension and the grant of its jobs reached one owner and no majority. Its pilots report
+    before any leader has taken the order again."""
+    old, owner, *others = five.hosts
+    made = submit(five, old, jobs=1)
+    for host in (old, *others):
+        five.farm.closed.add(host)
+        five.farm.lose(host)
+    some_settled(five, owner, 2)
+    five.network.ways.split(["desy", "wisc"], ["msu", "kit", "tokyo"])
+    order(five, made, "extend", {"jobs": 2}, old)
+    five.until(lambda: any(pilot.busy for pilot in five.farm.pilots if pilot.host is owner))
+    for pilot in five.farm.pilots:
+        pilot.silent_until_s = five.clock.seconds() + 2 * TAKE_OVER_S
+    five.pass_s(TAKE_OVER_S)
+    leader = next(host for host in others if host.name == leaders(five, made)[-1])
+    leader.die("power", 1, 2 * TAKE_OVER_S)
+    old.die("power", 1, 2 * TAKE_OVER_S)
+    five.network.ways.mend_all()
+    five.until(lambda: task_counts(owner, "jobs") == 2)
+    for pilot in five.farm.pilots:
+        pilot.silent_until_s = 0.0
+    five.pass_s(10)
+    assert owner.node.parts.work._intake.refused
+    assert task_counts(owner, "jobs") == 2
+    five.farm.closed.clear()
+    five.finish()
