@@ -340,6 +340,11 @@ def encode(record: Record) -> bytes:
     return encoded
 
 
+def kinds() -> list[int]:
+    """Numbers of the kinds of records that this version knows, ascending."""
+    return sorted(_BY_KIND)
+
+
 def decode(body: bytes, count: int | None = None) -> list[Record | Refused]:
     """The records of an entry's body. Never raises: what is wrong comes back as Refused.
 

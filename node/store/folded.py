@@ -12,18 +12,23 @@ from hashlib import blake2b
 
 import apsw
 
+from federation.records import kinds
 from node.fold.roots import VERSION
 from node.store.schema import DERIVED_MARK, schema_files
 
 _COMMENT = re.compile(r"--[^\n]*")
 
 
-@cache
 def version() -> bytes:
-    """Of this code: what it means by the log, and the tables that it keeps of it."""
+    """Of this code: what it means by the log, which kinds of records it knows, and the tables that
+    it keeps of them."""
+    return blake2b(f"{VERSION} {kinds()} {_tables()}".encode(), digest_size=16).digest()
+
+
+@cache
+def _tables() -> str:
     scripts = [sql for _, name, sql in schema_files() if DERIVED_MARK in name]
-    plain = " ".join(_COMMENT.sub("", "\n".join(scripts)).split())
-    return blake2b(f"{VERSION} {plain}".encode(), digest_size=16).digest()
+    return " ".join(_COMMENT.sub("", "\n".join(scripts)).split())
 
 
 def note(conn: apsw.Connection) -> None:

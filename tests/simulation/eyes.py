@@ -135,7 +135,9 @@ def _source(node: Node) -> FactSource:
     def own() -> Own:
         told = parts.sharing.own_beacon.now()
         troubles = [*parts.meshing.care.warnings(), *written_not(node.journal)]
-        return Own(around.version, ["local"], told.active, told.ready, told.pilots, "", troubles)
+        return Own(
+            around.software.version, ["local"], told.active, told.ready, told.pilots, "", troubles
+        )
 
     def reached(site: Any) -> bool:
         return parts.meshing.linked(site) or beacons.health(site) is not Health.UNREACHABLE
@@ -157,7 +159,7 @@ def _status(node: Node) -> StatusViews:
     )
     seconds = node.process.seconds
     return StatusViews(
-        Identity(node.site, around.name, around.version, "", "", node.generation, ""),
+        Identity(node.site, around.name, around.software.version, "", "", node.generation, ""),
         node.read, node.journal, node.blobs, parts.work,
         People(node.site, node.journal, people.read, people.seen),
         facts, Rate(seconds), seconds, parts.meshing.care.warnings,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,8 +21,9 @@ from node.config import MeshConfig
 from node.store.database import DATABASE_NAME
 from tests.simulation.disk import HIGH_WATER_NAME, SimDisk, copy_files, stored_entries
 from tests.simulation.node import Neighbour, Node, Surroundings
-from tests.simulation.process import Unreachable
+from tests.simulation.process import AtWork, Unreachable
 from tests.simulation.sockets import NetworkedProcess
+from tests.simulation.software import TODAY
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -50,7 +52,7 @@ class Host:
         self._use(SimDisk())
         self.commit_s = COMMIT_S
         self.port = MESH_PORT  # from its next start on
-        self.version = "0"  # of the software, likewise
+        self.software = TODAY  # likewise
         self.wall_jump_ms = 0
         self.lost = False  # for good
         self.copy: Path | None = None
@@ -107,10 +109,12 @@ class Host:
         self._starts += 1
         world = self._world
         world.network.power_back(self.machine)
-        process = NetworkedProcess(world.clock, world.failed, world.network, self.machine)
+        process = NetworkedProcess(
+            world.clock, world.failed, world.network, self.machine, self._at_work()
+        )  # fmt: skip
         around = Surroundings(
             process, self.key, self.name, self._home, self.disk, self._folder, self._starts,
-            self._random, world.rhythm, self._config(), self.version, wall_ms=self.wall_ms,
+            self._random, world.rhythm, self._config(), self.software, wall_ms=self.wall_ms,
             commit_s=self._next_commit_s,
             others=[each.as_neighbour() for each in world.hosts if each is not self],
             more=lambda: [world.farm.room(self)], shown=self._shown,
@@ -121,6 +125,9 @@ class Host:
         node.process.answer(node.boot()).addCallbacks(
             lambda _: self._booted(node), lambda failure: self._not_booted(node, failure)
         )
+
+    def _at_work(self) -> AtWork:
+        return nullcontext if self.software == TODAY else self.software.at_work
 
     def as_neighbour(self) -> Neighbour:
         return Neighbour(self.site, self.name, self._addresses())
@@ -198,6 +205,22 @@ class Host:
         wait_s = self._random.choice(START_AGAIN_S) if again_s is None else again_s
         self._world.clock.callLater(wait_s, self.start)
 
+    def drain(self) -> None:
+        """No unit starts here any more; what is led here goes elsewhere. A restart forgets it."""
+        if self.node is not None and self.node.up:
+            self._note("drained")
+            self.node.parts.work.drain()
+
+    def no_more_drained(self) -> None:
+        if self.node is not None and self.node.up:
+            self.node.parts.work.drain(False)
+
+    def lose_files(self) -> None:
+        """The file system with the blobs is lost; the next process begins with an empty one."""
+        self._note("all files are lost")
+        self.die("kill", 0)
+        shutil.rmtree(self._folder / "blobs", ignore_errors=True)
+
     def lose(self) -> None:
         """The machine is gone for good, with its disk; so are the pilots."""
         self.lost = True
@@ -240,7 +263,7 @@ class Host:
         disk = SimDisk(self.disk.inode + (variant == "whole"))
         disk.adopt(home)
         self._move_to(home, disk)
-        self._world.witness.put_back(self.site, self._lost())
+        self._world.witness.put_back(self.site, self.nowhere())
         self._world.clock.callLater(3.0, self.start)
 
     def move_home(self, *, file: bool = True) -> None:
@@ -257,8 +280,8 @@ class Host:
         self._world.witness.shown(self.site).was_put_back = True
         self._world.clock.callLater(3.0, self.start)
 
-    def _lost(self) -> list[Entry]:
-        """The entries of this site that are on no disk any more."""
+    def nowhere(self) -> list[Entry]:
+        """The entries that are on no disk any more."""
         there = {
             entry.id
             for host in self._world.hosts
@@ -266,13 +289,7 @@ class Host:
             for entry in stored_entries(host._home)
         }
         archive = self._world.witness.archive
-        return [
-            entry
-            for feed, entries in archive.items()
-            if feed.site == self.site
-            for entry in entries
-            if entry.id not in there
-        ]
+        return [entry for entries in archive.values() for entry in entries if entry.id not in there]
 
     def flip_bit(self, author: SiteID, random: Random) -> None:
         """The disk changes a bit in the middle of the newest results entry of a site.
@@ -296,6 +313,7 @@ class Host:
     def no_more_faults(self) -> None:
         """The disk works, and quickly; nothing will end the node."""
         self.commit_s = COMMIT_S
+        self.no_more_drained()
         self._stumble = None
         self.disk.full = False
         self.disk.lose_after = None

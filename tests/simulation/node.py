@@ -27,18 +27,20 @@ from node.model.force import ForceOrder, write_force
 from node.model.person import PersonOrder, write_person
 from node.model.validate import read_submission
 from node.services.recovery import next_term
-from node.store import branches, forks, openwork, tasks
+from node.store import branches, folded, forks, openwork, tasks
 from node.store.blobs import Blobs
 from node.store.database import Database
 from node.store.feeds import Feeds
 from node.store.generation import begin_generation
 from node.store.highwater import HighWater
+from node.store.verify import finish, rebuild
 from node.store.writer import Journal
 from node.work.refusals import Refusal
 from tests.simulation.disk import HIGH_WATER_NAME
 from tests.simulation.parts import PLENTY, Parts, Rhythm, Store, open_blobs
 from tests.simulation.persons import ANA
 from tests.simulation.sockets import NetworkedProcess
+from tests.simulation.software import Software
 
 if TYPE_CHECKING:
     from tests.simulation.disk import SimDisk
@@ -73,7 +75,7 @@ class Surroundings:
     random: Random
     rhythm: Rhythm
     config: MeshConfig
-    version: str  # of the software
+    software: Software
     wall_ms: Callable[[], int]
     commit_s: Callable[[], float]
     others: Sequence[Neighbour]
@@ -133,6 +135,8 @@ class Node:
         def leap() -> int:
             return around.random.randrange(1 << 16)
 
+        if not folded.is_current(database.writer):
+            finish(rebuild(database.writer, self.fold(self.site)))  # `floe up` asks for that
         branches.take(database.writer, self.site, self.fold(self.site))
         found = begin_generation(database, self.site, highwater, leap=leap)
         self.generation = found.generation
@@ -152,7 +156,7 @@ class Node:
             self.process, around.key, around.name, found.generation,
             found.continued or not around.went_on, database,
             journal, blobs,
-            self.conn, fold, around.random, around.wall_ms, around.rhythm, around.version,
+            self.conn, fold, around.random, around.wall_ms, around.rhythm, around.software,
             highwater if found.doubt else None,
         )  # fmt: skip
         self.parts = Parts(
@@ -169,7 +173,10 @@ class Node:
         random, name = self.around.random, self.around.name
         nonce = random.randbytes(16)
         shard = ShardID(digest(Purpose.SHARD, self.site + nonce))
-        records: list[Record] = [Site(name, self.around.version), Found(shard, nonce, [self.site])]
+        records: list[Record] = [
+            Site(name, self.around.software.version),
+            Found(shard, nonce, [self.site]),
+        ]
         if any(person.site == self.site for person in tasks.people(self.conn)):
             return records
         order = PersonOrder(

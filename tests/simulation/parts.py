@@ -52,6 +52,7 @@ from node.work.inputs import Inputs
 from node.work.ports import Known, Resolved
 from node.work.tables import FoldedTables
 from tests.simulation.sockets import NetworkedProcess
+from tests.simulation.software import Software
 
 PLENTY = 1 << 40
 DAY_MS = 86_400_000
@@ -98,7 +99,7 @@ class Store:
     random: Random
     wall_ms: Callable[[], int]
     rhythm: Rhythm
-    version: str  # of the software
+    software: Software
     doubted: HighWater | None  # the file, while it is not known whether the store is the newest
 
     @property
@@ -137,8 +138,9 @@ class Parts:
             shared=store.shared, held=store.doubted is not None,
         )  # fmt: skip
         self.meshing = Meshing(
-            home, config, boot=boot, version=store.version, random=store.random
+            home, config, boot=boot, version=store.software.version, random=store.random
         )  # fmt: skip
+        store.software.install(self.meshing.mesh.exchange.hub)
         self.council = Council(
             store.process, store.control, self.facts, store.journal, self.meshing.mesh,
             self.members, Pace(store.rhythm.vote_after_s), store.random,
@@ -180,7 +182,7 @@ class Parts:
     def _share(self, more: Callable[[], list[More]]) -> Sharing:
         store, mesh = self._store, self.meshing.mesh
         inside = Inside(
-            me=Self(store.site, store.name, store.version, lambda: mesh.boot),
+            me=Self(store.site, store.name, store.software.version, lambda: mesh.boot),
             journal=store.journal, conn=store.conn, feeds=Feeds(store.conn),
             ledgers=LedgerTables(store.conn, store.site, store.generation, tasks.spec),
             shards=self.tables.shards, work=self.work, more=more,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,7 @@ from tests.simulation.clock import VirtualClock
 
 THREAD_S = 0.001  # a hop to a thread and back
 ANSWER_S = 0.0005
+AtWork = Callable[[], AbstractContextManager[None]]
 
 
 class Unreachable(Exception):
@@ -24,9 +26,15 @@ class Unreachable(Exception):
 class Process:
     """Timers, threads and requests of one life."""
 
-    def __init__(self, clock: VirtualClock, failed: Callable[[str], None]) -> None:
-        """failed: told of what must not happen."""
+    def __init__(
+        self,
+        clock: VirtualClock,
+        failed: Callable[[str], None],
+        at_work: AtWork = nullcontext,
+    ) -> None:
+        """failed: told of what must not happen. at_work: around all that happens here."""
         self.alive = True
+        self._at_work = at_work
         self._late: list[tuple[Callable[..., object], Any, Any]] | None = None  # while paused
         self._clock = clock
         self._failed = failed
@@ -57,7 +65,8 @@ class Process:
             self._late.append((fn, args, kw))
             return
         try:
-            fn(*args, **kw)
+            with self._at_work():
+                fn(*args, **kw)
         except Exception:
             self._failed(f"an exception reached the reactor: {Failure().getTraceback()}")
 
@@ -96,7 +105,8 @@ class Process:
             if self._waiting.pop(number, None) is not None:
                 answer.callback(result)  # a Failure fails it
 
-        Deferred.fromCoroutine(request).addBoth(settle)
+        with self._at_work():
+            Deferred.fromCoroutine(request).addBoth(settle)
         return answer
 
     def pause(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from tests.simulation.host import Host
 from tests.simulation.naive import Reading
 from tests.simulation.people import Submitted, describe
+from tests.simulation.software import TODAY, Software
 from tests.simulation.world import World
 
 JOBS = 24
@@ -18,9 +19,11 @@ YEAR_MS = 365 * 86_400_000
 TAKE_OVER_S = 400.0  # two vote timeouts and some
 
 
-def a_mesh(folder: Path, sites: int) -> Iterator[World]:
+def a_mesh(folder: Path, sites: int, software: Software = TODAY) -> Iterator[World]:
     """Sites that know each other long enough to sit in councils; every unit succeeds."""
     world = World(1, folder / "world", (), sites=sites)
+    for host in world.hosts:
+        host.software = software
     world.farm.fates.healthy = True
     with world:
         world.pass_s(200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -33,7 +34,7 @@ from zope.interface import implementer
 
 from tests.simulation.clock import VirtualClock
 from tests.simulation.network import Network, Wire
-from tests.simulation.process import Process
+from tests.simulation.process import AtWork, Process
 from tests.simulation.ways import Machine
 
 
@@ -41,8 +42,15 @@ from tests.simulation.ways import Machine
 class NetworkedProcess(Process):
     """A process that has sockets. Names of machines resolve to themselves."""
 
-    def __init__(self, clock: VirtualClock, failed: Any, network: Network, machine: Machine):
-        super().__init__(clock, failed)
+    def __init__(
+        self,
+        clock: VirtualClock,
+        failed: Any,
+        network: Network,
+        machine: Machine,
+        at_work: AtWork = nullcontext,
+    ):
+        super().__init__(clock, failed, at_work)
         self.network = network
         self.machine = machine
         self.nameResolver = _Names()

@@ -59,14 +59,21 @@ def test_a_rebuild_that_breaks_off_leaves_it_old(old: Path) -> None:
 
 def test_comments_make_no_other_version(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(sql: str) -> bytes:
-        folded.version.cache_clear()
+        folded._tables.cache_clear()
         monkeypatch.setattr(folded, "schema_files", lambda: [(2, "0002_shared.sql", sql)])
         return folded.version()
 
     first = version("CREATE TABLE a (b INTEGER); -- why")
     assert version("-- why not\nCREATE TABLE a\n  (b INTEGER);") == first
     assert version("CREATE TABLE a (b TEXT);") != first
-    folded.version.cache_clear()
+    folded._tables.cache_clear()
+
+
+def test_another_kind_of_records_makes_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So what was parked takes effect once the tables are made anew."""
+    before = folded.version()
+    monkeypatch.setattr(folded, "kinds", lambda: [1, 2, 3])
+    assert folded.version() != before
 
 
 @pytest.mark.parametrize("change", ["UPDATE folded SET version = x'00'", "DELETE FROM folded"])
