@@ -16,12 +16,15 @@ from tests.simulation.schedule import (
     DAY_S,
     FAULTS,
     NETWORK_FAULTS,
+    SITE_FAULTS,
     STEPS,
     STEPS_A_DAY,
     Schedule,
     draw,
 )
 from tests.simulation.world import Broken, World, quiet
+
+NEEDED = 2  # of `tends`: what leaders look after is needed, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +36,19 @@ class Run:
     sites: int = 1
     days: float = 0.0
     faults: str = "all"
-    tends: int = 0  # 1: leaders move datasets, import units, have lost outputs made again
+    tends: int = NEEDED  # of several sites
+
+    @property
+    def entangled(self) -> bool:
+        """Whether datasets need each other, files are lost, and sites leave."""
+        return self.sites > 1 and self.tends == NEEDED
 
     @property
     def schedule(self) -> Schedule:
-        every = {**FAULTS, **NETWORK_FAULTS}
-        alone = self.sites == 1
-        usual = list(FAULTS) if alone else list(every)
+        every = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS}
+        usual = list(FAULTS)
+        usual += list(NETWORK_FAULTS) if self.sites > 1 else []
+        usual += list(SITE_FAULTS) if self.entangled else []
         kinds = {"all": usual, "none": []}.get(self.faults, self.faults.split(","))
         weights = {kind: every[kind] for kind in every if kind in kinds}
         usual_steps = ceil(self.days * STEPS_A_DAY) or STEPS
@@ -53,9 +62,10 @@ class Run:
         """The error of the run, or "" when everything held. schedule: events, if not its own."""
         events = self.schedule if schedule is None else schedule
         with tempfile.TemporaryDirectory(prefix="floe-sim-") as folder:
-            rhythm = Rhythm(tends=bool(self.tends))
+            rhythm = Rhythm(tends=self.sites > 1 and self.tends > 0)
             world = World(
-                self.seed, Path(folder) / "world", events, sites=self.sites, rhythm=rhythm
+                self.seed, Path(folder) / "world", events, sites=self.sites, rhythm=rhythm,
+                entangled=self.entangled,
             )  # fmt: skip
             try:
                 world.run()
@@ -68,7 +78,7 @@ class Run:
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
-    known = {**FAULTS, **NETWORK_FAULTS}
+    known = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="begin at a seed that nobody chose")
@@ -81,8 +91,10 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--faults", default="all", help=f"all, none, or some of: {','.join(known)}")
     parser.add_argument(
-        "--tends", type=int, choices=(0, 1), default=0, help="1: datasets move to better councils"
-    )
+        "--tends", type=int, choices=(0, 1, NEEDED), default=NEEDED,
+        help="0: leaders only grant and accept; 1: they move datasets, import units, have lost"
+        " outputs made again; 2: and datasets need that",
+    )  # fmt: skip
     parser.add_argument("--minutes", type=float, default=0, help="go on with the next seeds")
     parser.add_argument("--tries", type=int, default=TRIES, help="runs to shrink a failure with")
     parser.add_argument("--trace", action="store_true", help="print what happened")

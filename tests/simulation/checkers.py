@@ -10,12 +10,16 @@ import apsw
 
 from federation.feed import FeedTip, follow
 from federation.ids import FeedID
+from federation.opening import entry_ref
+from federation.records import Adopt, Dataset, Move
+from node.model.validate import read_submission, unpack_document
+from node.store import imports
 from node.store.database import DATABASE_NAME
 from node.store.feeds import Feeds
 from node.store.verify import finish, rebuild, verify
 from tests.simulation.naive import COUNTS, Reading
 from tests.simulation.node import Node
-from tests.simulation.terms import holders, majority
+from tests.simulation.terms import Act, holders, majority
 from tests.simulation.witness import Unit, Witness, read_settled, shown
 
 SHOWN_MAX = 5
@@ -117,6 +121,36 @@ def check_shards(reading: Reading, nodes: Iterable[Node]) -> list[str]:
     return problems[:SHOWN_MAX]
 
 
+def check_owners(reading: Reading) -> list[str]:
+    """Each dataset stands in one log, and only there (I6)."""
+    standing: dict[bytes, list[str]] = {id: [] for id in reading.sets}
+    for shard in reading.shards.values():
+        for dataset in _standing(shard.log(shard.newest)):
+            standing.setdefault(dataset, []).append(shard.shard.hex()[:8])
+    return [
+        f"I6: dataset {dataset.hex()[:8]} stands in {len(shards)} logs ({', '.join(shards)})"
+        for dataset, shards in standing.items()
+        if len(shards) != 1
+    ][:SHOWN_MAX]
+
+
+def _standing(log: Iterable[Act]) -> set[bytes]:
+    """The datasets that a log has, by its own records alone."""
+    standing: set[bytes] = set()
+    adopted: set[tuple[bytes, Any]] = set()  # repeats are void
+    for act in log:
+        record = act.record
+        if isinstance(record, Dataset):
+            standing.add(read_submission(unpack_document(record.doc)).id)
+        elif isinstance(record, Move) and record.to != record.shard:
+            standing.discard(record.dataset)
+        elif isinstance(record, Adopt):
+            key = (record.dataset, entry_ref(record.move))
+            standing |= {record.dataset} if key not in adopted else set()
+            adopted.add(key)
+    return standing
+
+
 def check_counts(node: Node, reading: Reading) -> list[str]:
     """The tables say what the naive reading says, for each task and each unit."""
     problems = []
@@ -161,24 +195,42 @@ def _check_units(node: Node, reading: Reading) -> list[str]:
 
 def _check_sets(node: Node, reading: Reading) -> list[str]:
     held = {
-        id: (jobs, priority, bool(paused))
-        for id, jobs, priority, paused in node.conn.execute(
-            "SELECT id, jobs, priority, paused FROM dataset"
+        id: (jobs, priority, bool(paused), shard.hex()[:8], moved)
+        for id, jobs, priority, paused, shard, moved in node.conn.execute(
+            "SELECT d.id, d.jobs, d.priority, d.paused, s.id, d.moved"
+            " FROM dataset d JOIN shard s ON s.no = d.shard"
         )
     }
-    naive = {id: (found.jobs, found.priority, found.paused) for id, found in reading.sets.items()}
-    if held == naive:
-        return []
-    return [f"datasets (jobs, priority, paused): tables {held}, log {naive}"]
+    naive = {
+        id: (found.jobs, found.priority, found.paused, found.shard.hex()[:8], found.moved or None)
+        for id, found in reading.sets.items()
+    }
+    return [
+        f"dataset {id.hex()[:8]} (jobs, priority, paused, shard, moved to): tables "
+        f"{held.get(id)}, log {naive.get(id)}"
+        for id in {**naive, **held}
+        if held.get(id) != naive.get(id)
+    ]
+
+
+def unfinished(node: Node) -> bool:
+    """Whether a node knows of anything that has to happen yet."""
+    between = "SELECT 1 FROM dataset WHERE moved IS NOT NULL LIMIT 1"  # in no log
+    if moving(node) or node.conn.execute(between).fetchall():
+        return True
+    return bool(imports.wanted(node.conn, node.site, node.generation))
 
 
 def moving(node: Node) -> list[tuple[Any, ...]]:
-    """Tasks with units that could run: ready, or waiting for some that could."""
+    """Tasks with units that could run: ready, or waiting for some of their dataset that could.
+
+    What waits for another dataset is ready in the end, or that one failed, or is not here.
+    """
     rows: list[tuple[Any, ...]] = node.conn.execute(
         "SELECT no, jobs, settled, failed, blocked, cancelled, ready FROM task"
-        " WHERE ready OR settled + failed + blocked + cancelled < jobs AND NOT EXISTS"
-        " (SELECT 1 FROM dependency WHERE child BETWEEN task.no / 64 * 64"
-        "  AND task.no / 64 * 64 + 63 AND jobs = 0)"
+        " WHERE dataset IN (SELECT no FROM dataset) AND (ready"
+        " OR settled + failed + blocked + cancelled < jobs AND NOT EXISTS"
+        " (SELECT 1 FROM dependency WHERE child / 64 = task.dataset))"
     ).fetchall()
     return rows
 

@@ -28,6 +28,8 @@ class Faults:
     def happen(self, event: Event) -> None:
         random = event.random()
         host = random.choice(self._world.hosts)
+        if host.lost:
+            return
         if event.kind in NETWORK_FAULTS:
             self._network.happen(event.kind, random)
         else:
@@ -77,10 +79,36 @@ class Faults:
         host.take_copy(str(random.getrandbits(48)))
 
     def _on_restore(self, host: Host, random: Random) -> None:
-        host.put_back(random.choice(["database", "database", "whole", "without-file"]))
+        variant = random.choice(["database", "database", "whole", "without-file"])
+        if len(self._world.present) == len(self._world.hosts):  # see `World.can_spare`
+            host.put_back(variant)
 
     def _on_recover(self, host: Host, random: Random) -> None:
         self._world.people.recover(host)
+
+    # The site
+
+    def _on_drain(self, host: Host, random: Random) -> None:
+        """An admin wants it to be empty; its datasets go to others."""
+        host.drain()
+        self._world.clock.callLater(random.choice([60.0, 400.0, 2500.0]), host.no_more_drained)
+
+    def _on_wipe(self, host: Host, random: Random) -> None:
+        host.lose_files()
+
+    def _on_lose(self, host: Host, random: Random) -> None:
+        """A machine is gone for good, if the rest can do without; later it may be thrown out."""
+        if not self._world.can_spare(host):
+            return
+        self._world.lose(host)
+        if random.random() < 0.6:
+            wait_s = random.choice([30.0, 300.0, 1500.0])
+            self._world.clock.callLater(wait_s, partial(self._throw_out, host, random))
+
+    def _throw_out(self, gone: Host, random: Random) -> None:
+        up = [host for host in self._world.present if host.up]
+        if up:
+            self._world.people.revoke(random.choice(up), gone, random.randbytes(16))
 
     # Pilots
 

@@ -73,6 +73,11 @@ class Set:
     units: list[list[Unit]] = field(default_factory=list)  # by task, by job
     sums: list[dict[str, int]] = field(default_factory=list)
 
+    @property
+    def logs(self) -> set[bytes]:
+        """The shards whose logs are needed to know all of it."""
+        return {self.shard, self.moved} - {b""}
+
     def stands_in(self, shard: bytes) -> bool:
         """Whether that shard's log decides about it."""
         return self.shard == shard and not self.moved

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 
+from federation.ids import Lane
+from federation.records import MemberRemove
 from keys.signing import Purpose, digest
+from node.model import member
 from node.model.commands import command_document
 from node.model.document import load
 from node.model.rules import Foreign
 from node.services.refusal import Refusal
 from node.store.database import DiskFull
+from node.store.feeds import Feeds
 from node.store.writer import JournalClosed, JournalFull
 from tests.simulation.host import Host
 from tests.simulation.node import Node
@@ -64,6 +68,16 @@ def describe(name: str, after: Sequence[Sequence[str]], jobs: int) -> dict[str, 
     }  # fmt: skip
 
 
+def read_files(description: dict[str, Any]) -> None:
+    """Each task puts out a file `x`, and reads that of those for which it waits."""
+    for task in description["task"]:
+        task["outputs"] = ["x"]
+        task["inputs"] = {
+            f"in-{at}/" if parent.endswith(":*") else f"in-{at}": f"{parent}/x"
+            for at, parent in enumerate(task["after"])
+        }
+
+
 class Refused(Exception):
     """The node says that this cannot be; there is no use in asking again."""
 
@@ -79,7 +93,7 @@ class People:
 
     def submit(self, random: Random) -> None:
         """Somebody submits a dataset, drawn at random."""
-        host = random.choice(self._world.hosts)
+        host = random.choice(self._world.present)
         description, foreign = self._description(host, random, f"set-{self._sets + 1}")
         self.submit_to(host, description, random, random.choice([ANA, BEN]), foreign)
 
@@ -113,7 +127,8 @@ class People:
         jobs = random.choice([1, 2, random.randint(3, JOBS_MAX)])
         foreign: dict[str, Foreign] = {}
         after = [[f"t{parent}" for parent in parents] for parents in shape]
-        known = [made for made in self._known() if made.home is host and not host.lost]
+        near = self._world.hosts if self._world.entangled else [host]
+        known = [made for made in self._known() if made.home in near]
         if known and random.random() < FOREIGN_CHANCE:
             other = random.choice(known)
             foreign[other.name] = Foreign(other.id, other.jobs, other.tasks)
@@ -124,6 +139,8 @@ class People:
             else:
                 after[-1].append(f"{other.name}/{task}:*")
         description = describe(name, after, jobs)
+        if self._world.farm.fates.put_out:
+            read_files(description)
         description["retry"] = {"max": random.randint(0, 2)}
         description["priority"] = random.choice([10, 50, 90])
         return description, foreign
@@ -184,8 +201,9 @@ class People:
     ) -> Deferred[None]:
         """Send an order until it is acknowledged. host: to which site; by default, its own."""
         document = command_document(made.id, verb, args, (), random.randbytes(16))
+        home = self._world.present[0] if made.home.lost else made.home
         return self._until_done(
-            made.home if host is None else host,
+            home if host is None else host,
             lambda node: self._order_once(node, made, document, person),
             f"{verb} of {made.name}",
         )
@@ -208,6 +226,19 @@ class People:
         for made in list(self._world.witness.datasets.values()):
             host = made.home if made.home in present else present[0]
             self.send(made, "resume", {}, made.person, Random(self._random.random()), host)
+
+    def revoke(self, by: Host, gone: Host, nonce: bytes) -> None:
+        """An admin throws a site out, as `floe mesh revoke` does it: its acts up to now count."""
+        assert by.node is not None
+        assert by.node.journal is not None
+        through = tuple(
+            (tip.feed.generation, tip.seq)
+            for tip in Feeds(by.node.conn).tips()
+            if tip.feed.site == gone.site and tip.feed.lane is Lane.CONTROL
+        )
+        document = member.write(member.Remove(by.site, gone.site, through, nonce))
+        self._world.note(f"{by.name}: {gone.name} is thrown out")
+        by.node.journal.control(MemberRemove(gone.site, document, ANA.sign(document), ANA.key))
 
     def recover(self, host: Host) -> None:
         """An admin ends what stands still; if nothing does, nothing happens."""

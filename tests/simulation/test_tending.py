@@ -8,8 +8,7 @@ from random import Random
 
 import pytest
 
-from federation.records import Import, MemberRemove, Move
-from node.model import member
+from federation.records import Import, Move
 from node.model.rules import Foreign
 from tests.simulation.eyes import Eyes
 from tests.simulation.parts import Rhythm
@@ -127,11 +126,8 @@ def test_a_seat_that_was_revoked_is_replaced_by_the_site_that_had_none(four):
     made = submit(four, four.hosts[0], jobs=JOBS)
     before, seated = shard_of(four.hosts[0], made), voters(four, made)
     some_settled(four, four.hosts[0])
-    by = four.hosts[0]
     gone = next(host for host in four.hosts[2:] if host.name in seated)
-    through = ((gone.node.generation, gone.node.journal.heads.control.seq),)
-    document = member.write(member.Remove(by.site, gone.site, through, b"n" * 16))
-    by.node.journal.control(MemberRemove(gone.site, document, ANA.sign(document), ANA.key))
+    four.people.revoke(four.hosts[0], gone, b"n" * 16)
     four.pass_s(1)
     gone.lose()
     until_moved(four, four.hosts[1], made, before)

@@ -161,7 +161,17 @@ class Witness:
 
     # Copies
 
-    def put_back(self, site: SiteID, lost: Iterable[Entry]) -> None:
+    def lost(self, entries: Iterable[Entry]) -> None:
+        """A machine is gone for good, and with it entries that nobody else holds."""
+        self._forget(entries)
+        self._written = 0
+
+    def _forget(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            feed = self.archive.get(entry.header.feed, [])
+            del feed[entry.header.seq - 1 :]
+
+    def put_back(self, site: SiteID, lost: Sequence[Entry]) -> None:
         """A copy took a database's place. lost: entries of the site that nobody holds any more.
 
         What was promised by these is gone with them; nobody else has ever seen them.
@@ -174,8 +184,7 @@ class Witness:
             for id in documents_in(entry):
                 self.datasets.pop(id, None)
                 self.orders.pop(id, None)
-            feed = self.archive.get(entry.header.feed, [])
-            del feed[entry.header.seq - 1 :]
+        self._forget(lost)
         self._settled = self._settled_now()
         self._written = 0
 

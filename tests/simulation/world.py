@@ -20,26 +20,31 @@ from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 from twisted.python.failure import Failure
 
+from federation.ids import FeedID, Lane
 from tests.simulation.checkers import (
     check_chains,
     check_counts,
     check_end,
     check_log,
+    check_owners,
     check_roots,
     check_shards,
     check_store,
     moving,
     read,
+    unfinished,
 )
 from tests.simulation.clock import VirtualClock
 from tests.simulation.farm import Farm
 from tests.simulation.faults import Faults
 from tests.simulation.host import Host
 from tests.simulation.logreader import LogReader
+from tests.simulation.naive import Reading
 from tests.simulation.network import Network
 from tests.simulation.parts import Rhythm
 from tests.simulation.people import People
 from tests.simulation.schedule import Event, Schedule, draw
+from tests.simulation.terms import majority
 from tests.simulation.witness import Witness
 
 HEAL_S_MAX = 20_000.0
@@ -67,10 +72,12 @@ class World:
         sites: int = 1,
         dial_only: int = 0,
         rhythm: Rhythm | None = None,
+        entangled: bool = False,
     ) -> None:
         """folder: for the disks; it is removed at the end.
 
-        dial_only: how many of the sites, the last ones, cannot be dialled.
+        dial_only: how many of the sites, the last ones, cannot be dialled. entangled: whether
+        datasets wait for those of other sites, and in some lives units put out files for others.
         """
         self.seed = seed
         self.folder = folder
@@ -90,6 +97,8 @@ class World:
         self.witness = Witness()
         self.people = People(self)
         self.farm = Farm(self)
+        self.entangled = entangled
+        self.farm.fates.put_out = entangled and Random(f"files {seed}").random() < 0.5
         self._faults = Faults(self)
         self._log = LogReader(self)
         self._turns = 0
@@ -183,6 +192,29 @@ class World:
         twin.start()
         return twin
 
+    def can_spare(self, host: Host) -> bool:
+        """Whether every dataset's council keeps a majority, on disks of today, without a site."""
+        if 2 * (len(self.present) - 1) <= len(self.hosts) or self.witness.puts_back:
+            return False  # what was put back may have to ask all others
+        left = {
+            FeedID(each.site, self.witness.shown(each.site).generation, Lane.CONTROL)
+            for each in self.present
+            if each is not host
+        }
+        archive = self.witness.archive
+        for settled in (False, True):
+            reading = Reading((e for feed in archive.values() for e in feed), settled=settled)
+            for shard in {each for found in reading.sets.values() for each in found.logs}:
+                seats = reading.shards[shard].voters(reading.shards[shard].newest)
+                if len(left & set(seats)) < majority(seats):
+                    return False
+        return True
+
+    def lose(self, host: Host) -> None:
+        """A machine is gone for good, and so is what only its disk held."""
+        host.lose()
+        self.witness.lost(host.nowhere())
+
     def raise_if_broken(self) -> None:
         if self.broken:
             raise Broken("\n".join([*self.broken[:5], *self.trace[-25:]]))
@@ -248,7 +280,7 @@ class World:
         if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
             return None
         nodes = [host.node for host in self.present if host.node is not None and host.node.idle]
-        if len(nodes) < len(self.hosts) or not self.network.whole:
+        if len(nodes) < len(self.present) or not self.network.whole:
             return None
         held = [node.held() for node in nodes]
         return held[0] if all(each == held[0] for each in held) else None
@@ -312,7 +344,7 @@ class World:
         if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
             return False
         nodes = [host.node for host in self.present if host.node is not None and host.node.idle]
-        if len(nodes) < len(self.present) or any(moving(node) for node in nodes):
+        if len(nodes) < len(self.present) or any(unfinished(node) for node in nodes):
             return False
         return all(node.held() == nodes[0].held() for node in nodes)
 
@@ -344,6 +376,7 @@ class World:
             self.note(f"shard {shard.shard.hex()[:8]}: {voters} voters, terms {terms}")
         self.fail_all(check_log(reading, self.witness, [host.name for host in self.present]))
         self.fail_all(check_shards(reading, nodes.values()))
+        self.fail_all(check_owners(reading))
         self.fail_all(check_roots(nodes, finely=not self.witness.twins))
         whole = self.random.choice(self.present)  # the others' tables are equal to its own
         for host in self.present:
