@@ -15,6 +15,7 @@ from tests.simulation.replay import TRIES, command_of, replay
 from tests.simulation.schedule import (
     DAY_S,
     FAULTS,
+    LOSSES,
     NETWORK_FAULTS,
     SITE_FAULTS,
     STEPS,
@@ -45,7 +46,7 @@ class Run:
 
     @property
     def schedule(self) -> Schedule:
-        every = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS}
+        every = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS, **LOSSES}
         usual = list(FAULTS)
         usual += list(NETWORK_FAULTS) if self.sites > 1 else []
         usual += list(SITE_FAULTS) if self.entangled else []
@@ -78,7 +79,7 @@ class Run:
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
-    known = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS}
+    known = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS, **LOSSES}
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="begin at a seed that nobody chose")
