@@ -85,11 +85,15 @@ class Book:
 
     def load(self, facts: DatasetFacts) -> None:
         """Take in a dataset, new or changed."""
-        before = {task.task: self._done.get(task.task) for task in facts.tasks}
+        numbers = {task.task for task in facts.tasks}
+        numbers.update(wait.task for task in facts.tasks for wait in task.waits)
+        before = {no: done for no in numbers if (done := self._done.get(no)) is not None}
         self.drop(facts.dataset)
+        self._done.update(before)
         for task in facts.tasks:
-            known = before[task.task] or JobRanges()
-            self._done[task.task] = known if task.settled is None else JobRanges(task.settled)
+            if task.settled is not None:
+                self._done[task.task] = JobRanges(task.settled)
+            self._done.setdefault(task.task, JobRanges())
         for no, flat in facts.sources.items():
             self._done.setdefault(no, JobRanges()).add_all(flat)
         account = self.shares.account(facts.person, facts.group)

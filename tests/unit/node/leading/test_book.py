@@ -79,6 +79,16 @@ def test_units_that_run_again_are_given_and_what_waits_for_them_is_not() -> None
     assert all(give.ranges[-1] <= 90 for give in found if give.dataset == 2)
 
 
+def test_what_is_done_of_other_datasets_stays_known_when_a_dataset_is_changed() -> None:
+    follower = replace(task(2), waits=(Wait(64),))
+    made = book(replace(dataset(2, follower, jobs=100), sources={64: [0, 40]}))
+    made.settled(64, [40, 50])
+    made.load(dataset(2, replace(follower, settled=None), jobs=100, priority=60))
+    made.settled(64, [50, 60])
+    given = given_to(made.serve(peer(A), claim(), [peer(A)]))
+    assert given == [(2, [0], [0, 60])]
+
+
 def test_a_paused_dataset_is_not_given_and_not_wanted() -> None:
     owned = book(dataset(1, paused=True))
     assert owned.serve(peer(A), claim(), ALL) == []
