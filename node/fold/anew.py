@@ -20,6 +20,7 @@ _OF_TASKS: Final = (
     "surplus",
     "troubled",
     "cancelled",
+    "reproducing",
 )
 _OF_DATASETS: Final = ("task", "command", "left_at")
 _OF_SHARD: Final = (

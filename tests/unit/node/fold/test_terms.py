@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from federation.entry import Entry
-from federation.ids import Lane, SiteID
+from federation.ids import DatasetID, Lane, SiteID
+from federation.records import Reproduce
 from node.changes import DatasetChanged, ShardSettled, TermOpened
 from node.fold import Fold, digest, roots, state_root
 from node.store import settling
@@ -245,6 +246,25 @@ def test_a_shard_is_folded_anew_only_when_it_stands_beyond_a_cut() -> None:
     opened = [each for each in node.changes if isinstance(each, TermOpened)]
     assert opened == [TermOpened(mesh.shard, 2, mesh.feed(2))]
     check(node.conn, mesh)
+
+
+def test_units_whose_outputs_were_to_be_made_again_in_a_part_that_is_cut_off_do_not_run() -> None:
+    mesh = Mesh()
+    mesh.submit(0)
+    (dataset,) = mesh.datasets
+    mesh.grant(0, dataset, 3, [0], 0, JOBS)
+    mesh.run(3, dataset, 0, range(JOBS), SUCCESS)
+    mesh.accept(0, 3, 0)
+    mesh.lead(0, Reproduce(mesh.shard, DatasetID(dataset), [0], [0, 1]))
+    node = Node()
+    for entry in [*mesh.sites[3].entries, *mesh.sites[0].entries]:
+        node.take(entry)
+    assert node.conn.execute("SELECT job FROM reproducing").fetchall() == [(0,)]
+    mesh.take_over(1, 0, -2, lower=False, honest=True)
+    for entry in [*mesh.sites[2].entries, *mesh.sites[1].entries]:
+        node.take(entry)
+    assert node.conn.execute("SELECT settled FROM task").fetchall() == [(JOBS,), (0,)]
+    assert node.conn.execute("SELECT job FROM reproducing").fetchall() == []
 
 
 def test_what_is_settled_is_told_as_acks_arrive() -> None:
