@@ -213,12 +213,18 @@ def _check_sets(node: Node, reading: Reading) -> list[str]:
     ]
 
 
-def unfinished(node: Node) -> bool:
-    """Whether a node knows of anything that has to happen yet."""
+def unfinished(node: Node, orders: Iterable[bytes]) -> bool:
+    """Whether a node knows of anything that has to happen yet.
+
+    orders: that were acknowledged. Where their leader is lost, the next one takes them.
+    """
     between = "SELECT 1 FROM dataset WHERE moved IS NOT NULL LIMIT 1"  # in no log
     if moving(node) or node.conn.execute(between).fetchall():
         return True
-    return bool(imports.wanted(node.conn, node.site, node.generation))
+    if imports.wanted(node.conn, node.site, node.generation):
+        return True
+    taken = "SELECT 1 FROM command WHERE id = ?"
+    return any(not node.conn.execute(taken, (id,)).fetchall() for id in orders)
 
 
 def moving(node: Node) -> list[tuple[Any, ...]]:

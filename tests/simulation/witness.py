@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,10 @@ class Witness:
 
     def ordered(self, id: bytes, site: str) -> None:
         self.orders[id] = site
+
+    def ordered_at(self, sites: Collection[str]) -> list[bytes]:
+        """The orders that one of the sites has acknowledged."""
+        return [id for id, site in self.orders.items() if site in sites]
 
     def acked(self, site: str, rows: Iterable[tuple[int, str, list[Any]]]) -> None:
         """The node of a site said that it has these results."""

@@ -344,7 +344,8 @@ class World:
         if self.people.waiting or any(pilot.busy for pilot in self.farm.pilots):
             return False
         nodes = [host.node for host in self.present if host.node is not None and host.node.idle]
-        if len(nodes) < len(self.present) or any(unfinished(node) for node in nodes):
+        orders = self.witness.ordered_at([host.name for host in self.present])
+        if len(nodes) < len(self.present) or any(unfinished(node, orders) for node in nodes):
             return False
         return all(node.held() == nodes[0].held() for node in nodes)
 
