@@ -45,7 +45,7 @@ class Unit:
             self.boosts += 1
             if self.boosts > BOOSTS:
                 outcome = Outcome.PAYLOAD
-        elif outcome == Outcome.INFRASTRUCTURE:
+        elif outcome == Outcome.INFRASTRUCTURE and error != "input-fetch":  # no fault of the unit
             self.losses += 1
             self.hosts.add(host)
             if self.losses == LOSSES or len(self.hosts) == HOSTS:
