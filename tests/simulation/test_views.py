@@ -25,6 +25,7 @@ from tests.simulation.scenes import (
     some_settled,
     submit,
 )
+from tests.simulation.software import Software
 from tests.simulation.test_damage import DAMAGED, SET_ASIDE, UNFORESEEN
 from tests.simulation.test_mixed import LATER_KIND
 from tests.simulation.ways import Way
@@ -540,7 +541,7 @@ def test_records_that_nobody_heeds_are_told_of_their_author(three):
 
 def test_versions_that_are_mixed_are_all_shown(three):
     under_way(three)
-    three.hosts[1].version = "1"
+    three.hosts[1].software = Software("1")
     three.hosts[1].die("kill", 1, 5.0)
     three.pass_s(100)
     desy = Eyes(three, three.hosts[0])
