@@ -15,7 +15,6 @@ from tests.simulation.replay import TRIES, command_of, replay
 from tests.simulation.schedule import (
     DAY_S,
     FAULTS,
-    LOSSES,
     NETWORK_FAULTS,
     SITE_FAULTS,
     STEPS,
@@ -46,7 +45,7 @@ class Run:
 
     @property
     def schedule(self) -> Schedule:
-        every = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS, **LOSSES}
+        every = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS}
         usual = list(FAULTS)
         usual += list(NETWORK_FAULTS) if self.sites > 1 else []
         usual += list(SITE_FAULTS) if self.entangled else []
@@ -79,7 +78,7 @@ class Run:
 
 
 def options_of(arguments: list[str]) -> argparse.Namespace:
-    known = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS, **LOSSES}
+    known = {**FAULTS, **NETWORK_FAULTS, **SITE_FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--fresh", action="store_true", help="begin at a seed that nobody chose")
