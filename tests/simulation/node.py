@@ -271,21 +271,23 @@ class Node:
 
     # People
 
-    async def recover(self, nonce: bytes) -> None:
-        """An admin forces on what stands still, as `floe mesh recover` does.
+    async def recover(self, nonce: bytes) -> bool:
+        """An admin forces on what stands still, as `floe mesh recover` does; if False, ask again.
 
-        Of a copy that nobody can tell from the newest the admin knows that it is none.
+        Of a copy that nobody can tell from the newest the admin knows that it is none. What stands
+        still by that is seen when the node has started again.
         """
         inquiry = self.parts.inquiry
         if inquiry is not None:
             if inquiry.pending:
                 await self.decide(False)
-            return
+            return False
         leader = FeedID(self.site, self.generation, Lane.CONTROL)
         for shard in self.parts.recovery.still():
             term = next_term(shard.term, self.generation)
             document = write_force(ForceOrder(shard.id, term, leader, shard.cut, nonce))
             await self.parts.recovery.force(document, ANA.sign(document), ANA.person)
+        return True
 
     async def decide(self, newest: bool) -> None:
         """An admin says which copy this is, as `floe mesh recover --newest` does, or `--older`."""

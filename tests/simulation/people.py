@@ -246,9 +246,11 @@ class People:
 
         async def recover(node: Node) -> None:
             try:
-                await node.recover(nonce)
+                over = await node.recover(nonce)
             except Refusal as refusal:
                 raise _meant(refusal) from None
+            if not over:
+                raise Unreachable("the node starts again")
 
         self._until_done(host, recover, "recovery")
 

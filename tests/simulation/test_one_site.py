@@ -114,3 +114,16 @@ def test_an_old_copy_in_the_place_of_the_database_forks_no_feed(world, variant):
     submit(world, "after")
     world.finish()  # every entry ever shown is compared with what is authored now
     assert world.witness.shown(world.hosts[0].site).generation > generation
+
+
+def test_an_admin_who_calls_a_copy_an_older_one_also_forces_on_what_stands_still_then(world):
+    until_a_report_arrives(world)
+    host = world.hosts[0]
+    host.take_copy("old")
+    world.pass_s(60)
+    host.put_back("without-file")
+    world.people.recover(host)  # asked once
+    world.pass_s(60)
+    assert host.node.parts.inquiry is None
+    assert not host.node.parts.recovery.still()
+    world.finish()
