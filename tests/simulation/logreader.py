@@ -16,6 +16,8 @@ SHOWN_MAX = 4000
 _OF_A_DYING_DISK = (
     "journal: {trouble}",
     "journal: site-local statements beside results failed",
+    "journal: no word of that on disk yet: {why}",
+    "the high-water file is not written: {why}",
     "lead: a grant failed",
     "lead: an accept failed",
     "work: {what} failed",

@@ -127,3 +127,20 @@ def test_an_admin_who_calls_a_copy_an_older_one_also_forces_on_what_stands_still
     assert host.node.parts.inquiry is None
     assert not host.node.parts.recovery.still()
     world.finish()
+
+
+def test_an_older_copy_on_a_full_disk_is_left_as_soon_as_there_is_room_to_note_it(world):
+    until_a_report_arrives(world)
+    host = world.hosts[0]
+    host.take_copy("old")
+    world.pass_s(60)
+    host.put_back("without-file")
+    world.pass_s(10)
+    host.disk.full = True
+    world.people.recover(host)
+    world.pass_s(60)
+    assert host.node.journal.outlived
+    host.disk.full = False
+    world.pass_s(60)
+    assert host.node.generation > 1
+    world.finish()
