@@ -26,6 +26,7 @@ from node.store.highwater import Heads
 log = Logger()
 
 LOOK_S: Final = 1.0
+RETRY_S: Final = 30.0  # after the disk did not take the note
 TOLD_S: Final = 0.3  # so that the admin who said it hears of it before the node starts again
 NAMES_SHOWN_MAX: Final = 5
 COMMAND: Final = "floe mesh recover --newest"
@@ -156,7 +157,8 @@ class Inquiry:
         self._answered |= self._abreast()
         if self._answered and all(each.suffice(self._answered) for each in self._witnesses()):
             names = ", ".join(sorted(map(self._name_of, self._answered)))
-            self.go_on(f"no more of this site's records is known to {names}")
+            if not self.go_on(f"no more of this site's records is known to {names}"):
+                self._call.reset(RETRY_S)
 
 
 _NOBODY: Final = "The other sites alone cannot tell."

@@ -105,6 +105,35 @@ def test_an_admins_word_needs_no_answers(doubted, newest):
     again.close()
 
 
+class FullDisk:
+    """A high-water file on a disk that takes nothing for the first few tries."""
+
+    def __init__(self, refusals):
+        self.tries, self._refusals = 0, refusals
+
+    def begin(self, heads):
+        self.tries += 1
+        if self.tries <= self._refusals:
+            raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_is_tried_again_and_not_every_second(doubted):
+    disk, again = FullDisk(2), []
+    clock = doubted.store.clock
+    inquiry = Inquiry(
+        clock, doubted.journal, disk, ME, "it is missing",
+        lambda: set(SITES), lambda: [Witnesses(frozenset(SITES[:1]), 1)], lambda: False,
+        NAMES.__getitem__, again.append,
+    )  # fmt: skip
+    inquiry.start()
+    clock.pump([LOOK_S] * 20)
+    assert (disk.tries, inquiry.pending) == (1, True)
+    clock.pump([LOOK_S] * 60)
+    assert (disk.tries, inquiry.pending) == (3, False)
+    assert len(again) == 1
+    doubted.close()
+
+
 def test_a_site_that_nobody_can_answer_names_the_admins_words_alone(tmp_path):
     alone = Doubted(tmp_path / "home", Witnesses(frozenset(), 1))
     words = alone.inquiry.words()
