@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -19,6 +19,7 @@ from node.cli.summary import counts_of, nothing_moves, one_line
 from node.client import Json, path_of
 
 LIMIT = 50
+Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 @verb("sets", examples=["floe sets", "floe sets --mine --limit 20", "floe sets --json"])
@@ -126,6 +127,17 @@ def _save_signed(folder: Path, name: str, signed: bytes, reply: Json) -> None:
     say(f"    -s {plain}.json.sig < {plain}.json")
 
 
+def units_of_dataset(fn: Verb) -> Verb:
+    """The dataset whose units an order is about, and which of them."""
+    jobs = click.option(
+        "--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8."
+    )
+    tasks = click.option(
+        "--task", "tasks", multiple=True, metavar="TASK", help="Only units of this task."
+    )
+    return click.argument("dataset", type=DATASET)(tasks(jobs(fn)))
+
+
 @set_verb.command("pause", examples=["floe set pause nugen-26"])
 @click.argument("dataset", type=DATASET)
 @json_option
@@ -147,9 +159,7 @@ def set_resume(floe: Floe, dataset: Name) -> None:
 @set_verb.command(
     "cancel", examples=["floe set cancel nugen-26", "floe set cancel last --jobs 0-9"]
 )
-@click.argument("dataset", type=DATASET)
-@click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only units of this task.")
-@click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8.")
+@units_of_dataset
 @click.option("--yes", is_flag=True, help="Do not ask; a script has to say it.")
 @json_option
 @pass_floe
@@ -168,9 +178,7 @@ def set_cancel(
     "retry",
     examples=["floe set retry nugen-26", "floe set retry nugen-26 --task reco --jobs 903"],
 )
-@click.argument("dataset", type=DATASET)
-@click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only units of this task.")
-@click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8.")
+@units_of_dataset
 @json_option
 @pass_floe
 def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int] | None) -> None:
@@ -180,9 +188,7 @@ def set_retry(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int]
 
 
 @set_verb.command("renew", examples=["floe set renew nugen-26 --task sim --jobs 417"])
-@click.argument("dataset", type=DATASET)
-@click.option("--task", "tasks", multiple=True, metavar="TASK", help="Only units of this task.")
-@click.option("--jobs", type=JOBS, metavar="RANGES", help="Only these jobs: 7, 0-99, 5,8.")
+@units_of_dataset
 @json_option
 @pass_floe
 def set_renew(floe: Floe, dataset: Name, tasks: tuple[str, ...], jobs: list[int] | None) -> None:

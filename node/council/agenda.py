@@ -15,9 +15,8 @@ from federation.entry import Entry
 from federation.ids import Lane, ShardID
 from federation.records import Forked, FoundCouncil, Record, Refused
 
-LOOK_S_MAX: Final = (
-    60.0  # a look at least so often: what only time changes is never missed for long
-)
+# A look at least so often: what only time changes is never missed for long.
+LOOK_S_MAX: Final = 60.0
 
 
 class Agenda:
