@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
+
+from federation.ids import DatasetID
+from node.fold.attempts import Attempts
 from tests.simulation.host import Host
 from tests.simulation.naive import Reading
 from tests.simulation.people import Submitted, describe
@@ -56,6 +61,40 @@ def order(
 ) -> None:
     """Somebody orders something at a site."""
     world.people.send(made, verb, args, made.person, Random(f"{verb} {seed}"), host)
+
+
+@contextmanager
+def fold_raises(monkeypatch: pytest.MonkeyPatch, dataset: DatasetID) -> Iterator[None]:
+    """The fold meets a bug in the attempts of one dataset, at all sites."""
+    fold = Attempts.fold
+
+    def raises(self: Attempts, record: Any, *more: Any) -> Any:
+        if record.dataset == dataset:
+            raise ZeroDivisionError("a bug")
+        return fold(self, record, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Attempts, "fold", raises)
+        yield
+
+
+def fork_shown_to_two_halves(world: World, original: Host) -> tuple[Host, list[Host]]:
+    """A cloned voter works in both halves of a mesh of five, which then meet: the clone, and the
+    other sites."""
+    others = [host for host in world.hosts if host is not original]
+    left, right = others[1:3], [others[0], others[3]]
+    second = f"{original.name}-twin"
+    world.network.machine(second, original.site)
+    world.network.ways.split(
+        [original.name, *(host.name for host in left)], [second, *(host.name for host in right)]
+    )
+    twin = world.clone(original, whole=True)
+    world.farm.closed.add(twin)
+    submit(world, left[0], "left", 8)
+    submit(world, right[0], "right", 8)
+    world.pass_s(100)
+    world.network.ways.mend_all()
+    return twin, others
 
 
 def leaders(world: World, made: Submitted) -> list[str]:

@@ -6,8 +6,7 @@ from random import Random
 
 import pytest
 
-from node.fold.attempts import Attempts
-from tests.simulation.scenes import JOBS, some_settled, submit, task_counts
+from tests.simulation.scenes import JOBS, fold_raises, some_settled, submit, task_counts
 
 DAMAGED = "the disk changed entry {seq} of a feed of site {site}: it is fetched again"
 SET_ASIDE = (
@@ -38,15 +37,7 @@ def test_a_record_that_makes_the_fold_raise_stops_its_dataset_and_nothing_else(t
     three.alarms |= dict.fromkeys([SET_ASIDE, UNFORESEEN], 0)
     bad = submit(three, three.hosts[0], "bad")
     good = submit(three, three.hosts[0], "good")
-    fold = Attempts.fold
-
-    def raises(self, record, entry, first, site):
-        if record.dataset == bad.id:
-            raise ZeroDivisionError("a bug")
-        return fold(self, record, entry, first, site)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Attempts, "fold", raises)
+    with fold_raises(monkeypatch, bad.id):
         three.pass_s(600)
     assert three.alarms[SET_ASIDE] == 3
     for host in three.hosts:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from node.store import forks
-from tests.simulation.scenes import TAKE_OVER_S, some_settled, submit
+from tests.simulation.scenes import TAKE_OVER_S, fork_shown_to_two_halves, some_settled, submit
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -31,21 +31,9 @@ def test_a_fork_that_two_halves_were_shown_is_proved_when_they_meet_and_the_rest
     five.farm.closed.add(original)
     submit(five, five.hosts[0], "before", 60)
     some_settled(five, five.hosts[1])
-    left = five.hosts[1:3]
-    right = [host for host in five.hosts if host not in (original, *left)]
-    five.network.machine(f"{original.name}-twin", original.site)
-    five.network.ways.split(
-        [original.name, *(host.name for host in left)],
-        [f"{original.name}-twin", *(host.name for host in right)],
-    )
-    twin = five.clone(original, whole=True)
-    five.farm.closed.add(twin)
-    submit(five, left[0], "left", 8)
-    submit(five, right[0], "right", 8)
-    five.pass_s(100)
-    five.network.ways.mend_all()
+    twin, others = fork_shown_to_two_halves(five, original)
     five.pass_s(TAKE_OVER_S)
-    for host in (*left, *right):
+    for host in others:
         assert forks.proofs(host.node.conn), host.name
     twin.lose()
     five.finish()

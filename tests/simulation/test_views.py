@@ -13,7 +13,6 @@ from federation.address import PORT
 from federation.codec import pack
 from federation.ids import DatasetID
 from federation.records import Command, MemberRemove, Unknown
-from node.fold.attempts import Attempts
 from node.model import member
 from node.model.commands import command_document
 from tests.simulation.eyes import Eyes
@@ -22,6 +21,8 @@ from tests.simulation.scenes import (
     JOBS,
     TAKE_OVER_S,
     YEAR_MS,
+    fold_raises,
+    fork_shown_to_two_halves,
     some_settled,
     submit,
 )
@@ -276,17 +277,7 @@ def test_a_fork_that_was_proved_is_shouted_about_with_its_generation(five):
     original = five.hosts[4]
     five.farm.closed.add(original)
     under_way(five)
-    left, right = five.hosts[1:3], [five.hosts[0], five.hosts[3]]
-    five.network.machine("tokyo-twin", original.site)
-    five.network.ways.split(
-        ["tokyo", *(host.name for host in left)], ["tokyo-twin", *(host.name for host in right)]
-    )
-    twin = five.clone(original, whole=True)
-    five.farm.closed.add(twin)
-    submit(five, left[0], "left", 8)
-    submit(five, right[0], "right", 8)
-    five.pass_s(100)
-    five.network.ways.mend_all()
+    fork_shown_to_two_halves(five, original)
     five.pass_s(SILENT_S)
     desy = Eyes(five, five.hosts[0])
     alarm = desy.mesh().line("! tokyo: two copies of it wrote")
@@ -375,15 +366,7 @@ def test_entries_that_a_disk_changed_are_told_where_that_was(three):
 def test_datasets_that_could_not_be_folded_are_told_and_all_sites_stay_equal(three, monkeypatch):
     three.alarms |= dict.fromkeys([SET_ASIDE, UNFORESEEN], 0)
     bad = submit(three, three.hosts[0], "bad")
-    fold = Attempts.fold
-
-    def raises(self, record, entry, first, site):
-        if record.dataset == bad.id:
-            raise ZeroDivisionError("a bug")
-        return fold(self, record, entry, first, site)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Attempts, "fold", raises)
+    with fold_raises(monkeypatch, bad.id):
         three.pass_s(300)
     wisc = Eyes(three, three.hosts[1])
     words = "1 dataset could not be folded here, and set aside: floe doctor"

@@ -7,11 +7,11 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 
+from bench.meshes import wait_until
 from federation.ids import EntryRef, FeedID, Lane
 from node.model.commands import command_document
 from node.model.document import load
@@ -555,10 +555,7 @@ def test_without_its_high_water_file_a_site_writes_nothing_before_an_admin_says_
 
 def goes_on(site):
     """The caller of a site that starts again by itself, once it has."""
-    until = time.monotonic() + 30
-    while "is up again" not in site.log():
-        assert time.monotonic() < until, site.log()
-        time.sleep(0.05)
+    wait_until(lambda: "is up again" in site.log(), 30, "the site is up again")
     return Caller(site).log_in()
 
 
