@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -94,6 +94,16 @@ class NetSite(Site):
         """`floe mesh verify`: whether all is equal, who was compared, who was silent."""
         found = self.json("mesh", "verify")
         return found["equal"], {each["site"] for each in found["compared"]}, set(found["silent"])
+
+    def agrees_with(self, others: Set[str], silent: Set[str] = frozenset()) -> bool:
+        """Whether these, and only these, could be compared, and those are silent.
+
+        A site that starts itself again is silent for a moment: ask until it is so. Fails the test
+        at once if any table is another one.
+        """
+        equal, *found = self.compared()
+        assert equal, f"{self.name}: floe mesh verify: a table is not equal"
+        return found == [others, silent]
 
     # Datasets
 
@@ -210,8 +220,12 @@ class NetMesh:
                 partial(site.settled, dataset, jobs), f"{dataset} ends at {site.name}", ENDS_S_MAX
             )
         assert set(here[0].accepted(dataset).values()) == {1}
-        equal, compared, silent = here[0].compared()
-        assert (equal, compared, silent) == (True, {site.name for site in here[1:]}, set())
+        others = {site.name for site in here[1:]}
+        until(
+            partial(here[0].agrees_with, others),
+            f"the tables of {dataset} can be compared at all sites",
+            ENDS_S_MAX,
+        )
 
     def kill(self, name: str, *, disk: bool = False) -> None:
         """End a site at once with all that runs there; disk: and its disk is lost."""
