@@ -28,6 +28,7 @@ CHUNK_BYTES = 256 * 1024
 BUSY_RETRIES_MAX = 4  # of a request that the node answered with 429
 ANSWER_LOST_TRIES_MAX = 40  # when a node goes away amid a submission
 ANSWER_LOST_PAUSE_S = 0.5
+REPEATABLE = ("GET", "PUT")  # a blob is known by its digest
 STARTING_S_MAX = 15.0  # for a node that has a process and no address
 STARTING_PAUSE_S = 0.1
 TOKEN_MARGIN_S = 60  # a token that ends sooner is not used any more
@@ -360,9 +361,14 @@ class Client:
         body: bytes | Callable[[], IO[bytes]] | None,
         within_s: float,
     ) -> http.client.HTTPResponse:
-        """Send and read the status line. A kept connection that died meanwhile is opened anew."""
+        """Send and read the status line.
+
+        Where the connection breaks, what may be asked twice is asked once more, of a node that
+        starts itself again; anything else only if the connection is a kept one, which may have
+        died meanwhile.
+        """
         for again in (False, True):
-            kept = self._connection is not None
+            may_repeat = method in REPEATABLE or self._connection is not None
             sent = False
             try:
                 connection = self._connected()
@@ -378,8 +384,8 @@ class Client:
                 return connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                if kept and not again and not isinstance(error, TimeoutError):
-                    self._unanswered = self._unanswered or sent
+                if may_repeat and not again and not isinstance(error, TimeoutError):
+                    self._unanswered |= sent and method not in REPEATABLE
                     continue
                 raise self._unreachable(error, sent) from None
         raise AssertionError("the second turn returns or raises")

@@ -11,8 +11,6 @@ from tests.netns.internet import missing
 
 HERE = Path(__file__).parent
 
-pytest.register_assert_rewrite("tests.netns.meshes")  # or its failures would not say a word
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mine = [item for item in items if HERE in item.path.parents]

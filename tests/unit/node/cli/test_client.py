@@ -195,6 +195,22 @@ def test_a_submission_whose_answer_is_lost_is_sent_again(
     assert len(posts) == 3
 
 
+def test_a_question_whose_answer_is_lost_is_asked_once_more(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    """So that nobody reads of a node that starts itself again as of one that is gone."""
+    node.replies["/v1/status"] = {"pid": 7}
+    client = client_of(home, key)
+    client.get("/v1/status")
+    client.close()
+    node.cut = 1
+    assert client.get("/v1/status")["pid"] == 7
+    client.close()
+    node.cut = 2
+    with pytest.raises(Unreachable):
+        client.get("/v1/status")
+
+
 def test_an_order_that_came_through_the_first_time_is_no_error(
     home: Home, key: Path, node: FakeNode
 ) -> None:
