@@ -364,8 +364,8 @@ class Client:
         """Send and read the status line.
 
         Where the connection breaks, what may be asked twice is asked once more, of a node that
-        starts itself again; anything else only if the connection is a kept one, which may have
-        died meanwhile.
+        starts itself again; anything else only if it was not sent yet, or if the connection is a
+        kept one, which may have died meanwhile.
         """
         for again in (False, True):
             may_repeat = method in REPEATABLE or self._connection is not None
@@ -384,6 +384,7 @@ class Client:
                 return connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
+                may_repeat = may_repeat or not sent
                 if may_repeat and not again and not isinstance(error, TimeoutError):
                     self._unanswered |= sent and method not in REPEATABLE
                     continue

@@ -211,6 +211,32 @@ def test_a_question_whose_answer_is_lost_is_asked_once_more(
         client.get("/v1/status")
 
 
+def test_an_order_that_met_a_closed_port_goes_to_the_node_where_it_is_then(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    """Its address was read, and then it let go of its port, to start itself again."""
+    node.replies["/v1/status"] = {}
+    node.replies["/v1/orders"] = {"taken": True}
+    client_of(home, key).get("/v1/status")  # logged in
+    now = find_endpoint(home)
+    gone = [Endpoint("https://127.0.0.1:9", now.fingerprint) for _ in range(2)]
+    client = Client(lambda: gone.pop() if gone else now, Signer(key), home.tokens)
+    assert client.post("/v1/orders", {})["taken"]
+    assert not gone
+
+
+def test_an_order_whose_answer_is_lost_is_not_given_twice(
+    home: Home, key: Path, node: FakeNode
+) -> None:
+    node.replies["/v1/status"] = node.replies["/v1/orders"] = {}
+    client_of(home, key).get("/v1/status")
+    node.cut = 1
+    with pytest.raises(Unreachable) as lost:
+        client_of(home, key).post("/v1/orders", {})
+    assert lost.value.sent
+    assert [each.path for each in node.requests].count("/v1/orders") == 1
+
+
 def test_an_order_that_came_through_the_first_time_is_no_error(
     home: Home, key: Path, node: FakeNode
 ) -> None:
