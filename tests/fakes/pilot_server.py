@@ -152,7 +152,7 @@ class PilotServer:
         self.state.blobs[digest] = data
         return digest
 
-    def until(self, true: Callable[[State], Any], timeout_s: float = 30.0) -> Any:
+    def until(self, true: Callable[[State], Any], timeout_s: float = 60.0) -> Any:
         """Wait for something to become true of the state. Raises TimeoutError."""
         deadline = time.monotonic() + timeout_s
         with self.changed:
@@ -163,7 +163,7 @@ class PilotServer:
                 self.changed.wait(min(left, 0.5))
             return found
 
-    def result(self, job: int = 0, timeout_s: float = 30.0) -> dict[str, Any]:
+    def result(self, job: int = 0, timeout_s: float = 60.0) -> dict[str, Any]:
         """The last row reported of a job."""
 
         def of(state: State) -> list[dict[str, Any]]:

@@ -126,10 +126,10 @@ def processes_with(text: str) -> list[int]:
     return found
 
 
-def gone(text: str, timeout_s: float = 10.0) -> bool:
+def gone(text: str, timeout_s: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while processes_with(text):
         if time.monotonic() > deadline:
             return False
-        os.sched_yield()
+        time.sleep(0.02)
     return True

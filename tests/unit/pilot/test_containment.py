@@ -90,7 +90,7 @@ def test_sigterm_heard_lets_a_payload_finish(server: PilotServer, run: Run) -> N
     row = run("trap 'echo saved; exit 0' TERM; while :; do sleep 0.05; done", time_s=1)
     assert row["error"] == "time"
     assert b"saved" in server.log(row)
-    assert row["wall_ms"] < 2500
+    assert row["wall_ms"] < 3000  # nobody waited for the end of the grace time
 
 
 def test_memory_over_the_limit_ends_the_unit_only(run: Run) -> None:

@@ -263,12 +263,12 @@ def test_sigterm_evicts_what_runs_and_hands_back_what_waits(
 def test_sigterm_is_told_in_time_though_a_payload_is_deaf(
     server: PilotServer, launch: Launch, isolation: str
 ) -> None:
-    pilot = launch(isolation=isolation, grace_s=3)
+    pilot = launch(isolation=isolation, grace_s=9)
     server.add(task({"script": "trap '' TERM; while :; do sleep 0.1; done"}))
     server.until(lambda state: state.running)
     began = time.monotonic()
     pilot.end()
-    assert time.monotonic() - began < 3.5
+    assert time.monotonic() - began < 9
     assert server.state.rows[-1]["error"] == "evicted"
 
 
@@ -281,7 +281,7 @@ def test_no_payload_outlives_a_killed_pilot(
     script = f"(setsid sleep {mark} &) ; trap '' TERM; sleep {mark} & sleep {mark}"
     server.add(task({"script": script}), jobs=[0, 1])
     server.until(lambda state: len(state.running) == 2)
-    assert len(processes_with(mark)) == 8
+    server.until(lambda _: len(processes_with(mark)) == 8)  # each of them has begun
     if victim == "pilot":
         pilot.end(signal.SIGKILL)
     else:
@@ -305,16 +305,18 @@ def test_work_goes_on_while_the_node_is_away(server: PilotServer, launch: Launch
 
 
 def test_a_node_that_forgot_the_session_is_told_what_is_held(
-    server: PilotServer, launch: Launch
+    server: PilotServer, launch: Launch, tmp_path: Path
 ) -> None:
     launch()
-    server.add(task({"script": "sleep 1.5"}), jobs=range(2))
+    go = tmp_path / "go"
+    server.add(task({"script": f"until [ -e {go} ]; do sleep 0.05; done"}), jobs=range(2))
     server.until(lambda state: len(state.running) == 2)
     old, server.state.session = server.state.session, "forgotten"
     server.until(lambda state: len(state.announced) == 2)
     assert server.state.announced[1]["session"] == old
     held = {lease: set(jobs) for lease, jobs in server.state.announced[1]["holding"]}
     assert sum(len(jobs) for jobs in held.values()) == 2
+    go.touch()
     server.until(lambda state: len(state.rows) == 2)
 
 
@@ -326,7 +328,7 @@ def test_new_work_reaches_a_pilot_that_only_listens_for_orders(
     server.add(task({"script": "sleep 3"}), jobs=[0, 1])
     server.until(lambda state: state.polls >= 2)  # the second one asks for no units
     server.result(0)
-    assert server.result(1, timeout_s=10)["outcome"] == 0
+    assert server.result(1, timeout_s=30)["outcome"] == 0
 
 
 @pytest.mark.parametrize(("where", "status"), [("blobs", 503), ("report", 503), ("poll", 500)])
@@ -399,7 +401,7 @@ def test_sigterm_is_obeyed_though_the_node_is_away(server: PilotServer, launch: 
     server.down = True
     began = time.monotonic()
     pilot.end()
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 10
     assert gone(mark)
     assert list(pilot.work.iterdir()) == []
 
@@ -418,25 +420,27 @@ def test_a_pilot_that_holds_nothing_ends_soon_though_the_node_is_away(
 
 
 def test_a_stop_order_reaches_a_running_unit_and_spares_the_others(
-    server: PilotServer, launch: Launch, isolation: str
+    server: PilotServer, launch: Launch, isolation: str, tmp_path: Path
 ) -> None:
     launch(isolation=isolation)
-    server.add(task({"script": "sleep 2; echo done"}), jobs=[0, 1])
+    go = tmp_path / "go"
+    server.add(task({"script": f"until [ -e {go} ]; do sleep 0.05; done"}), jobs=[0, 1])
     server.until(lambda state: len(state.running) == 2)
     lease, job, _ = server.state.running[0]
     server.order({"order": "stop", "lease": lease, "jobs": [job], "why": "cancel"})
     row = server.result(job)
     assert (row["outcome"], row["error"]) == (4, "cancelled")
-    assert row["wall_ms"] < 1900
+    go.touch()  # so far, nothing but the order could end it
     assert server.result(1 - job)["outcome"] == 0
 
 
 def test_the_log_of_a_running_unit_can_be_read(
-    server: PilotServer, launch: Launch, isolation: str
+    server: PilotServer, launch: Launch, isolation: str, tmp_path: Path
 ) -> None:
     launch(isolation=isolation, cpu=1)
-    server.add(task({"script": "echo begun; read x < /dev/null || exec sleep 60"}), jobs=[0])
-    server.until(lambda state: state.running)
+    begun = tmp_path / "begun"
+    server.add(task({"script": f"echo begun; touch {begun}; exec sleep 600"}), jobs=[0])
+    server.until(lambda state: state.running and begun.exists())
     ((lease, job, _),) = server.state.running
     for offset in (0, 2):
         server.order({"order": "tail", "lease": lease, "job": job, "offset": offset})
@@ -448,7 +452,7 @@ def test_the_log_of_a_running_unit_can_be_read(
 
 def test_a_stop_order_drops_units_that_wait(server: PilotServer, launch: Launch) -> None:
     launch(cpu=1)
-    server.add(task({"script": "sleep 3"}), jobs=range(3))
+    server.add(task({"script": "sleep 600"}), jobs=range(3))
     server.until(lambda state: state.running)
     for lease in list(server.state.leases):
         server.order({"order": "stop", "lease": lease, "jobs": None, "why": "cancel"})
@@ -457,11 +461,16 @@ def test_a_stop_order_drops_units_that_wait(server: PilotServer, launch: Launch)
     assert told == {0}
 
 
-def test_drain_finishes_what_runs_and_leaves(server: PilotServer, launch: Launch) -> None:
+def test_drain_finishes_what_runs_and_leaves(
+    server: PilotServer, launch: Launch, tmp_path: Path
+) -> None:
     pilot = launch(cpu=1)
-    server.add(task({"script": "sleep 2"}), jobs=range(5))
+    go = tmp_path / "go"
+    server.add(task({"script": f"until [ -e {go} ]; do sleep 0.5; done"}), jobs=range(5))
     server.until(lambda state: state.running)
     server.order({"order": "drain"})
+    server.until(lambda state: not state.orders)  # the pilot hears of it now
+    go.touch()
     assert pilot.process.wait(20) == 0
     assert [row["error"] for row in server.state.rows] == [""]
     assert all(not lease.left for lease in server.state.leases.values())
@@ -493,7 +502,7 @@ def test_a_server_with_another_certificate_gets_nothing(
     server: PilotServer, launch: Launch
 ) -> None:
     pilot = launch(fingerprint="00" * 32)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while "not the pinned" not in pilot.log():
         assert time.monotonic() < deadline
         time.sleep(0.05)
