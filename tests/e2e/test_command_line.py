@@ -105,7 +105,7 @@ def test_wait_gives_up_when_its_time_is_over(site: Site) -> None:
     site.run("submit", "--name", "slow", "--", "sleep", "600")
     assert status_of(site, "wait", "slow", "--timeout", "0.5") == 1
     site.run("set", "cancel", "slow", "--yes")
-    assert status_of(site, "wait", "slow", "--timeout", "20") == 3
+    assert status_of(site, "wait", "slow", "--timeout", "60") == 3
 
 
 def test_a_stranger_and_another_user_are_denied(site: Site, done: dict[str, Any]) -> None:
@@ -199,6 +199,6 @@ def test_interrupting_watch_leaves_the_work_alone(site: Site) -> None:
     assert watching.stdout is not None
     assert "held" in watching.stdout.readline()
     os.kill(watching.pid, signal.SIGINT)
-    assert watching.wait(10) == 130
+    assert watching.wait(60) == 130
     assert site.json("show", "held")["counts"]["cancelled"] == 0
     site.run("set", "cancel", "held", "--yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -34,9 +35,10 @@ def alive(marker: str) -> list[str]:
 
 
 def test_what_a_payload_forks_ends_with_it(site: Site) -> None:
-    unit = submit(site, "forks", "(setsid sleep 98761 &) ; setsid sleep 98761 & sleep 0.3")
+    mark = f"sleep 98761.{os.getpid()}"
+    unit = submit(site, "forks", f"(setsid {mark} &) ; setsid {mark} & sleep 0.3")
     assert unit["unit"]["state"] == "settled"
-    assert alive("sleep 98761") == []
+    assert alive(mark) == []
 
 
 def test_endless_output_is_cut_and_named(site: Site) -> None:

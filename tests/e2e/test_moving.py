@@ -30,7 +30,7 @@ def test_work_begun_at_one_site_goes_on_at_two_that_joined_when_the_first_is_los
         second, third = (here.add(name, config=HURRY) for name in ("desy", "nersc"))
         wait_until(lambda: sees(third, 3), 30, "all sites alive")
         wait_until(lambda: len(shard_of(second).get("council", [])) == 3, 60, "a council of three")
-        assert counts(second, "long")["settled"] == 4
+        wait_until(lambda: counts(second, "long")["settled"] == 4, 20, "what was done at one site")
         here.kill("madison")
         go.touch()
         second.wait("long", 120)

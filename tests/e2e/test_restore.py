@@ -131,8 +131,9 @@ def test_yesterdays_database_is_noticed_recovered_and_completed(own_site: Site) 
 
     said = site.json("mesh", "recover")
     assert [taken["term"] for taken in said["taken"]] == [2]
-    assert counts(site, "long")["settled"] > 10, "late results of granted units count"
-    assert attempts(site, "long/20/main") == ["success"]
+    # Late results of granted units count.
+    poll_until(lambda: counts(site, "long")["settled"] > 10)
+    poll_until(lambda: attempts(site, "long/20/main") == ["success"])
     allow(gate, UNITS)
     site.wait("long", 120)
     assert_complete(site, "long", UNITS)
