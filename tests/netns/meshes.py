@@ -85,6 +85,22 @@ class NetSite(Site):
         """`floe mesh why SITE`: the state, and what people read."""
         return self.json("mesh", "why", site)["why"]["state"], self.run("mesh", "why", site)
 
+    def explains(self, site: str, state: str, *words: str) -> bool:
+        """Whether `floe mesh why SITE` says that state, and all of that."""
+        found, text = self.why(site)
+        return found == state and all(each in text for each in words)
+
+    def tells_of_leader(self, dataset: str) -> bool:
+        """Whether `floe mesh` names who leads a dataset's shard; false if that has just changed.
+
+        Fails the test if it names another one while the shard stays as it was.
+        """
+        before, (_, shown), after = self.shard(dataset), self.mesh(), self.shard(dataset)
+        leads = f"Its shard is led by {before['leader']}, term {before['term']}."
+        same = (before["leader"], before["term"]) == (after["leader"], after["term"])
+        assert leads in shown or not same, f"{self.name}: floe mesh does not say: {leads}"
+        return same
+
     def links(self) -> dict[str, Any]:
         """`floe mesh links`: those for records, by peer."""
         links: list[dict[str, Any]] = self.json("mesh", "links")["links"]

@@ -28,7 +28,7 @@ HOSTS: Final = {
     "perlmutter.nersc.example": "nersc",
     "grid.aachen.example": "aachen",
 }
-COMMAND_S_MAX: Final = 60
+COMMAND_S_MAX: Final = 180
 JOINS: Final = re.compile("floe mesh (join|add) ")  # at the second of two sites, it takes effect
 # What only a machine with an internet connection can do.
 LEFT_OUT: Final = re.compile(r"git -C icefloe pull")

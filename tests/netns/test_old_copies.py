@@ -47,10 +47,8 @@ def test_a_site_with_yesterdays_disk_learns_from_its_peers_what_it_wrote_since(
     until(lambda: madison.shard("led")["leader"] != "desy", "another site leads what it led")
     three.together()
     three.ended("led", JOBS)
-    assert madison.generations("desy") == desy.generations("desy")
-    state, words = madison.why("desy")
-    assert state == "alive"
-    assert "a link to 10.77.2.2" in words
+    until(lambda: madison.generations("desy") == desy.generations("desy"), "both know all of it")
+    until(partial(madison.explains, "desy", "alive", "a link to 10.77.2.2"), "desy is well")
     desy.run("verify")
 
 
@@ -69,10 +67,9 @@ def test_one_that_reaches_nobody_writes_a_second_branch_and_loses_nothing_by_it(
     until(lambda: len(desy.generations("desy")) > 2, "it goes on under another generation")
     three.together()
     alarm = "desy: two copies of it wrote generation 1 of its feeds; it goes on under generation"
-    assert alarm in madison.mesh()[1]
-    state, words = madison.why("desy")
-    assert state == "alive"
-    assert "two copies of its home wrote generation 1 of its feeds" in words
+    until(lambda: alarm in madison.mesh()[1], "the others know of both branches")
+    words = "two copies of its home wrote generation 1 of its feeds"
+    until(partial(madison.explains, "desy", "alive", words), "and desy is well")
     three.ended("led", JOBS)
     three.ended("alone", 5)  # submitted once more, by the site itself
 
@@ -93,7 +90,7 @@ def test_of_two_nodes_of_one_site_one_is_kept_out_and_nothing_counts_twice(
     words = madison.why("nersc")[1]
     assert "the one started later has the links" in words
     assert "stop one of its two nodes" in words
-    assert "another node with this site's key" in nersc.run("status")
+    until(lambda: "another node with this site's key" in nersc.run("status"), "it knows, too")
     madison.submit("doubled", 40, 0.2)
     until(partial(madison.settled, "doubled", 40), "it ends while both run", 60)
     twin.run("down", "--pilots")

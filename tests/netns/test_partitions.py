@@ -62,9 +62,13 @@ def test_without_a_majority_nobody_takes_over_and_nothing_is_settled(five: NetMe
     five.net.heal()
     five.together()
     five.ended("split", JOBS)
-    states, shown = five["madison"].mesh()
-    assert {each["state"] for each in states["sites"]} == {"alive"}
-    assert "5 sites · 5 alive" in shown
+    until(partial(all_well, five["madison"]), "all sites are well")
+
+
+def all_well(here: NetSite) -> bool:
+    """Whether it says so, and shows so; on a busy machine a beacon may be late."""
+    mesh, shown = here.mesh()
+    return "5 sites · 5 alive" in shown and {each["state"] for each in mesh["sites"]} == {"alive"}
 
 
 def leads_on(leader: NetSite) -> None:
@@ -76,15 +80,17 @@ def leads_on(leader: NetSite) -> None:
     shard = leader.shard("split")
     assert (shard["leader"], shard["leader_state"]) == ("madison", "alive")
     assert shard["unsettled_s"] > 1
-    links = leader.links()
-    assert links["desy"]["up"]
-    assert not any(links[name]["up"] for name in ("nersc", "chicago", "aachen"))
-    state, words = leader.why("nersc")
-    assert state == "unreachable"
-    assert "dialled 10.77.3.2:7421" in words
-    [granted] = [each["granted"] for each in mesh["sites"] if each["name"] == "nersc"]
-    assert ("granted again" in words) == (granted > 0)
+    until(lambda: leader.linked() == {"desy"}, "it has links with its own part only")
+    until(partial(leader.explains, "nersc", "unreachable", "dialled 10.77.3.2:7421"), "it dials")
+    until(partial(tells_of_grants, leader), "it says what becomes of granted units")
     until(partial(leader.agrees_with, {"desy"}, {"nersc", "chicago", "aachen"}), "tables are equal")
+
+
+def tells_of_grants(leader: NetSite) -> bool:
+    """Whether it says that a silent owner's units are granted again, if and only if it has any."""
+    mesh, (_, words) = leader.json("mesh"), leader.why("nersc")
+    [granted] = [each["granted"] for each in mesh["sites"] if each["name"] == "nersc"]
+    return ("granted again" in words) == (granted > 0)
 
 
 def waits_for_a_majority(voter: NetSite) -> None:
@@ -120,10 +126,9 @@ def test_a_majority_takes_over_and_what_the_others_ran_meanwhile_counts_once(
 
     shard = five["nersc"].shard("parted")
     assert shard["leader"] in majority
-    assert shard["leader_state"] == "alive"
-    _, shown = five["nersc"].mesh()
-    assert f"desy: not heard for {shown.split('desy: not heard for ')[1][:3]}" in shown
-    assert f"Its shard is led by {shard['leader']}, term {shard['term']}." in shown
+    until(partial(leads_well, five["nersc"], "parted"), "the leader is heard")
+    assert "desy: not heard for " in five["nersc"].mesh()[1]
+    until(partial(five["nersc"].tells_of_leader, "parted"), "who leads now is said")
     old = five["desy"].shard("parted")
     assert (old["leader"], old["term"]) == ("desy", 0)
     assert old["settled"] < old["position"]
@@ -132,10 +137,14 @@ def test_a_majority_takes_over_and_what_the_others_ran_meanwhile_counts_once(
     five.together()
     five.ended("parted", JOBS)
     for name in FIVE:
-        assert five[name].shard("parted")["leader"] in majority
-    state, words = five["madison"].why("desy")
-    assert state == "alive"
-    assert "it founded shard desy/" in words
+        found = five[name].shard("parted")
+        # On a busy machine, others may take over later.
+        assert found["term"] > shard["term"] or found["leader"] == shard["leader"]
+    until(partial(five["madison"].explains, "desy", "alive", "it founded shard desy/"), "all well")
+
+
+def leads_well(here: NetSite, dataset: str) -> bool:
+    return bool(here.shard(dataset)["leader_state"] == "alive")
 
 
 CHAIN = """
@@ -158,7 +167,7 @@ run = ["./use.sh"]
 """
 LEFT = ("madison", "desy", "nersc")
 GONE = ("chicago", "aachen")
-MADE_BYTES = 300_000
+MADE_BYTES = 1_000_000
 SLOW_BYTES_PER_S = 20_000
 
 
@@ -167,8 +176,8 @@ def test_a_leader_and_the_only_copy_of_an_output_are_lost_for_good(five: NetMesh
     five.net.slow("aachen", SLOW_BYTES_PER_S)  # no second copy of what it makes is done soon
     gate = submit_chain(leader)
     until(lambda: made_at(watcher, "aachen"), "a result of the owner counts")
-    shard = watcher.shard("chain")
-    assert shard["leader"] == "chicago"
+    shard = watcher.shard("chain")  # on a busy machine, another may have taken over already
+    assert shard["leader"] == "chicago" or shard["term"] > 0
     five.net.cut(["aachen"], ["chicago", *LEFT])
     until(lambda: owner.counts("chain")["running"], "it works on, unheard")
     lost = made_at(watcher, "aachen")
@@ -178,14 +187,11 @@ def test_a_leader_and_the_only_copy_of_an_output_are_lost_for_good(five: NetMesh
     until(lambda: watcher.shard("chain")["leader"] in LEFT, "another site leads")
     lost_both = dict.fromkeys(LEFT, "alive") | dict.fromkeys(GONE, "unreachable")
     until(partial(watcher.sees_as, lost_both), "the loss is seen")
-    _, shown = watcher.mesh()
-    assert "3 alive, 2 unreachable" in shown
-    shard = watcher.shard("chain")
-    assert "chicago: not heard for" in shown
-    assert (shard["leader_state"], shard["term"] > 0) == ("alive", True)
-    state, words = watcher.why("aachen")
-    assert state == "unreachable"
-    assert "floe mesh revoke aachen" in words
+    until(lambda: "3 alive, 2 unreachable" in watcher.mesh()[1], "and told")
+    assert "chicago: not heard for" in watcher.mesh()[1]
+    assert watcher.shard("chain")["term"] > 0
+    until(partial(leads_well, watcher, "chain"), "the leader is heard")
+    assert watcher.explains("aachen", "unreachable", "floe mesh revoke aachen")
     gate.touch()
     until(partial(done, watcher), "all is done by those that are left", 120)
     for name in LEFT:

@@ -42,10 +42,12 @@ def test_a_site_behind_a_firewall_works_and_is_read_by_relay_when_a_line_is_cut(
     mesh: NetMesh,
 ) -> None:
     aachen, desy = mesh["aachen"], mesh["desy"]
+    until(lambda: desy.links()["aachen"]["up"], "a link")
     link = desy.links()["aachen"]
-    assert (link["up"], link["direction"]) == (True, "in")
+    assert link["direction"] == "in"
     assert link["path"].startswith(f"{mesh.net.outside('aachen')}:")
-    assert {each["direction"] for each in aachen.links().values()} == {"out"}
+    up = [each for each in aachen.links().values() if each["up"]]
+    assert {each["direction"] for each in up} == {"out"}
     with desy.net.inside("desy"), pytest.raises(TimeoutError):
         connect(mesh.net.address("aachen"))
 
@@ -55,8 +57,8 @@ def test_a_site_behind_a_firewall_works_and_is_read_by_relay_when_a_line_is_cut(
     until(partial(unlinked, desy, "aachen"), "the link is given up")
     mesh.ended("outward", 40)
     until(lambda: desy.states()["aachen"] == "alive", "its beacons come another way")
-    _, words = desy.why("aachen")
-    assert "no direct link, and no address to dial; others pass its records on" in words
+    words = "no direct link, and no address to dial; others pass its records on"
+    until(partial(desy.explains, "aachen", "alive", words), "people are told how")
     job = ran_at(desy, "outward", "aachen")
     assert f"ran {job}" in desy.run("logs", f"outward/{job}/main")
     mesh.net.heal()
@@ -82,9 +84,12 @@ def test_a_site_that_moved_is_found_at_its_new_address(mesh: NetMesh) -> None:
     desy.run("mesh", "address", "10.77.2.99")
     until(partial(is_linked_at, madison, "desy", "10.77.2.99"), "a link to the new address")
     mesh.together()
-    members = madison.json("mesh", "members")["members"]
-    [addresses] = [each["addresses"] for each in members if each["name"] == "desy"]
-    assert addresses[0] == f"10.77.2.99:{PORT}"
+    until(lambda: addresses(madison, "desy")[0] == f"10.77.2.99:{PORT}", "the address is known")
+
+
+def addresses(here: NetSite, site: str) -> list[str]:
+    members = here.json("mesh", "members")["members"]
+    return next(each["addresses"] for each in members if each["name"] == site)
 
 
 def is_linked_at(here: NetSite, site: str, address: str) -> bool:
@@ -103,20 +108,25 @@ def test_a_paused_leader_is_replaced_and_what_it_finished_counts_once(mesh: NetM
     until(lambda: watcher.states()["nersc"] == "unreachable", "the silence is seen")
     shard = watcher.shard("paused")
     assert shard["leader"] != "nersc"
-    _, shown = watcher.mesh()
     if shard["founder"] == "nersc":  # on a busy machine, others may have led for it before
-        assert f"Its shard is led by {shard['leader']}, term {shard['term']}." in shown
-    assert not watcher.links()["nersc"]["up"]
+        until(partial(watcher.tells_of_leader, "paused"), "who leads now is said")
+    until(partial(unlinked, watcher, "nersc"), "the link is given up")
     until(partial(watcher.agrees_with, set(others) - {"aachen"}, {"nersc"}), "tables are equal")
 
     leader.wake()
     mesh.together()
     mesh.ended("paused", 60)
-    assert leader.shard("paused")["leader"] != "nersc"
-    state, words = watcher.why("nersc")
-    assert state == "alive"
+    now = leader.shard("paused")  # later again, even the one that was paused may lead
+    assert now["term"] > shard["term"] or now["leader"] == shard["leader"]
+    until(partial(watcher.explains, "nersc", "alive"), "it is well again")
     if shard["founder"] == "nersc":
-        assert f"{shard['leader']} leads it since term" in words
+        until(partial(says_who_leads_instead, watcher), "who took over is said")
+
+
+def says_who_leads_instead(here: NetSite) -> bool:
+    """Whether it explains of the site that was paused who leads what that one founded."""
+    leader = here.shard("paused")["leader"]
+    return leader == "nersc" or f"{leader} leads it since term" in here.why("nersc")[1]
 
 
 def test_a_member_that_breaks_the_protocol_in_every_way_hinders_nobody(mesh: NetMesh) -> None:
@@ -135,21 +145,26 @@ def test_a_member_that_breaks_the_protocol_in_every_way_hinders_nobody(mesh: Net
         assert len(told) > 10
         breaches_are_told(mesh["nersc"], len(told))
         with hostile(liar, "lie", mesh["nersc"], head):
-            until(partial(holds, madison, LIAR, int(head.split(":")[1]) + 3), "odd records pass")
+            seq = int(head.split(":")[1]) + 3
+            until(partial(holds, madison, LIAR, seq), "odd records pass")
             until(partial(madison.settled, "undisturbed", 60), "the dataset is at its end", 60)
             breaches_are_told(mesh["nersc"], len(told))  # no more: lies break nothing
         until(partial(unlinked, desy, LIAR), "who reads nothing loses the link")
-        assert desy.links()[LIAR]["error"]
+        until(lambda: desy.links()[LIAR]["error"], "why is told")
         assert madison.rss_mb() < RSS_MB_MAX
         assert desy.rss_mb() < RSS_MB_MAX
     until(lambda: madison.states()[LIAR] == "unreachable", "the liar sends no beacon")
-    link = madison.links()[LIAR]
-    assert (link["up"], link["path"]) == (False, f"{mesh.net.address(LIAR)}:{PORT}")
-    assert link["error"]
+    until(partial(is_dialled_in_vain, madison, f"{mesh.net.address(LIAR)}:{PORT}"), "it is dialled")
     assert set(madison.accepted("undisturbed").values()) == {1}
     until(partial(madison.agrees_with, {"desy", "nersc", "aachen"}, {LIAR}), "tables are equal")
     for name in HONEST:
         mesh[name].run("verify")
+
+
+def is_dialled_in_vain(here: NetSite, path: str) -> bool:
+    """Whether there is no link with the liar, nobody answers at its address, and that is told."""
+    link = here.links()[LIAR]
+    return (link["up"], link["path"]) == (False, path) and bool(link["error"])
 
 
 def owes_credit(here: NetSite) -> bool:
@@ -208,7 +223,7 @@ def run_hostile(liar: NetSite, act: str, victim: NetSite) -> list[dict[str, Any]
     """What an act told that comes to an end."""
     argv = argv_of(liar, act, victim)
     with liar.net.inside(liar.name):
-        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -237,8 +252,8 @@ def test_a_revoked_site_that_leads_votes_and_owns_units_is_replaced_at_once(
     left = ("desy", "nersc", "aachen")
     gone.submit("taken", 60, 0.3, "--wait-stored", "3")
     until(partial(watcher.settled, "taken", 5), "the first results are settled")
-    shard = watcher.shard("taken")
-    assert shard["leader"] == "madison"
+    shard = watcher.shard("taken")  # on a busy machine, another may have taken over already
+    assert shard["leader"] == "madison" or shard["term"] > 0
     admin.run("mesh", "revoke", "madison", "--yes")
     said = [each["said"] for each in run_hostile(gone, "knock", admin)]
     assert said == ["nothing", STRANGER]  # no TLS with the key of a moment ago; no word to others
