@@ -154,7 +154,9 @@ def test_the_first_steps_can_be_walked(tmp_path: Path) -> None:
             due = int(found[1]) if (found := EXITS.search(text)) else 0
             assert done.returncode == due, f"$ {text}\n{done.stdout}{done.stderr}"
     finally:
-        subprocess.run(["floe", "down"], env=environment, capture_output=True, check=False)
+        subprocess.run(
+            ["floe", "down", "--pilots"], env=environment, capture_output=True, check=False
+        )
 
 
 def test_a_wrong_command_would_be_noticed() -> None:

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.epollreactor import EPollReactor
 from twisted.python.failure import Failure
 
-PATIENCE_S = 20.0  # on a machine that does other things as well
+PATIENCE_S = 60.0  # on a machine that does other things as well
 TURN_S = 0.02
 
 

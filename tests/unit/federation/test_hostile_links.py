@@ -243,7 +243,7 @@ def test_connections_that_say_nothing_keep_nobody_out(world: World) -> None:
     silent = [connect(world.loop, site.mesh.port, None) for _ in range(limits.ARRIVALS_MAX + 10)]
     other = world.site(2).join()
     world.loop.until(lambda: other.linked() == {site.id})
-    world.loop.until(lambda: sum(peer.lost for peer in silent) >= 10, 5)
+    world.loop.until(lambda: sum(peer.lost for peer in silent) >= 10)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_a_peer_that_reads_slowly_or_not_at_all_delays_nobody(world: World, pace
             peer.transport.resumeProducing()  # type: ignore[union-attr]
             peer.transport.doRead()  # type: ignore[union-attr]
             peer.transport.pauseProducing()  # type: ignore[union-attr]
-    world.loop.until(lambda: other.held() == site.held(), 10)
+    world.loop.until(lambda: other.held() == site.held())
     session = site.mesh.exchange.hub.sessions.get(MEMBER.site)  # type: ignore[call-overload]
     assert session is not None
     assert session.bytes_out < 2 << 20  # of 6 MiB that it wants

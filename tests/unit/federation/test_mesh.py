@@ -39,7 +39,7 @@ def test_members_link_and_come_to_hold_the_same(world: World) -> None:
     world.loop.until(lambda: all(site.linked() == everybody - {site.id} for site in sites))
     world.loop.until(lambda: all(site.held() == sites[0].held() for site in sites))
     sites[0].write()
-    world.loop.until(lambda: all(site.held() == sites[0].held() for site in sites), 5)
+    world.loop.until(lambda: all(site.held() == sites[0].held() for site in sites))
 
 
 def test_sites_that_only_dial_out_reach_each_other_through_a_relay(world: World) -> None:
@@ -284,7 +284,7 @@ def test_a_relay_that_withholds_a_feed_keeps_it_from_nobody_with_another_way(wor
         [] if feed == hidden else MemoryFeeds.entries(lying.feeds, feed, after, limit)
     )
     one.write(30)
-    world.loop.until(lambda: other.held() == one.held() == honest.held(), 20)
+    world.loop.until(lambda: other.held() == one.held() == honest.held())
     assert other.mesh.broken == {}
 
 

@@ -411,7 +411,7 @@ def test_a_wait_ends_when_the_dataset_does(ana):
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(ana.get, "/v1/datasets/waited/wait?timeout=30")
         ana.post("/v1/commands", order(ana, made, "cancel"))
-        assert waiting.result(10)["done"] is True
+        assert waiting.result(60)["done"] is True
 
 
 def test_status_site_usage_and_store_are_shown(ana):
