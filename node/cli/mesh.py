@@ -207,8 +207,10 @@ def _print_found(found: Json, still: list[Json]) -> None:
         _print_still(shard)
     lost = [harmless(item.get("words", "?")) for item in found.get("lost") or []]
     for words in lost:
-        say(f"lost: {words}. What was submitted, ordered or settled there is gone;")
-        say("      units that settled there run again")
+        say(f"lost: {words}. What another site holds of it comes back by itself;")
+        say(
+            "      of the rest, what was submitted, ordered or settled is gone, and units run again"
+        )
     if any(not shard.get("council") for shard in still) and not lost:
         say(
             "what was written after that copy, and is at no other site, is lost;"

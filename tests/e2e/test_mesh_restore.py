@@ -98,6 +98,7 @@ def test_a_snapshot_of_a_leader_goes_on_by_itself_and_nothing_forks(
     soon(lambda: everywhere(three, "after", 20), 40, "what the copy lacked, from peers")
     submit(first, "next", 20)
     soon(lambda: everywhere(three, "next", 20), 30, "new work of the restored site")
+    # It wrote a few entries before it heard of the others, and goes over to what they hold later.
     soon(lambda: not first.json("mesh", "recover", "--dry-run")["lost"], 30, "all is back")
     assert second.json("mesh", "verify")["equal"] is True
     first.run("down", "--pilots")

@@ -557,3 +557,13 @@ def test_the_help_of_a_group_cuts_no_summary(floe: Floe, monkeypatch: pytest.Mon
     shown = floe("mesh", "--help").out
     assert "..." not in shown.partition("Commands:")[2]
     assert "bytes, credits." in shown
+
+
+def test_what_a_copy_lacks_is_not_called_gone_while_other_sites_may_hold_it(
+    floe: Floe, node: FakeNode
+) -> None:
+    words = "entries 19 to 26 of control, generation 1"
+    node.replies["/v1/recovery"] = {"still": [], "lost": [{"words": words}]}
+    shown = floe("mesh", "recover", "--dry-run").out
+    assert f"lost: {words}. What another site holds of it comes back by itself" in shown
+    assert "of the rest" in shown
