@@ -77,7 +77,7 @@ def put_back(site: Site, folder: Path) -> None:
             file.write((folder / name).read_bytes())
 
 
-def test_a_snapshot_of_a_leader_goes_on_by_itself_and_nothing_forks(
+def test_a_snapshot_of_a_leader_goes_on_by_itself_and_all_hold_one_branch(
     three: Mesh, tmp_path: Path
 ) -> None:
     first, second, _ = (three[name] for name in THREE)
