@@ -392,6 +392,6 @@ def test_a_thousand_rows_decode_within_their_budget() -> None:
 
 
 def _timed(encoded: bytes) -> float:
-    began = time.perf_counter()
+    began = time.process_time()
     decode(encoded)
-    return time.perf_counter() - began
+    return time.process_time() - began

@@ -114,9 +114,9 @@ def test_a_hundred_megabytes_are_refused_by_their_size(tmp_path: Path) -> None:
     path = tmp_path / "big.toml"
     with path.open("wb") as file:
         file.truncate(100_000_000)
-    began = time.perf_counter()
+    began = time.process_time()
     assert "is 100 MB" in refusal(path)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_a_hundred_megabytes_are_refused_by_their_size(tmp_path: Path) -> None:
     ],
 )
 def test_ten_thousand_levels_are_refused_before_the_parser_sees_them(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert "nested deeper than 64" in refusal(text)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 def test_brackets_in_strings_and_comments_do_not_nest() -> None:

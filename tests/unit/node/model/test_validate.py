@@ -88,9 +88,9 @@ def test_a_key_twice_is_not_canonical() -> None:
     ],
 )
 def test_what_is_no_document_is_refused(raw: bytes, why: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert why in said(raw)
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @given(st.binary(max_size=200))
@@ -289,10 +289,10 @@ def test_a_normal_document_costs_little_and_a_large_one_is_bounded() -> None:
     table = small(task=tasks, params={"seed": "{20000 + job}"}, matrix={"flavor": ["a", "b"]})
     raw = built(table).document
     read_submission(raw)
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(10):
         read_submission(raw)
-    assert (time.perf_counter() - began) / 10 < 0.02  # 1 ms on an idle machine
+    assert (time.process_time() - began) / 10 < 0.02  # 1 ms on an idle machine
 
 
 def test_literal_modules_pass() -> None:
