@@ -73,8 +73,8 @@ class NetSite(Site):
 
     def shard(self, dataset: str) -> dict[str, Any]:
         """The shard in which a dataset is, as this site sees it."""
+        wanted = self.ask(f"/v1/datasets/{dataset}")["dataset"]["shard"]  # it may move meanwhile
         shards: list[dict[str, Any]] = self.ask("/v1/mesh/shards")["shards"]
-        wanted = self.ask(f"/v1/datasets/{dataset}")["dataset"]["shard"]
         return next(each for each in shards if each["shard"] == wanted)
 
     def mesh(self) -> tuple[dict[str, Any], str]:
@@ -256,19 +256,22 @@ class NetMesh:
 def until(question: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
     """The first true answer; fails the test when the time is over.
 
-    A node that does not answer, as it starts itself again, is asked once more.
+    A node that does not answer, as it starts itself again, is asked once more; and so is one whose
+    command failed.
     """
+    failed = [""]
 
     def asked() -> Any:
         try:
             return question()
-        except Unreachable:
+        except (Unreachable, SystemExit) as error:
+            failed[0] = f"\n{error}"
             return None
 
     try:
         return wait_until(asked, timeout_s, what)
     except SystemExit as error:
-        raise AssertionError(str(error)) from None
+        raise AssertionError(f"{error}{failed[0]}") from None
 
 
 @contextlib.contextmanager
