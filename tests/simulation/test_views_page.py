@@ -23,7 +23,7 @@ ASKS = {
     "links": r"\.links\(\)|\.linked\(\)",
     "shards": r"\.shards\(\)|\.shard\(",
     "why": r"\.why\(",
-    "verify": r"\.verify\(\)|\.compared\(\)|\.ended\(",
+    "verify": r"\.verify\(\)|\.agrees_with|\.ended\(",
     "metrics": r"\.metrics\(\)|Metrics\(",
 }
 NOTHING = "–"
