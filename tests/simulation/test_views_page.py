@@ -22,8 +22,8 @@ ASKS = {
     "mesh": r"\.mesh\(\)|\.states\(\)|\.sees_as",
     "links": r"\.links\(\)|\.linked\(\)",
     "shards": r"\.shards\(\)|\.shard\(",
-    "why": r"\.why\(",
-    "verify": r"\.verify\(\)|\.agrees_with|\.ended\(",
+    "why": r"\.why\(|\.explains\b",
+    "verify": r"\.verify\(\)|\.agrees_with\b|\.ended\(",
     "metrics": r"\.metrics\(\)|Metrics\(",
 }
 NOTHING = "–"
