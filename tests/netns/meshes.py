@@ -112,14 +112,12 @@ class NetSite(Site):
         return found["equal"], {each["site"] for each in found["compared"]}, set(found["silent"])
 
     def agrees_with(self, others: Set[str], silent: Set[str] = frozenset()) -> bool:
-        """Whether these, and only these, could be compared, and those are silent.
+        """Whether these, and only these, could be compared, all are equal, and those are silent.
 
-        A site that starts itself again is silent for a moment: ask until it is so. Fails the test
-        at once if any table is another one.
+        Ask until it is so: a site that starts itself again is silent for a moment, and one that has
+        yet to go over to another branch of its own feed still has tables of the old one.
         """
-        equal, *found = self.compared()
-        assert equal, f"{self.name}: floe mesh verify: a table is not equal"
-        return found == [others, silent]
+        return self.compared() == (True, others, silent)
 
     # Datasets
 
@@ -239,7 +237,7 @@ class NetMesh:
         others = {site.name for site in here[1:]}
         until(
             partial(here[0].agrees_with, others),
-            f"the tables of {dataset} can be compared at all sites",
+            f"the tables of {dataset} are equal at all sites",
             ENDS_S_MAX,
         )
 
