@@ -126,3 +126,8 @@ def test_results_beside_those_of_jobs_that_went_with_an_extension_are_recorded()
 def test_datasets_that_move_to_better_councils_while_all_fails_come_to_their_end() -> None:
     """Units of an extension were granted, and reported, before its turn in the log had come."""
     assert not Run(38, steps=60, sites=5, tends=1).fails()
+
+
+def test_what_an_ack_settled_that_went_with_its_voter_is_settled_by_others() -> None:
+    """A voter whose words no longer reached anybody wrote an ack, and its machine was lost."""
+    assert not Run(107694219, steps=40, sites=3).fails()

@@ -47,6 +47,8 @@ class Witness:
         self._shown: dict[SiteID, Shown] = {}
         self.archive: dict[FeedID, list[Entry]] = {}  # everything that was ever durable
         self._settled: dict[Unit, bytes] = {}  # by councils: for ever
+        # The same, but an ack that this takes went with its voter's disk: others have to ack it.
+        self._acks_lost: dict[Unit, bytes] = {}
         self._written = 0  # entries in the archive at the last look
         self._branches: dict[Place, bytes] = {}  # entry ids, for ever
 
@@ -147,10 +149,15 @@ class Witness:
         self._written = written
         reading = self._reading()
         settled = reading.settled_units()
+        self._acks_lost = {
+            unit: entry for unit, entry in self._acks_lost.items() if settled.get(unit) != entry
+        }
         problems = [
             f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
-            for unit, entry in self._settled.items()
-            if settled.get(unit) != entry and not (unit in settled and entry in reading.superseded)
+            for unit, entry in (self._settled | self._acks_lost).items()
+            if settled.get(unit) != entry
+            and not (unit in settled and entry in reading.superseded)
+            and not (unit not in settled and unit in self._acks_lost)
         ]
         self._settled = settled
         return problems
@@ -166,8 +173,15 @@ class Witness:
     # Copies
 
     def lost(self, entries: Iterable[Entry]) -> None:
-        """A machine is gone for good, and with it entries that nobody else holds."""
+        """A machine is gone for good, and with it entries that nobody else holds.
+
+        An ack may be among them. What it settled is on the disks of others, who have to ack it in
+        its place; nothing else may settle those units.
+        """
+        before = self._settled | self._settled_now()
         self._forget(entries)
+        after = self._settled_now()
+        self._acks_lost |= {unit: entry for unit, entry in before.items() if unit not in after}
         self._written = 0
 
     def _forget(self, entries: Iterable[Entry]) -> None:
@@ -190,6 +204,7 @@ class Witness:
                 self.orders.pop(id, None)
         self._forget(lost)
         self._settled = self._settled_now()
+        self._acks_lost.clear()
         self._written = 0
 
 
