@@ -368,7 +368,7 @@ class Client:
         kept one, which may have died meanwhile.
         """
         for again in (False, True):
-            may_repeat = method in REPEATABLE or self._connection is not None
+            kept = self._connection is not None
             sent = False
             try:
                 connection = self._connected()
@@ -384,7 +384,7 @@ class Client:
                 return connection.getresponse()
             except (OSError, http.client.HTTPException) as error:
                 self.close()
-                may_repeat = may_repeat or not sent
+                may_repeat = method in REPEATABLE or kept or not sent
                 if may_repeat and not again and not isinstance(error, TimeoutError):
                     self._unanswered |= sent and method not in REPEATABLE
                     continue

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.meshes import wait_until
 from bench.site import Site, make_site
+from node.cli.failures import UNREACHABLE
 from node.client import Client, ClientError, Signer, Unreachable, find_endpoint
 from node.home import Home
 from tests.netns.internet import Internet, internet
@@ -28,6 +29,7 @@ unreachable_after = "9s"
 hold = "20s"
 """
 ENDS_S_MAX = 90.0
+NO_ANSWER = f": exit {UNREACHABLE}\n"
 ALL_S_MAX = 60.0  # to see each other, also after a cut
 SCRIPT = """#!/bin/sh
 sleep ${1:-0.2}
@@ -114,8 +116,8 @@ class NetSite(Site):
     def agrees_with(self, others: Set[str], silent: Set[str] = frozenset()) -> bool:
         """Whether these, and only these, could be compared, all are equal, and those are silent.
 
-        Ask until it is so: a site that starts itself again is silent for a moment, and one that has
-        yet to go over to another branch of its own feed still has tables of the old one.
+        Ask until it is so: a site that starts itself again is silent for a moment. A table that
+        differs fails the command, and with it the test, at once.
         """
         return self.compared() == (True, others, silent)
 
@@ -237,7 +239,7 @@ class NetMesh:
         others = {site.name for site in here[1:]}
         until(
             partial(here[0].agrees_with, others),
-            f"the tables of {dataset} are equal at all sites",
+            f"all sites can be compared after {dataset}",
             ENDS_S_MAX,
         )
 
@@ -254,8 +256,8 @@ class NetMesh:
 def until(question: Callable[[], Any], what: str, timeout_s: float = 30.0) -> Any:
     """The first true answer; fails the test when the time is over.
 
-    A node that does not answer, as it starts itself again, is asked once more; and so is one whose
-    command failed.
+    A node that does not answer, as it starts itself again, is asked once more. A command that fails
+    for any other reason fails the test at once.
     """
     failed = [""]
 
@@ -263,6 +265,8 @@ def until(question: Callable[[], Any], what: str, timeout_s: float = 30.0) -> An
         try:
             return question()
         except (Unreachable, SystemExit) as error:
+            if isinstance(error, SystemExit) and NO_ANSWER not in str(error):
+                raise
             failed[0] = f"\n{error}"
             return None
 

@@ -149,15 +149,16 @@ class Witness:
         self._written = written
         reading = self._reading()
         settled = reading.settled_units()
-        self._acks_lost = {
-            unit: entry for unit, entry in self._acks_lost.items() if settled.get(unit) != entry
-        }
-        problems = [
-            f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
+        changed = {
+            unit: entry
             for unit, entry in (self._settled | self._acks_lost).items()
             if settled.get(unit) != entry
-            and not (unit in settled and entry in reading.superseded)
-            and not (unit not in settled and unit in self._acks_lost)
+        }
+        self._acks_lost = {unit: changed[unit] for unit in self._acks_lost if unit in changed}
+        problems = [
+            f"I3: {shown(unit)} was settled by {entry.hex()[:8]}, now by {now(settled, unit)}"
+            for unit, entry in changed.items()
+            if not (entry in reading.superseded if unit in settled else unit in self._acks_lost)
         ]
         self._settled = settled
         return problems

@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bench.meshes import wait_until
 from tests.fakes.pilot_server import TOKEN, PilotServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -127,9 +127,5 @@ def processes_with(text: str) -> list[int]:
 
 
 def gone(text: str, timeout_s: float = 30.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while processes_with(text):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    """Whether such processes end; fails the test if they have not in that time."""
+    return bool(wait_until(lambda: not processes_with(text), timeout_s, f"{text} is gone", 0.02))
