@@ -1,46 +1,108 @@
-"""What every batch system has to offer: submit, status (one call for many jobs), cancel. Pure.
+"""What every batch system has to offer: submit, list, look up, cancel, describe, limits. Pure.
 
-A scheduler builds command lines and parses what they print; `command.run` executes them. Local
-child processes are their own kind: see local.py.
+A scheduler builds command lines and reads what they print; `command.run` executes them here,
+`ssh.py` on a submit host. Local child processes are their own kind: see local.py.
+
+What is not known is UNKNOWN. A job that has left the listing may have ended, or the listing may be
+wrong: only a batch system's own word for that one job ends it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NewType, Protocol
 
 JobName = NewType("JobName", str)  # how a batch system calls one job
+TAG = re.compile(
+    r"floe-[a-z0-9]{2,16}-[a-z0-9]{8,16}"
+)  # floe-SITE-RANDOM, the name of a submission
+WORDS_MAX = 300  # characters of a reason that are kept
 
 
 class JobState(Enum):
-    """What is known of a batch job. A job that is not listed any more is UNKNOWN, never ended."""
+    """What a batch system says of a job."""
 
     QUEUED = "queued"
-    RUNNING = "running"
-    ENDED = "ended"  # the batch system says so itself, whatever the exit status
+    HELD = "held"  # it will not start before somebody does something
+    RUNNING = "running"  # or starting, suspended, ending: it has a worker
+    DONE = "done"  # it ended with status 0
+    FAILED = "failed"  # it ended with another status, by a signal, or never could start
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed out"
+    PREEMPTED = "preempted"
+    NODE_FAILED = "node failed"
+    ENDED = "ended"  # how, nobody says
     UNKNOWN = "unknown"
+
+    @property
+    def over(self) -> bool:
+        """Whether the job is gone for certain."""
+        return self not in _LIVING
+
+
+_LIVING = (JobState.QUEUED, JobState.HELD, JobState.RUNNING, JobState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What is known of one job.
+
+    words: the batch system's own reason, made harmless, WORDS_MAX characters at most. exit: status,
+    or -signal. host: the worker. tag: the submission that the job belongs to; "" where a system
+    does not say.
+    """
+
+    state: JobState
+    words: str = ""
+    exit: int | None = None
+    host: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PilotSpec:
     """One submission of pilots. Sizes in bytes, times in seconds; all are for one pilot.
 
-    argv: the pilot's program and its settings file; never a secret. log: file for what it prints.
-    count: how many alike. time_s: the wall time to ask for; None: none.
+    name: the tag, by which the jobs are found again. argv: the pilot's program and its settings
+    file; never a secret. log: file for what it prints, on the submit host. files: what has to be
+    beside the pilot, for a system that copies files to workers. count: how many alike. time_s: the
+    wall time to ask for; None: the queue's own. options: more words for the submit command, from
+    the admin; lines: more lines for the submit file, where a system has one.
     """
 
     name: str
     argv: Sequence[str]
     log: str
+    folder: str = ""
+    files: Sequence[str] = ()
     cpu: int = 1
     gpu: int = 0
     memory_bytes: int = 0
     disk_bytes: int = 0
     time_s: int | None = None
     count: int = 1
-    extra: Mapping[str, str] = field(default_factory=dict)  # the batch system's own options
+    queue: str = ""  # partition, queue
+    account: str = ""  # account, project, accounting group
+    options: Sequence[str] = ()
+    lines: Sequence[str] = ()
+    extra: Mapping[str, str] = field(default_factory=dict)  # resources by the system's own names
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What a partition or queue allows; None where the system does not tell, or sets no limit."""
+
+    name: str
+    time_s_max: int | None = None
+    cpu_max: int | None = None  # of one job on one worker
+    memory_bytes_max: int | None = None
+    gpu_max: int | None = None
+    default: bool = False
+    open: bool = True
+    words: str = ""  # why it is not open
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +125,7 @@ class Completed:
     def why(self) -> str:
         """The last line of complaint, for messages."""
         lines = (self.err or self.out).decode("utf-8", "replace").strip().splitlines()
-        return lines[-1][:300] if lines else f"exit status {self.status}"
+        return lines[-1][:WORDS_MAX] if lines else f"exit status {self.status}"
 
 
 class SchedulerError(Exception):
@@ -71,21 +133,68 @@ class SchedulerError(Exception):
 
 
 class Scheduler(Protocol):
-    """A batch system's command line tools."""
+    """A batch system's command line tools. Nothing here runs anything or keeps anything."""
 
     name: str
 
+    def version(self) -> Command:
+        """Shows that the tools are there and talk to their daemons."""
+
+    def version_of(self, done: Completed) -> str:
+        """In one line. Raises SchedulerError with the system's words: not there, not allowed."""
+
     def submit(self, spec: PilotSpec) -> Command:
-        """The command that submits `spec.count` pilots."""
+        """One command that submits `spec.count` pilots."""
 
-    def submitted(self, done: Completed) -> list[JobName]:
-        """The jobs that a submission made. Raises SchedulerError; then none was made."""
+    def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        """The jobs that a submission made, `spec.count` of them.
 
-    def status(self, jobs: Sequence[JobName]) -> Command:
-        """One command for the state of many jobs."""
+        Raises SchedulerError when the system refused; whether it made jobs all the same is told by
+        the next listing, by their tag.
+        """
 
-    def states(self, done: Completed, jobs: Sequence[JobName]) -> dict[JobName, JobState]:
-        """A state for every job asked for. Raises SchedulerError when nothing can be known."""
+    def listing(self) -> Command:
+        """One command for all jobs of this account that have not ended, ours or not."""
+
+    def listed(self, done: Completed) -> dict[JobName, Report]:
+        """Our jobs (those with a tag), each array task on its own.
+
+        Raises SchedulerError for output that is cut, unreadable or of a failed command: then
+        nothing is known. An empty answer of a system that works is {}.
+        """
+
+    def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
+        """Commands that tell of jobs that have left the listing, the best first.
+
+        tags: of the submissions to which they belong. Each next one is run only for what those
+        before it left unknown. At most LOOKUP_JOBS_MAX jobs at once.
+        """
+
+    def looked_up(
+        self, number: int, done: Completed, jobs: Sequence[JobName]
+    ) -> dict[JobName, Report]:
+        """What the answer to command `number` of `lookup` tells; jobs it does not name are absent.
+
+        Raises SchedulerError when nothing can be known from it.
+        """
 
     def cancel(self, jobs: Sequence[JobName]) -> Command:
-        """The command that ends jobs; those already gone are no error."""
+        """One command that ends many jobs; those already gone are no error."""
+
+    def cancelled(self, done: Completed) -> None:
+        """Raises SchedulerError if the system refused for another reason than jobs being gone."""
+
+    def describe(self, job: JobName) -> Command:
+        """Why does this job wait, or why is it held?"""
+
+    def described(self, done: Completed) -> str:
+        """The reason in one sentence, "" if the system gives none. Raises SchedulerError."""
+
+    def limits(self) -> Command | None:
+        """Tells of partitions or queues; None for a system that cannot."""
+
+    def limits_of(self, done: Completed) -> list[Queue]:
+        """Raises SchedulerError."""
+
+
+LOOKUP_JOBS_MAX = 200
