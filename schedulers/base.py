@@ -67,10 +67,11 @@ class PilotSpec:
     """One submission of pilots. Sizes in bytes, times in seconds; all are for one pilot.
 
     name: the tag, by which the jobs are found again. argv: the pilot's program and its settings
-    file; never a secret. log: file for what it prints, on the submit host. files: what has to be
-    beside the pilot, for a system that copies files to workers. count: how many alike. time_s: the
-    wall time to ask for; None: the queue's own. options: more words for the submit command, from
-    the admin; lines: more lines for the submit file, where a system has one.
+    file; never a secret. log: file for what it prints, on the submit host, to which each pilot's
+    number is added: see Scheduler.log_file. files: what has to be beside the pilot, for a system
+    that copies files to workers. count: how many alike. time_s: the wall time to ask for; None:
+    the queue's own. options: more words for the submit command, from the admin; lines: more lines
+    for the submit file, where a system has one.
     """
 
     name: str
@@ -152,6 +153,9 @@ class Scheduler(Protocol):
         Raises SchedulerError when the system refused; whether it made jobs all the same is told by
         the next listing, by their tag.
         """
+
+    def log_file(self, log: str, job: JobName) -> str:
+        """The file to which this job of a submission with `log` prints: LOG.0, LOG.1, ..."""
 
     def listing(self) -> Command:
         """One command for all jobs of this account that have not ended, ours or not."""
