@@ -25,6 +25,7 @@ setup(
         "node.leading",
         "node.meshing",
         "node.model",
+        "node.provisioning",
         "node.services",
         "node.store",
         "node.store.schema",

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from federation.address import PORT as MESH_PORT
-from federation.address import RIGHT as ADDRESS_RIGHT
 from federation.address import BadAddress, with_port
-from federation.limits import ADDRESSES_MAX
-from node.model.units import SIZE_RIGHT, TIME_RIGHT, parse_size, parse_time
+from node.provisioning.settings import SystemConfig, read_systems
+from node.readers import (
+    Reader,
+    addresses,
+    duration,
+    flag,
+    listen,
+    names,
+    patience,
+    refuse_unknown,
+    section,
+    site_name,
+    size,
+    string,
+    table_of,
+    values_of,
+    whole,
+)
 
 CONFIG_BYTES_MAX = 1024 * 1024
-PATIENCE_S_MIN = 6
-NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 class ConfigError(Exception):
@@ -91,6 +102,7 @@ class Config:
     api: ApiConfig = field(default_factory=ApiConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     local: LocalConfig = field(default_factory=LocalConfig)
+    systems: tuple[SystemConfig, ...] = ()  # the other [site.NAME]: batch systems
     mesh: MeshConfig = field(default_factory=MeshConfig)
 
     def on_network_home(self) -> Config:
@@ -98,114 +110,37 @@ class Config:
         return replace(self, store=replace(self.store, network_home=True))
 
 
-def _size(value: object) -> int:
-    """Bytes of "2GB" or "2GiB"."""
-    try:
-        return parse_size(_string(value))
-    except ValueError as error:
-        raise ValueError(f"is no size; {SIZE_RIGHT}") from error
-
-
-def _time(value: object) -> int:
-    """Seconds of "90s", "30m", "4h" or "2d"."""
-    try:
-        return parse_time(_string(value))
-    except ValueError as error:
-        raise ValueError(f"is no time; {TIME_RIGHT}") from error
-
-
-def _patience(value: object) -> int:
-    """Seconds; a third of it lies between two beacons, of which at most one a second goes out."""
-    if (seconds := _time(value)) < PATIENCE_S_MIN:
-        raise ValueError(f"is too short; write {PATIENCE_S_MIN}s or more")
-    return seconds
-
-
-def _string(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("is no string")
-    return value
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise ValueError("is no site name; write a-z, 0-9 and -, up to 32 characters")
-    return value
-
-
-def _listen(value: object) -> str:
-    host, colon, port = _string(value).rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ValueError('is no address; write "HOST:PORT", such as "127.0.0.1:0"')
-    return _string(value)
-
-
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("is neither true nor false")
-    return value
-
-
-def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("is no list of names")
-    return tuple(value)
-
-
-def _addresses(value: object) -> tuple[str, ...]:
-    """`HOST` or `HOST:PORT` each."""
-    found = _names(value)
-    if len(found) > ADDRESSES_MAX:
-        raise ValueError(f"are too many; name at most {ADDRESSES_MAX}")
-    try:
-        for address in found:
-            with_port(address, MESH_PORT)
-    except BadAddress as error:
-        raise ValueError(f"cannot be dialled: {error}; {ADDRESS_RIGHT}") from None
-    return found
-
-
-def _count(low: int, high: int) -> Callable[[object], int]:
-    def read(value: object) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(f"is no whole number from {low} to {high:,}")
-        return value
-
-    return read
-
-
-Reader = Callable[[object], Any]
 # Key in the file -> (field, reader). One table a section, so that `floe config` can list them.
 API: Mapping[str, tuple[str, Reader]] = {
-    "listen": ("listen", _listen),
-    "url": ("url", _string),
-    "names": ("names", _names),
-    "metrics": ("metrics", _flag),
+    "listen": ("listen", listen),
+    "url": ("url", string),
+    "names": ("names", names),
+    "metrics": ("metrics", flag),
 }
 STORE: Mapping[str, tuple[str, Reader]] = {
-    "network_home": ("network_home", _flag),
-    "host": ("host", _string),
-    "blobs_max": ("blobs_bytes_max", _size),
-    "free_min": ("free_bytes_min", _size),
+    "network_home": ("network_home", flag),
+    "host": ("host", string),
+    "blobs_max": ("blobs_bytes_max", size),
+    "free_min": ("free_bytes_min", size),
 }
 MESH: Mapping[str, tuple[str, Reader]] = {
-    "listen": ("listen", _listen),
-    "addresses": ("addresses", _addresses),
-    "dial_only": ("dial_only", _flag),
-    "users": ("users", _flag),
-    "vote_after": ("vote_after_s", _time),
-    "lost_after": ("lost_after_s", _time),
-    "unreachable_after": ("unreachable_after_s", _patience),
-    "hold": ("hold_s", _time),
+    "listen": ("listen", listen),
+    "addresses": ("addresses", addresses),
+    "dial_only": ("dial_only", flag),
+    "users": ("users", flag),
+    "vote_after": ("vote_after_s", duration),
+    "lost_after": ("lost_after_s", duration),
+    "unreachable_after": ("unreachable_after_s", patience),
+    "hold": ("hold_s", duration),
 }
 LOCAL: Mapping[str, tuple[str, Reader]] = {
-    "pilots_min": ("pilots_min", _count(0, 1000)),
-    "pilots_max": ("pilots_max", _count(0, 1000)),
-    "slots": ("slots", _count(1, 4096)),
-    "gpus": ("gpus", _count(0, 64)),
-    "memory": ("memory_bytes", _size),
-    "disk": ("disk_bytes", _size),
-    "idle": ("idle_s", _time),
+    "pilots_min": ("pilots_min", whole(0, 1000)),
+    "pilots_max": ("pilots_max", whole(0, 1000)),
+    "slots": ("slots", whole(1, 4096)),
+    "gpus": ("gpus", whole(0, 64)),
+    "memory": ("memory_bytes", size),
+    "disk": ("disk_bytes", size),
+    "idle": ("idle_s", duration),
 }
 
 
@@ -234,15 +169,15 @@ def parse(text: str) -> Config:
     except (ValueError, RecursionError) as error:  # TOML errors, and numbers without end
         raise ConfigError(f"is no TOML: {error}") from None
     problems: list[str] = []
-    sites = _table(document, "site", problems)
-    _unknown(document, "", ["name", "api", "store", "site", "mesh"], problems)
-    _unknown(sites, "site.", ["local"], problems)
+    sites = table_of(document, "site", problems)
+    refuse_unknown(document, "", ["name", "api", "store", "site", "mesh"], problems)
     config = Config(
-        api=ApiConfig(**_section(document, "api", API, problems)),
-        store=StoreConfig(**_section(document, "store", STORE, problems)),
-        local=LocalConfig(**_section(sites, "local", LOCAL, problems, "site.")),
-        mesh=MeshConfig(**_section(document, "mesh", MESH, problems)),
-        **_values(document, "", {"name": ("name", _name)}, problems),
+        api=ApiConfig(**section(document, "api", API, problems)),
+        store=StoreConfig(**section(document, "store", STORE, problems)),
+        local=LocalConfig(**section(sites, "local", LOCAL, problems, "site.")),
+        systems=read_systems(sites, problems),
+        mesh=MeshConfig(**section(document, "mesh", MESH, problems)),
+        **values_of(document, "", {"name": ("name", site_name)}, problems),
     )
     if config.local.pilots_min > config.local.pilots_max:
         problems.append("site.local.pilots_min is more than site.local.pilots_max")
@@ -254,61 +189,17 @@ def parse(text: str) -> Config:
     return config
 
 
-def _table(document: Mapping[str, Any], key: str, problems: list[str]) -> Mapping[str, Any]:
-    table = document.get(key, {})
-    if isinstance(table, dict):
-        return table
-    problems.append(f"{key} is no table; write [{key}]")
-    return {}
-
-
-def _section(
-    document: Mapping[str, Any],
-    key: str,
-    known: Mapping[str, tuple[str, Reader]],
-    problems: list[str],
-    prefix: str = "",
-) -> dict[str, Any]:
-    table = _table(document, key, problems)
-    _unknown(table, f"{prefix}{key}.", list(known), problems)
-    return _values(table, f"{prefix}{key}.", known, problems)
-
-
-def _values(
-    table: Mapping[str, Any],
-    prefix: str,
-    known: Mapping[str, tuple[str, Reader]],
-    problems: list[str],
-) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, (name, read) in known.items():
-        if key not in table:
-            continue
-        try:
-            found[name] = read(table[key])
-        except ValueError as error:
-            problems.append(f"{prefix}{key}  {table[key]!r} {error}")
-    return found
-
-
-def _unknown(table: Mapping[str, Any], prefix: str, known: list[str], problems: list[str]) -> None:
-    for key in table:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            hint = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(known)}"
-            problems.append(f"{prefix}{key}  is unknown; {hint}")
-
-
 def as_tables(config: Config) -> dict[str, Any]:
     """Every setting with its value in use, as `floe config` shows it."""
 
-    def section(value: object) -> dict[str, Any]:
+    def shown(value: object) -> dict[str, Any]:
         return {f.name: getattr(value, f.name) for f in fields(value)}  # type: ignore[arg-type]
 
     return {
         "name": config.name,
-        "api": section(config.api),
-        "store": section(config.store),
-        "site.local": section(config.local),
-        "mesh": section(config.mesh),
+        "api": shown(config.api),
+        "store": shown(config.store),
+        "site.local": shown(config.local),
+        **{f"site.{system.name}": system.shown() for system in config.systems},
+        "mesh": shown(config.mesh),
     }

@@ -11,6 +11,7 @@ from node.cli.failures import ERROR, Failed
 from node.cli.output import print_json, say
 from node.config import API, LOCAL, MESH, STORE, Config, ConfigError, load
 from node.model.units import show_size, show_time
+from node.provisioning.settings import FACTORY, MAIN, SHAPE, SYSTEM, SystemConfig
 
 
 @verb_group("config", examples=["floe config show", "floe config check"])
@@ -23,7 +24,9 @@ def config_verb() -> None:
 @pass_floe
 def config_show(floe: Floe) -> None:
     """Show every setting with the value in use, as config.toml writes it; defaults are marked."""
-    found, defaults = written(_load(floe)), written(Config())
+    config = _load(floe)
+    bare = tuple(SystemConfig(each.name, each.kind) for each in config.systems)
+    found, defaults = written(config), written(Config(systems=bare))
     if floe.as_json:
         print_json({"file": str(floe.home.config), "settings": found})
         return
@@ -35,8 +38,21 @@ def config_show(floe: Floe) -> None:
         say(f"\n[{section}]")
         for name, value in values.items():
             words = ["all of it"] if name in ("memory", "disk") and value == "0B" else []
-            words += ["default"] if value == defaults[section][name] else []
-            say(f"{name} = {json.dumps(value)}" + (f"  # {', '.join(words)}" if words else ""))
+            words += ["default"] if value == defaults[section].get(name) else []
+            if value is None:
+                say(f"# {name}: as the units ask")
+                continue
+            say(f"{name} = {_toml(value)}" + (f"  # {', '.join(words)}" if words else ""))
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it; what is not said in a table of a list is left out."""
+    if isinstance(value, dict):
+        said = (f"{name} = {_toml(each)}" for name, each in value.items() if each is not None)
+        return f"{{{', '.join(said)}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value)
 
 
 def written(config: Config) -> dict[str, Any]:
@@ -49,14 +65,29 @@ def written(config: Config) -> dict[str, Any]:
         "mesh": (config.mesh, MESH),
     }
     for section, (values, known) in sections.items():
-        settings[section] = {
-            key: _value(field, getattr(values, field)) for key, (field, _) in known.items()
-        }
+        settings[section] = _written(values, known)
+    for system in config.systems:
+        settings[f"site.{system.name}"] = _batch_system(system)
     return settings
 
 
+def _written(values: object, known: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    return {key: _value(field, getattr(values, field)) for key, (field, _) in known.items()}
+
+
+def _batch_system(system: SystemConfig) -> dict[str, Any]:
+    """One shape stands in the section itself, several in tables of their own."""
+    found = _written(system, SYSTEM)
+    if [each.name for each in system.factories] == [MAIN]:
+        return found | _written(system.factories[0], SHAPE)
+    pilots = [{"name": each.name} | _written(each, FACTORY) for each in system.factories]
+    return found | {"pilot": pilots}
+
+
 def _value(field: str, value: Any) -> Any:
-    if "_bytes" in field:
+    if value is not None and field == "times_s":
+        return [show_time(each).replace(" ", "") for each in value]
+    if value is not None and "_bytes" in field:
         return show_size(value).replace(" ", "")
     if field.endswith("_s"):
         return show_time(value).replace(" ", "")

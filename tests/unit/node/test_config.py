@@ -85,7 +85,7 @@ def test_all_mistakes_are_told_at_once_with_their_places():
         ("[site.local]\npilots_max = true", "no whole number"),
         ("[site.local]\npilots_min = 2", "more than site.local.pilots_max"),
         ('[site.local]\nidle = "5"', "no time"),
-        ("[site.slurm]", "unknown; known: local"),
+        ("[site.slurm]", "site.slurm.kind  is missing"),
         ('[mesh]\naddresses = "desy:7421"', "no list"),
         ('[mesh]\naddresses = ["de sy"]', "cannot be dialled"),
         ('[mesh]\naddresses = ["a", "b", "c", "d", "e", "f", "g", "h", "i"]', "too many"),
