@@ -50,7 +50,9 @@ PURE = [
     "node/leading/ledger.py", "node/model/siterules.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",
-    "schedulers/base.py", "schedulers/script.py", "schedulers/slurm.py", "schedulers/slurmwords.py",
+    "schedulers/base.py", "schedulers/htcondor.py", "schedulers/htcondor_ads.py",
+    "schedulers/htcondor_submit.py",
+    "schedulers/script.py", "schedulers/slurm.py", "schedulers/slurmwords.py",
     "schedulers/texts.py",
 ]  # fmt: skip
 IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}

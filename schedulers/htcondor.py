@@ -1,0 +1,189 @@
+"""HTCondor: submit descriptions, and what condor_q, condor_history and condor_status tell. Pure.
+
+Pilots and their settings travel by HTCondor's own file transfer, logs come back the same way: no
+shared disk is needed. A pilot starts once: after an eviction it is removed, not started again,
+since its site hands its work to others and submits a new one.
+
+Source: HTCondor manual 23.0, manual pages of the commands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from schedulers import htcondor_ads as read
+from schedulers import texts
+from schedulers.base import (
+    LOOKUP_JOBS_MAX,
+    Command,
+    Completed,
+    JobName,
+    PilotSpec,
+    Queue,
+    Report,
+    SchedulerError,
+)
+from schedulers.htcondor_submit import description
+
+COMMANDS = ("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_status")
+HISTORY_JOBS_MAX = 100_000  # read back in the history before a job counts as not found
+_CLUSTER = re.compile(r"(\d{1,9})\.(\d{1,9}) - (\d{1,9})\.(\d{1,9})")
+_JOB = re.compile(r"(\d{1,9})\.(\d{1,9})")
+_GONE = re.compile(r"Job \d+\.\d+ (?:not found|(?:already )?marked for (?:forced )?removal)")
+_OURS = 'regexp("^floe-", JobBatchName)'
+
+
+class HTCondor:
+    """One schedd, that of this host or the one that is named.
+
+    name: of the site section. commands: other names for COMMANDS. python: the first Python to try
+    on a worker. schedd, pool: as for the options -name and -pool. Raises ValueError for commands
+    that HTCondor does not have.
+    """
+
+    def __init__(
+        self,
+        name: str = "htcondor",
+        *,
+        commands: Mapping[str, str] | None = None,
+        python: str = "",
+        schedd: str = "",
+        pool: str = "",
+    ) -> None:
+        self.name = name
+        self._commands = texts.Commands(COMMANDS, commands or {})
+        self._python = python
+        self._pool = ["-pool", pool] if pool else []
+        self._schedd = [*self._pool, *(["-name", schedd] if schedd else [])]
+
+    def version(self) -> Command:
+        """The totals of the queue, which only the schedd can tell."""
+        return Command(self._commands.argv("condor_q", *self._schedd, "-totals"))
+
+    def version_of(self, done: Completed) -> str:
+        text = read.whole(done, "condor_q")
+        for line in text.splitlines():
+            if line.startswith("-- Schedd: "):
+                schedd = line.removeprefix("-- Schedd: ").partition(" :")[0]
+                return f"HTCondor, schedd {texts.harmless(schedd, 80)}"
+        raise SchedulerError(f"condor_q: names no schedd: {texts.harmless(text, 80)!r}")
+
+    # Submitting.
+
+    def submit(self, spec: PilotSpec) -> Command:
+        words = ["-terse", *self._schedd, *spec.options, "-"]
+        lines = description(spec, self._python)
+        text = "".join(f"{line}\n" for line in lines)
+        return Command(self._commands.argv("condor_submit", *words), text.encode())
+
+    def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        text = read.whole(done, "condor_submit")
+        found = [match for line in text.splitlines() if (match := _CLUSTER.fullmatch(line.strip()))]
+        if len(found) != 1:
+            raise SchedulerError(f"condor_submit: printed {texts.harmless(text, 80)!r}")
+        first, one, last, other = map(int, found[0].groups())
+        if first != last or other - one + 1 != spec.count:
+            raise SchedulerError(f"condor_submit: made {found[0][0]}, not {spec.count} jobs")
+        return [JobName(f"{first}.{number}") for number in range(one, other + 1)]
+
+    def log_file(self, log: str, job: JobName) -> str:
+        return f"{log}.{_numbers(job)[1]}"
+
+    # What became of jobs.
+
+    def listing(self) -> Command:
+        """Only jobs with a tag are sent: others may be very many."""
+        words = [*self._schedd, "-json", "-attributes", read.FACTS, "-constraint", _OURS]
+        return Command(self._commands.argv("condor_q", *words))
+
+    def listed(self, done: Completed) -> dict[JobName, Report]:
+        # Where there is nothing to tell, it prints nothing; a schedd that does not answer makes it
+        # fail, so that silence with status 0 comes from the schedd.
+        text = read.whole(done, "condor_q")
+        if not text.strip():
+            return {}
+        return read.queued(read.ads(text, "condor_q"))
+
+    def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
+        """One search in the history, from its newest end, no further than HISTORY_JOBS_MAX jobs."""
+        asked = jobs[:LOOKUP_JOBS_MAX]
+        bounds = ["-match", str(len(asked)), "-scanlimit", str(HISTORY_JOBS_MAX)]
+        words = ["-json", "-attributes", read.FACTS, *bounds, "-constraint", _which(asked, tags)]
+        return [Command(self._commands.argv("condor_history", *self._schedd, *words))]
+
+    def looked_up(
+        self, number: int, done: Completed, jobs: Sequence[JobName]
+    ) -> dict[JobName, Report]:
+        ads = read.ads(read.whole(done, "condor_history"), "condor_history")
+        found = read.ended(ads)
+        return {job: found[job] for job in jobs if job in found}
+
+    def cancel(self, jobs: Sequence[JobName]) -> Command:
+        for job in jobs:
+            _numbers(job)
+        return Command(self._commands.argv("condor_rm", *self._schedd, *jobs))
+
+    def cancelled(self, done: Completed) -> None:
+        """It fails if all jobs are gone, and not if it was refused some: its lines tell."""
+        lines = [line.strip() for line in texts.plain(done.err + done.out).splitlines()]
+        refused = [line for line in lines if line and not _GONE.fullmatch(line)]
+        if done.status < 0 or (done.status and not any(lines)):
+            raise SchedulerError(f"condor_rm: {read.why(done)}")
+        if refused and (done.status or refused[0].startswith("Permission denied")):
+            raise SchedulerError(f"condor_rm: {texts.harmless(refused[0])}")
+
+    def describe(self, job: JobName) -> Command:
+        _numbers(job)
+        return Command(self._commands.argv("condor_q", *self._schedd, "-better-analyze", job))
+
+    def described(self, done: Completed) -> str:
+        return read.sentence(read.whole(done, "condor_q -better-analyze"))
+
+    # What the pool has.
+
+    def limits(self) -> Command:
+        """All slots but those cut from others."""
+        facts = "TotalSlotCpus,TotalSlotMemory,TotalSlotGPUs"
+        words = ["-json", "-attributes", facts, "-constraint", 'SlotType =!= "Dynamic"']
+        return Command(self._commands.argv("condor_status", *self._pool, *words))
+
+    def limits_of(self, done: Completed) -> list[Queue]:
+        """One nameless queue, as large as the largest slots."""
+        text = read.whole(done, "condor_status")
+        ads = read.ads(text, "condor_status") if text.strip() else []
+        if not ads:
+            return [Queue("", default=True, open=False, words="the pool has no slots")]
+        memory = read.largest(ads, "TotalSlotMemory")  # MiB
+        return [
+            Queue(
+                "",
+                cpu_max=read.largest(ads, "TotalSlotCpus"),
+                memory_bytes_max=None if memory is None else memory << 20,
+                gpu_max=read.largest(ads, "TotalSlotGPUs") or 0,
+                default=True,
+            )
+        ]
+
+
+def _numbers(job: JobName) -> tuple[int, int]:
+    """Cluster and process. Raises SchedulerError for what is no job of HTCondor's."""
+    match = _JOB.fullmatch(job)
+    if match is None:
+        raise SchedulerError(f"HTCondor has no job {texts.harmless(job, 40)!r}")
+    return int(match[1]), int(match[2])
+
+
+def _which(jobs: Sequence[JobName], tags: Sequence[str]) -> str:
+    """These jobs, as an expression: ids come again when a schedd loses its spool, tags do not."""
+    clusters: dict[int, list[int]] = {}
+    for job in jobs:
+        cluster, number = _numbers(job)
+        clusters.setdefault(cluster, []).append(number)
+    parts = [
+        f"(ClusterId == {cluster} && ({' || '.join(f'ProcId == {each}' for each in numbers)}))"
+        for cluster, numbers in sorted(clusters.items())
+    ]
+    names = ",".join(sorted({tag for tag in tags if texts.tag_of(tag)}))
+    ours = f'stringListMember(JobBatchName, "{names}") && ' if names else ""
+    return f"{ours}({' || '.join(parts) or 'false'})"

@@ -1,0 +1,189 @@
+"""What HTCondor's commands print, told as states and reasons. Pure.
+
+Sources: HTCondor manual 23.0, "Job ClassAd Attributes" (JobStatus, ExitCode, ExitBySignal,
+ExitSignal, RemoveReason), "Vacate Reason Codes"; manual page condor_q, "-better-analyze".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from schedulers import texts
+from schedulers.base import Completed, JobName, JobState, Report, SchedulerError
+from schedulers.htcondor_submit import EVICTED, TIME_OVER
+
+Ad = Mapping[str, object]
+FACTS = (
+    "ClusterId,ProcId,JobBatchName,JobStatus,ExitCode,ExitBySignal,ExitSignal,HoldReason,"
+    "RemoveReason,RemoteHost,LastRemoteHost,NumJobStarts,VacateReason,VacateReasonCode"
+)
+# Attribute JobStatus.
+_IN_QUEUE = {
+    1: JobState.QUEUED,  # idle
+    2: JobState.RUNNING,
+    3: JobState.RUNNING,  # marked for removal: it leaves the queue when its worker let go
+    5: JobState.HELD,
+    6: JobState.RUNNING,  # its output is on the way back
+    7: JobState.RUNNING,  # suspended
+}
+_REMOVED, _COMPLETED = 3, 4
+# VacateReasonCode: shadow, starter or startd failed, or the worker was lost or shut down.
+_NODE_CODES = {1002, 1007, 1008, 1012, 1013}
+
+
+def whole(done: Completed, what: str) -> str:
+    """As texts.whole, with the first lines of a complaint: the last ones are advice."""
+    if done.status != 0:
+        raise SchedulerError(f"{what}: {why(done)}")
+    return texts.uncut(done, what)
+
+
+def why(done: Completed) -> str:
+    """What a command complains of."""
+    for data in (done.err, done.out):
+        text = texts.plain(data[: 1 << 16]).partition("Extra Info:")[0]
+        lines = [line for line in text.splitlines() if line.strip(" .")]
+        if lines:
+            return texts.harmless(" · ".join(lines[:3]))
+    return texts.complaint(done)
+
+
+def ads(text: str, what: str) -> list[Ad]:
+    """A list of ClassAds. Raises SchedulerError."""
+    document = texts.json_of(text, what)
+    if not isinstance(document, list) or not all(isinstance(each, dict) for each in document):
+        raise SchedulerError(f"{what}: printed something else than a list of ads")
+    return document
+
+
+def queued(found: Iterable[Ad]) -> dict[JobName, Report]:
+    """Of condor_q: our jobs, each told by its JobStatus."""
+    told = {_job(ad): _in_queue(ad) for ad in found}
+    return {job: report for job, report in told.items() if report.tag}
+
+
+def ended(found: Iterable[Ad]) -> dict[JobName, Report]:
+    """Of condor_history."""
+    return {_job(ad): _in_history(ad) for ad in found}
+
+
+def largest(found: Iterable[Ad], name: str) -> int | None:
+    """The greatest value of an attribute; None if no ad has it."""
+    values = [ad[name] for ad in found if name in ad]
+    numbers = [each for each in values if isinstance(each, (int, float)) and 0 <= each < 1 << 62]
+    return int(max(numbers)) if numbers else None
+
+
+def _job(ad: Ad) -> JobName:
+    """Raises SchedulerError for an ad without ids: who prints that may have lost others."""
+    cluster, number = _number(ad, "ClusterId"), _number(ad, "ProcId")
+    if cluster is None or number is None:
+        raise SchedulerError(f"HTCondor printed a job without an id: {texts.harmless(str(ad), 80)}")
+    return JobName(f"{cluster}.{number}")
+
+
+def _in_queue(ad: Ad) -> Report:
+    status = _number(ad, "JobStatus")
+    if status == _COMPLETED:
+        return _finished(ad)
+    state = _IN_QUEUE.get(status or 0, JobState.UNKNOWN)
+    words = _words(ad, "HoldReason" if state is JobState.HELD else "RemoveReason")
+    if state is JobState.QUEUED and _number(ad, "NumJobStarts"):
+        words = f"{EVICTED}, and soon removed"  # the schedd looks once a minute
+    return Report(state, words, None, _host(ad, "RemoteHost"), _tag(ad))
+
+
+def _in_history(ad: Ad) -> Report:
+    status = _number(ad, "JobStatus")
+    if status == _COMPLETED:
+        return _finished(ad)
+    if status != _REMOVED:
+        return Report(JobState.UNKNOWN, tag=_tag(ad))
+    words = _words(ad, "RemoveReason")
+    state = JobState.CANCELLED
+    if words == TIME_OVER:
+        state = JobState.TIMED_OUT
+    elif words == EVICTED:
+        lost = _number(ad, "VacateReasonCode") in _NODE_CODES
+        state = JobState.NODE_FAILED if lost else JobState.PREEMPTED
+        words = _words(ad, "VacateReason") or words
+    return Report(state, words, _exit(ad), _host(ad, "LastRemoteHost"), _tag(ad))
+
+
+def _finished(ad: Ad) -> Report:
+    """A job that ended by itself; how, says its exit code, which is there only then."""
+    code = _exit(ad)
+    state = JobState.ENDED
+    if code is not None:
+        state = JobState.FAILED if code else JobState.DONE
+    return Report(state, "", code, _host(ad, "LastRemoteHost"), _tag(ad))
+
+
+def _exit(ad: Ad) -> int | None:
+    """A job that never ran may carry ExitBySignal too, but then no signal."""
+    if ad.get("ExitBySignal") is True:
+        number = _number(ad, "ExitSignal")
+        return -number if number else None
+    return _number(ad, "ExitCode")
+
+
+def _number(ad: Ad, name: str) -> int | None:
+    """An unevaluated expression comes as text, and is no number."""
+    value = ad.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _words(ad: Ad, name: str) -> str:
+    value = ad.get(name)
+    return texts.harmless(value) if isinstance(value, str) else ""
+
+
+def _host(ad: Ad, name: str) -> str:
+    """The worker, without the slot in front of it."""
+    return _words(ad, name).rpartition("@")[2]
+
+
+def _tag(ad: Ad) -> str:
+    name = ad.get("JobBatchName")
+    return texts.tag_of(name) if isinstance(name, str) else ""
+
+
+# Why a job waits.
+
+_HOLD = re.compile(r"^Hold reason: (.+)$", re.MULTILINE)
+_DEFINED = re.compile(r"^    (\w+) = (.+?)(?: \((?:kb|mb)\))?$", re.MULTILINE)
+_STEP = re.compile(r"^\[\d+\] +(\d+)  (.+)$", re.MULTILINE)
+_MACHINES = re.compile(r"Of (\d+) machines,$", re.MULTILINE)
+_COUNT = re.compile(r"^ +(\d+) (are rejected|match but|are able)", re.MULTILINE)
+
+
+def sentence(text: str) -> str:
+    """The analysis in one sentence; "" for a job that runs, has ended, or is not there."""
+    held = _HOLD.search(text)
+    if held:
+        return texts.harmless(f"held: {held[1]}")
+    machines = _MACHINES.search(text)
+    if machines is None or "Job is running." in text:
+        return ""
+    counts = {word: int(number) for number, word in _COUNT.findall(text)}
+    if int(machines[1]) == 0:
+        return "the pool has no machines"
+    lacking = _lacking(text)
+    if lacking:
+        return texts.harmless(f"no slot has {lacking}; machines: {machines[1]}")
+    if counts.get("are able") or counts.get("match but"):
+        free, others = counts.get("are able", 0), counts.get("match but", 0)
+        return f"waits for its turn; machines: {machines[1]}, {free} fit, {others} serve others"
+    return f"no slot meets all of its requirements together; machines: {machines[1]}"
+
+
+def _lacking(text: str) -> str:
+    """The conditions that nothing meets, with the job's own values in them."""
+    values: dict[str, str] = dict(_DEFINED.findall(text))
+    wants = [
+        re.sub(r"\b(?:TARGET\.|MY\.)?(\w+)", lambda word: values.get(word[1], word[1]), condition)
+        for number, condition in _STEP.findall(text)
+        if number == "0" and "[" not in condition
+    ]
+    return " and ".join(wants)
