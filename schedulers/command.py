@@ -1,95 +1,51 @@
-"""Run a batch system's command on this machine, without blocking: bounded in time and output."""
+"""Run a batch system's commands on this machine, without blocking: bounded in time and output."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
-from typing import Protocol
 
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessTerminated
-from twisted.internet.interfaces import IDelayedCall, IProcessTransport
-from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
+from schedulers.base import Command, Completed
+from schedulers.child import Bounds, Reactor, execute
+from schedulers.runner import TIMEOUT_S, ByCommands, Lost, check
 
-from schedulers.base import Command, Completed, SchedulerError
-
-TIMEOUT_S = 60.0
-OUTPUT_BYTES_MAX = 16 << 20
+# Words in English, as the parsers know them; TZ stays what it is, as times are printed in it.
+PLAIN = {"LC_ALL": "C", "NO_COLOR": "1", "TERM": "dumb"}
+COLOURS = ("CLICOLOR_FORCE", "FORCE_COLOR", "LANGUAGE")
 
 
-class Reactor(Protocol):
-    """What we need of a reactor."""
+class LocalRunner(ByCommands):
+    """Runs commands here. environ: of them all; without it, this process's own."""
 
-    def spawnProcess(self, *args: object, **more: object) -> IProcessTransport: ...
+    name = "here"
 
-    def callLater(self, delay: float, call: object, *args: object) -> IDelayedCall: ...
+    def __init__(self, reactor: Reactor, environ: Mapping[str, str] | None = None) -> None:
+        self._reactor = reactor
+        self._environ = plain_environment(os.environ if environ is None else environ)
+        self._home = self._environ.get("HOME") or os.path.expanduser("~")
 
+    async def run(
+        self, command: Command, *, timeout_s: float = TIMEOUT_S, bounds: Bounds | None = None
+    ) -> Completed:
+        """See Runner.run. bounds: other ones than usual."""
+        check(command)
+        bounds = bounds or Bounds(timeout_s)
+        ended = await execute(
+            self._reactor,
+            command.argv,
+            self._environ,
+            bounds,
+            stdin=command.stdin,
+            folder=self._home if os.path.isdir(self._home) else "/",
+        )
+        if ended.overdue:
+            raise Lost(f"{command.argv[0]} did not end within {bounds.time_s:g} s")
+        return ended.done
 
-async def run(
-    reactor: Reactor,
-    command: Command,
-    *,
-    timeout_s: float = TIMEOUT_S,
-    output_bytes_max: int = OUTPUT_BYTES_MAX,
-    environ: Mapping[str, str] | None = None,
-) -> Completed:
-    """Run a command to its end. A status other than 0 is no error here.
-
-    Raises SchedulerError if there is no such program, or it took longer than `timeout_s` (it is
-    then killed).
-    """
-    env = dict(os.environ if environ is None else environ)
-    program = shutil.which(command.argv[0], path=env.get("PATH"))
-    if program is None:
-        raise SchedulerError(f"no program {command.argv[0]} in PATH")
-    protocol = _Collect(command.stdin, output_bytes_max)
-    process = reactor.spawnProcess(protocol, program, list(command.argv), env)
-    timer = reactor.callLater(timeout_s, protocol.give_up, process)
-    try:
-        done = await protocol.ended
-    finally:
-        if timer.active():
-            timer.cancel()
-    if protocol.gave_up:
-        raise SchedulerError(f"{command.argv[0]} did not end within {timeout_s:g} s")
-    return done
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
-class _Collect(ProcessProtocol):
-    """Feeds stdin, keeps what is printed up to a bound, and fires when the process has ended."""
-
-    def __init__(self, stdin: bytes, bytes_max: int) -> None:
-        self.ended: Deferred[Completed] = Deferred()
-        self.gave_up = False
-        self._stdin = stdin
-        self._left = bytes_max
-        self._cut = False
-        self._parts: dict[int, list[bytes]] = {1: [], 2: []}
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        if self._stdin:
-            self.transport.write(self._stdin)
-        self.transport.closeStdin()
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        kept = data[: self._left]
-        self._left -= len(kept)
-        self._cut = self._cut or len(kept) < len(data)
-        if kept:
-            self._parts[childFD].append(kept)
-
-    def give_up(self, process: IProcessTransport) -> None:
-        """Its time is over."""
-        self.gave_up = True
-        process.signalProcess("KILL")
-
-    def processEnded(self, reason: Failure) -> None:
-        value = reason.value
-        status = 0
-        if isinstance(value, ProcessTerminated):
-            status = value.exitCode if value.signal is None else -value.signal
-        out, err = b"".join(self._parts[1]), b"".join(self._parts[2])
-        self.ended.callback(Completed(status, out, err, self._cut))
+def plain_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with output in English and without colours."""
+    return {name: word for name, word in environ.items() if name not in COLOURS} | PLAIN

@@ -48,6 +48,7 @@ PURE = [
     "federation/shapes.py", "federation/claims.py", "federation/beacon.py",
     "federation/portions.py", "node/claims/policy.py", "node/leading/book.py",
     "node/leading/ledger.py", "node/model/siterules.py",
+    "schedulers/runner.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/model/share.py", "pilot/expand.py",
     "schedulers/base.py", "schedulers/htcondor.py", "schedulers/htcondor_ads.py",

@@ -37,16 +37,20 @@ class Loop:
 
     def result(self, awaitable: Awaitable[Any], patience_s: float = PATIENCE_S) -> Any:
         """What an awaitable comes to; raises what it fails with."""
-
-        async def wait() -> Any:
-            return await awaitable
-
         results: list[Any] = []
-        Deferred.fromCoroutine(wait()).addBoth(results.append)
+        self.begin(awaitable).addBoth(results.append)
         self.until(lambda: results, patience_s)
         if isinstance(results[0], Failure):
             results[0].raiseException()
         return results[0]
+
+    def begin(self, awaitable: Awaitable[Any]) -> Deferred[Any]:
+        """Let it go as far as it goes at once."""
+
+        async def wait() -> Any:
+            return await awaitable
+
+        return Deferred.fromCoroutine(wait())
 
     def close(self) -> None:
         """Let go of all that is left."""

@@ -2,65 +2,78 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+import os
+import resource
 import sys
-import textwrap
-from typing import Any
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
-PROGRAM = """
-import json, sys
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from schedulers.base import Command, SchedulerError
-from schedulers.command import run
+import pytest
 
-async def main():
-    asked = json.loads(sys.argv[1])
+from schedulers.base import Command, Completed
+from schedulers.child import Bounds
+from schedulers.command import LocalRunner
+from schedulers.runner import Lost
+from tests.fakes.spawning import Spawning
+
+
+@pytest.fixture
+def loop() -> Iterator[Spawning]:
+    loop = Spawning()
+    yield loop
+    loop.close()
+
+
+def sh(loop: Spawning, script: str, bounds: Bounds, **environ: str) -> Completed:
+    runner = LocalRunner(loop.reactor, os.environ | environ)
+    done = loop.result(runner.run(Command(["sh", "-c", script]), bounds=bounds))
+    assert isinstance(done, Completed)
+    return done
+
+
+def test_output_is_cut_at_the_bound_and_its_writer_ended(loop: Spawning) -> None:
+    done = sh(loop, "yes", Bounds(60, out_bytes=1000))
+    assert (len(done.out), done.cut, done.status) == (1000, True, -9)
+
+
+def test_of_stderr_the_end_is_kept(loop: Spawning) -> None:
+    done = sh(loop, "yes | head -c 100000 >&2; echo why >&2; echo data", Bounds(60, err_bytes=1000))
+    assert (done.out, len(done.err), done.why(), done.cut) == (b"data\n", 1000, "why", False)
+
+
+def test_endless_complaints_are_cut_too(loop: Spawning) -> None:
+    assert sh(loop, "yes >&2", Bounds(60, out_bytes=100_000, err_bytes=1000)).cut
+
+
+def test_rubbish_costs_neither_memory_nor_time(loop: Spawning) -> None:
+    before_s = time.process_time()
+    program = "import sys\nwhile True: sys.stdout.buffer.write(bytes(1 << 20))"
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    runner = LocalRunner(loop.reactor)
+    done = loop.result(runner.run(Command([sys.executable, "-c", program])))
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    assert done.cut
+    assert time.process_time() - before_s < 2
+    assert grown_kb < 150_000
+
+
+def test_nothing_that_a_late_command_started_stays(loop: Spawning, tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"trap '' TERM; sleep 1000 & echo $! $$ >{pids}; sleep 1000"
+    with pytest.raises(Lost, match=r"^sh did not end within 0.3 s$"):
+        sh(loop, script, Bounds(0.3))
+    assert not [pid for pid in pids.read_text().split() if alive(int(pid))]
+
+
+def alive(pid: int) -> bool:
     try:
-        done = await run(reactor, Command(asked["argv"], asked["stdin"].encode()), **asked["more"])
-        answer = [done.status, done.out.decode(), done.err.decode(), done.cut, done.why()]
-    except SchedulerError as error:
-        answer = str(error)
-    print(json.dumps(answer))
-    reactor.stop()
-
-reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()))
-reactor.run()
-"""
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
-def ran(*argv: str, stdin: str = "", **more: Any) -> Any:
-    """What `run` gives, in a process with a real reactor."""
-    asked = json.dumps({"argv": argv, "stdin": stdin, "more": more})
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM), asked],
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    return json.loads(done.stdout)
-
-
-def test_output_status_and_stdin_pass_through() -> None:
-    script = "cat; echo on stderr >&2; exit 3"
-    assert ran("sh", "-c", script, stdin="given") == [
-        3, "given", "on stderr\n", False, "on stderr",
-    ]  # fmt: skip
-
-
-def test_a_signal_shows_as_a_negative_status() -> None:
-    assert ran("sh", "-c", "kill -9 $$")[0] == -9
-
-
-def test_endless_output_is_cut_at_the_bound() -> None:
-    status, out, _, cut, _ = ran("sh", "-c", "yes | head -c 1000000", output_bytes_max=1000)
-    assert (status, len(out), cut) == (0, 1000, True)
-
-
-def test_a_command_that_hangs_is_ended_and_named() -> None:
-    assert ran("sleep", "1000", timeout_s=0.2) == "sleep did not end within 0.2 s"
-
-
-def test_a_missing_program_is_named() -> None:
-    assert ran("no-such-sbatch") == "no program no-such-sbatch in PATH"
+def test_words_are_english_and_without_colours(loop: Spawning) -> None:
+    script = 'echo "$LC_ALL $NO_COLOR $TERM $TZ ${FORCE_COLOR-no}"'
+    done = sh(loop, script, Bounds(60), LC_ALL="de_DE.UTF-8", FORCE_COLOR="1", TZ="Asia/Tokyo")
+    assert done.out == b"C 1 dumb Asia/Tokyo no\n"
