@@ -173,15 +173,20 @@ def _range(part: str) -> range:
     return found
 
 
-def tasks_text(tasks: Iterable[int]) -> str:
-    """The shortest "1-4,7" for these tasks."""
+def spans(tasks: Iterable[int]) -> list[str]:
+    """The fewest "1-4", "7" for these tasks."""
     parts: list[list[int]] = []
     for task in sorted(set(tasks)):
         if parts and parts[-1][1] == task - 1:
             parts[-1][1] = task
         else:
             parts.append([task, task])
-    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+    return [f"{a}" if a == b else f"{a}-{b}" for a, b in parts]
+
+
+def tasks_text(tasks: Iterable[int]) -> str:
+    """The shortest "1-4,7" for these tasks."""
+    return ",".join(spans(tasks))
 
 
 # Words that we write.

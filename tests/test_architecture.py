@@ -53,7 +53,8 @@ PURE = [
     "node/model/share.py", "pilot/expand.py",
     "schedulers/base.py", "schedulers/htcondor.py", "schedulers/htcondor_ads.py",
     "schedulers/htcondor_submit.py",
-    "schedulers/script.py", "schedulers/slurm.py", "schedulers/slurmwords.py",
+    "schedulers/script.py", "schedulers/sge.py", "schedulers/sgewords.py",
+    "schedulers/slurm.py", "schedulers/slurmwords.py",
     "schedulers/texts.py",
 ]  # fmt: skip
 IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}

@@ -1,0 +1,397 @@
+"""Grid Engine 8.1.9 and its forks: qsub, qstat, qacct, qdel, qconf. Pure.
+
+One submission is an array job: its tasks are called 47.1, 47.2, ...; a single job 47. Resources are
+whatever a site calls them: the names are settings.
+
+A job that is over is absent from qstat, and qacct tells how it ended: of those that ran. One that
+was deleted while it waited leaves no trace but that the master, asked for it by its number, does
+not know it any more. qacct is some seconds late (flush_time in sge_conf(5)): who asks at once
+hears only that the job has ended.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from xml.etree import ElementTree
+
+from schedulers import texts
+from schedulers.base import (
+    LOOKUP_JOBS_MAX,
+    TAG,
+    Command,
+    Completed,
+    JobName,
+    JobState,
+    PilotSpec,
+    Queue,
+    Report,
+    SchedulerError,
+)
+from schedulers.script import job_script
+from schedulers.sgewords import ended, living
+
+COMMANDS = ("qsub", "qstat", "qacct", "qdel", "qconf")
+HISTORY_DAYS = 8  # how far back qacct reads when it looks for many submissions at once
+TAGS_EACH_MAX = (
+    8  # submissions that qacct is asked for one by one; it reads its whole file each time
+)
+_MEBIBYTE = 1 << 20
+_JOB = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
+_SUBMITTED = re.compile(r"(\d{1,10})(?:\.(\d{1,9})-(\d{1,9}):1)?")
+_RESOURCE = re.compile(r"[A-Za-z_][\w.-]{0,63}")
+_GONE = re.compile(r'^(denied: )?job "\d+"( task "\d+")? does not exist$')
+_DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
+_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML 1.0, 2.2
+
+
+class Sge:
+    """One Grid Engine.
+
+    name: of the site section. commands: other names for COMMANDS. python: what runs the pilot, if
+    not python3. pe: the parallel environment in which slots are cores of one host. memory, gpu,
+    disk: what the site calls these resources; "" are not asked for. per_job: those of them that a
+    job asks for as a whole, while others count for each slot (consumable JOB and YES in
+    sge_complex(5)). Raises ValueError for commands that Grid Engine does not have.
+    """
+
+    def __init__(
+        self,
+        name: str = "sge",
+        *,
+        commands: Mapping[str, str] | None = None,
+        python: str = "",
+        pe: str = "smp",
+        memory: str = "h_vmem",
+        gpu: str = "gpu",
+        disk: str = "",
+        per_job: Iterable[str] = (),
+    ) -> None:
+        self.name = name
+        self._commands = texts.Commands(COMMANDS, commands or {})
+        self._python = python
+        self._pe = pe
+        self._names = {"memory": memory, "gpu": gpu, "disk": disk}
+        self._per_job = frozenset(per_job)
+
+    # Is it there?
+
+    def version(self) -> Command:
+        return Command(self._commands.argv("qstat", "-g", "c"))
+
+    def version_of(self, done: Completed) -> str:
+        lines = texts.whole(done, "qstat -g c").split("\n")
+        start = next((at for at, line in enumerate(lines) if line.startswith("----")), None)
+        if start is None:
+            raise SchedulerError(f"qstat shows no queues: {texts.harmless(done.out, 80)!r}")
+        queues = [line.split()[0] for line in lines[start + 1 :] if line.strip()]
+        return texts.harmless(f"Grid Engine, queues: {', '.join(queues) or 'none'}", 80)
+
+    # Submit.
+
+    def submit(self, spec: PilotSpec) -> Command:
+        assert TAG.fullmatch(spec.name), spec.name
+        assert spec.count >= 1
+        words = ["-terse", "-N", spec.name, "-S", "/bin/sh", "-b", "n", "-j", "y"]
+        words += ["-r", "n"]  # a pilot that starts again would find its token used up
+        words += ["-notify"]  # SIGUSR2 some time before SIGKILL: qsub(1)
+        words += ["-o", _log_pattern(spec.log, array=spec.count > 1)]
+        if spec.count > 1:
+            words += ["-t", f"1-{spec.count}"]
+        words += self._wishes(spec)
+        words += [texts.word(option, "an option") for option in spec.options]
+        script = job_script(spec.argv, python=self._python, lines=spec.lines)
+        return Command(self._commands.argv("qsub", *words), script)
+
+    def _wishes(self, spec: PilotSpec) -> Iterator[str]:
+        """Options that depend on the submission."""
+        if spec.folder:
+            yield from ("-wd", _value(spec.folder, "folder"))
+        if spec.cpu > 1:
+            yield from ("-pe", _value(self._pe, "parallel environment"), str(spec.cpu))
+        for resource, value in self._resources(spec):
+            yield from ("-l", f"{resource}={value}")
+        if spec.queue:
+            yield from ("-q", _value(spec.queue, "queue"))
+        if spec.account:
+            yield from ("-P", _value(spec.account, "account"))
+
+    def _resources(self, spec: PilotSpec) -> Iterator[tuple[str, str]]:
+        if spec.time_s is not None:
+            yield "h_rt", str(spec.time_s)
+        for kind, size in (("memory", spec.memory_bytes), ("disk", spec.disk_bytes)):
+            if size and (name := self._names[kind]):
+                slots = 1 if kind in self._per_job else spec.cpu
+                yield name, f"{texts.in_units(size, slots * _MEBIBYTE)}M"
+        if spec.gpu and (name := self._names["gpu"]):
+            slots = 1 if "gpu" in self._per_job else spec.cpu
+            if spec.gpu % slots:
+                raise SchedulerError(
+                    f"{spec.gpu} GPU over {slots} slots: here {name} counts for each slot; ask for"
+                    " a multiple, or say that it counts for the job (per_job)"
+                )
+            yield name, str(spec.gpu // slots)
+        for name, value in spec.extra.items():
+            if not _RESOURCE.fullmatch(name):
+                raise SchedulerError(f"extra {texts.harmless(name, 40)!r} is no resource's name")
+            if "," in value:
+                raise SchedulerError(f"extra {name}: no comma is allowed in a value")
+            yield name, texts.word(value, f"extra {name}")
+
+    def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        lines = texts.whole(done, "qsub").split("\n")
+        found = [match for line in lines if (match := _SUBMITTED.fullmatch(line.strip()))]
+        if len(found) != 1 or (found[0][2], found[0][3]) != (
+            (None, None) if spec.count == 1 else ("1", str(spec.count))
+        ):
+            raise SchedulerError(f"qsub named no such job: {texts.harmless(done.out, 120)!r}")
+        if spec.count == 1:
+            return [JobName(found[0][1])]
+        return [JobName(f"{found[0][1]}.{task}") for task in range(1, spec.count + 1)]
+
+    def log_file(self, log: str, job: JobName) -> str:
+        return f"{log}.{job.partition('.')[2] or 0}"
+
+    # List.
+
+    def listing(self) -> Command:
+        # "$user" is qstat's own word for this account: qstat(1), -u
+        return Command(self._commands.argv("qstat", "-xml", "-g", "d", "-u", "$user"))
+
+    def listed(self, done: Completed) -> dict[JobName, Report]:
+        return {job: report for job, report in _rows(done).items() if report.tag}
+
+    # Look up.
+
+    def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
+        assert len(jobs) <= LOOKUP_JOBS_MAX
+        commands = [["-j", tag] for tag in tags[:TAGS_EACH_MAX]]
+        if len(tags) > TAGS_EACH_MAX:
+            first, last = min(tags), max(tags)
+            same = next(
+                at for at, pair in enumerate(zip(first, last, strict=False)) if len({*pair}) > 1
+            )
+            commands.insert(0, ["-d", str(HISTORY_DAYS), "-j", f"{first[:same]}*"])
+        found = [Command(self._commands.argv("qacct", *words)) for words in commands]
+        if jobs:
+            numbers = dict.fromkeys(job.partition(".")[0] for job in jobs)
+            known = self._commands.argv("qstat", "-xml", "-j", ",".join(numbers))
+            found += [self.listing(), Command(known)]
+        return found
+
+    def looked_up(
+        self, number: int, done: Completed, jobs: Sequence[JobName]
+    ) -> dict[JobName, Report]:
+        """Each kind of answer is told by how it begins."""
+        text = texts.plain(done.out[:4096]).lstrip()
+        if "<detailed_job_info" in text or "<unknown_jobs" in text:
+            return _unknown_to_master(done, jobs)
+        if "<job_info" in text:
+            return _beside_others(_rows(done), jobs)
+        if done.status == 1 and re.search(r"^error: job \w+ \S+ not found$", _err(done), re.M):
+            return {}
+        found = {}
+        for record in _records(texts.whole(done, "qacct")):
+            report = ended(record)
+            if report is not None:  # a later record of a job takes the place of one before
+                found[_job(record["jobnumber"], record["taskid"])] = report
+        return {job: found[job] for job in (jobs or found) if job in found}
+
+    # Cancel.
+
+    def cancel(self, jobs: Sequence[JobName]) -> Command:
+        return Command(self._commands.argv("qdel", *_ranges(jobs)))
+
+    def cancelled(self, done: Completed) -> None:
+        lines = [line for line in f"{texts.plain(done.out)}\n{_err(done)}".split("\n") if line]
+        if done.status == 0:
+            return
+        told = [line for line in lines if _GONE.search(line) or _DELETED.search(line)]
+        if not told or len(told) < len(lines):
+            wrong = next((line for line in lines if line not in told), texts.complaint(done))
+            raise SchedulerError(f"qdel: {texts.harmless(wrong)}")
+
+    # Describe.
+
+    def describe(self, job: JobName) -> Command:
+        return Command(self._commands.argv("qstat", "-xml", "-j", job.partition(".")[0]))
+
+    def described(self, done: Completed) -> str:
+        """What went wrong at its start; else what the scheduler says of it; else of all jobs."""
+        tree = _tree(done, "qstat -j", ("detailed_job_info", "unknown_jobs"))
+        for path in (
+            ".//JAT_message_list//QIM_message",
+            ".//SME_message_list//MES_message",
+            ".//SME_global_message_list//MES_message",
+        ):
+            found = dict.fromkeys(each.text or "" for each in tree.iterfind(path))
+            if found:
+                return texts.harmless(" · ".join(list(found)[:4]))
+        return ""
+
+    # Limits.
+
+    def limits(self) -> Command:
+        return Command(self._commands.argv("qconf", "-sq", "*"))
+
+    def limits_of(self, done: Completed) -> list[Queue]:
+        text = texts.whole(done, "qconf -sq").replace("\\\n", " ")
+        queues: list[dict[str, str]] = []
+        for line in text.split("\n"):
+            key, _, value = line.partition(" ")
+            if key == "qname":
+                queues.append({})
+            if queues:
+                queues[-1][key] = value.strip()
+        try:
+            return [_queue(queue) for queue in queues if "BATCH" in queue["qtype"]]
+        except (KeyError, ValueError) as error:
+            raise SchedulerError(f"qconf -sq: {error}") from None
+
+
+# What we write.
+
+
+def _value(value: str, what: str) -> str:
+    """One word that cannot be taken for an option."""
+    if value.startswith(("-", "@")):
+        raise SchedulerError(f"{what} {texts.harmless(value, 40)!r} begins with {value[0]!r}")
+    return texts.word(value, what)
+
+
+def _log_pattern(log: str, *, array: bool) -> str:
+    """For qsub -o, which reads $ and knows HOST:PATH,...: qsub(1), -e."""
+    if bad := re.search(r"[$:,]", log):
+        raise SchedulerError(f"log {texts.harmless(log, 80)!r}: no {bad[0]!r} is allowed")
+    return f"{_value(log, 'log')}.{'$TASK_ID' if array else 0}"
+
+
+def _ranges(jobs: Iterable[JobName]) -> list[str]:
+    """47.1-9 for many tasks of an array: sge_types(1), wc_job_range_list."""
+    tasks: dict[str, list[int]] = {}
+    alone = []
+    for job in jobs:
+        match = _JOB.fullmatch(job)
+        assert match is not None, job
+        if match[2] is None:
+            alone.append(match[1])
+        else:
+            tasks.setdefault(match[1], []).append(int(match[2]))
+    parts = ((array, part) for array, some in tasks.items() for part in texts.spans(some))
+    return alone + [f"{array}.{part}" for array, part in parts]
+
+
+# What we read.
+
+
+def _err(done: Completed) -> str:
+    return texts.plain(done.err)
+
+
+def _job(number: str, task: str) -> JobName:
+    """Raises SchedulerError unless both are numbers, or the task is none."""
+    name = number if task in ("", "undefined", "0") else f"{number}.{task}"
+    if not _JOB.fullmatch(name):
+        raise SchedulerError(f"{texts.harmless(name, 40)!r} is no job")
+    return JobName(name)
+
+
+def _tree(done: Completed, what: str, roots: Sequence[str]) -> ElementTree.Element:
+    """The XML document that a command printed; what comes before it are warnings.
+
+    Grid Engine writes control characters of names as they are, and never writes a "<!". Raises
+    SchedulerError for a document that is not whole or has another root.
+    """
+    text = texts.whole(done, what, lines=False)
+    start = text.find("<?xml")
+    if start < 0 or "<!" in text:
+        raise SchedulerError(f"{what}: printed no XML: {texts.harmless(text, 80)!r}")
+    try:
+        tree = ElementTree.fromstring(_UNREADABLE.sub("\ufffd", text[start:]))
+    except (ElementTree.ParseError, ValueError, RecursionError) as error:
+        raise SchedulerError(f"{what}: printed broken XML: {error}") from None
+    if tree.tag not in roots:
+        raise SchedulerError(f"{what}: printed <{texts.harmless(tree.tag, 40)}>")
+    return tree
+
+
+def _rows(done: Completed) -> dict[JobName, Report]:
+    """All jobs in what `listing` prints."""
+    tree = _tree(done, "qstat", ("job_info",))
+    if tree.find("queue_info") is None or tree.find("job_info") is None:
+        raise SchedulerError("qstat: its list of running or of waiting jobs is missing")
+    found: dict[JobName, Report] = {}
+    for row in tree.iter("job_list"):
+        fields = {each.tag: each.text or "" for each in row}
+        job = _job(fields.get("JB_job_number", ""), fields.get("tasks", ""))
+        tag = texts.tag_of(fields.get("JB_name", ""))
+        host = fields.get("queue_name", "").partition("@")[2]
+        if job in found and "master" not in fields:
+            raise SchedulerError(f"qstat: lists job {job} twice")
+        found[job] = living(fields.get("state", ""), texts.harmless(host, 80), tag)
+    return found
+
+
+def _beside_others(
+    rows: Mapping[JobName, Report], jobs: Iterable[JobName]
+) -> dict[JobName, Report]:
+    """Jobs that are back in the listing, and tasks that are not while others of their array are.
+
+    Of a task that was deleted while it waited nobody says more.
+    """
+    arrays = {job.partition(".")[0]: report.tag for job, report in rows.items() if report.tag}
+    found = {}
+    for job in jobs:
+        array = job.partition(".")[0]
+        if job in rows:
+            found[job] = rows[job]
+        elif array in arrays:
+            found[job] = Report(JobState.ENDED, "not in its array any more", tag=arrays[array])
+    return found
+
+
+def _unknown_to_master(done: Completed, jobs: Iterable[JobName]) -> dict[JobName, Report]:
+    """Jobs that the master does not know: it names them, if it knows none of those asked for.
+
+    Where it knows one it passes over the others, and they are those missing in its answer.
+    """
+    tree = _tree(done, "qstat -j", ("detailed_job_info", "unknown_jobs"))
+    asked = {job.partition(".")[0] for job in jobs}
+    if tree.tag == "unknown_jobs":
+        gone = {each.text or "" for each in tree.iter("ST_name")}
+    else:
+        known = {each.text or "" for each in tree.iter("JB_job_number")}
+        gone = asked - known if known & asked else set()
+    report = Report(JobState.ENDED, "the master does not know it any more")
+    return {job: report for job in jobs if job.partition(".")[0] in gone}
+
+
+def _records(text: str) -> Iterator[dict[str, str]]:
+    """Records of qacct -j. Raises SchedulerError for one that lacks what we need."""
+    for part in re.split(r"^={20,}$", text, flags=re.MULTILINE)[1:]:
+        record: dict[str, str] = {}
+        for line in part.split("\n"):
+            key, _, value = line.partition(" ")
+            record.setdefault(key, value.strip())
+        if missing := {"jobname", "jobnumber", "taskid", "failed", "exit_status"} - record.keys():
+            raise SchedulerError(f"qacct: a record has no {min(missing)}")
+        yield record
+
+
+def _queue(queue: Mapping[str, str]) -> Queue:
+    """Raises KeyError, ValueError."""
+    times = [texts.seconds_of(each) for each in _per_host(queue["h_rt"])]
+    sizes = [texts.size_bytes(each, lower=1000) for each in _per_host(queue["h_vmem"])]
+    slots = [int(each) for each in _per_host(queue["slots"])]
+    parallel = any(each.upper() != "NONE" for each in _per_host(queue["pe_list"]))
+    return Queue(
+        name=texts.harmless(queue["qname"], 80),
+        time_s_max=None if None in times else max(each or 0 for each in times),
+        memory_bytes_max=None if None in sizes else max(each or 0 for each in sizes),
+        cpu_max=max(slots) if parallel else 1,
+    )
+
+
+def _per_host(value: str) -> list[str]:
+    """The values in "4,[host1=8],[@group=16]": queue_conf(5)."""
+    return [re.sub(r"^\[[^=\]]*=|\]$", "", part.strip()) for part in re.split(r",(?=\[)", value)]
