@@ -26,7 +26,9 @@ from schedulers.base import (
 )
 from schedulers.htcondor_submit import description
 
-COMMANDS = ("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_status")
+COMMANDS = (
+    *("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_status", "condor_ping"),
+)
 HISTORY_JOBS_MAX = 100_000  # read back in the history before a job counts as not found
 _CLUSTER = re.compile(r"(\d{1,9})\.(\d{1,9}) - (\d{1,9})\.(\d{1,9})")
 _JOB = re.compile(r"(\d{1,9})\.(\d{1,9})")
@@ -35,11 +37,11 @@ _OURS = 'regexp("^floe-", JobBatchName)'
 
 
 class HTCondor:
-    """One schedd, that of this host or the one that is named.
+    """One schedd: that of this host, or the one that `commands` name.
 
-    name: of the site section. commands: other names for COMMANDS. python: the first Python to try
-    on a worker. schedd, pool: as for the options -name and -pool. Raises ValueError for commands
-    that HTCondor does not have.
+    name: of the site section. commands: other names for COMMANDS, for wrappers, or for
+    "condor_q -name ap2.example.org". python: the first Python to try on a worker. Raises
+    ValueError for commands that HTCondor does not have.
     """
 
     def __init__(
@@ -48,31 +50,27 @@ class HTCondor:
         *,
         commands: Mapping[str, str] | None = None,
         python: str = "",
-        schedd: str = "",
-        pool: str = "",
     ) -> None:
         self.name = name
         self._commands = texts.Commands(COMMANDS, commands or {})
         self._python = python
-        self._pool = ["-pool", pool] if pool else []
-        self._schedd = [*self._pool, *(["-name", schedd] if schedd else [])]
 
     def version(self) -> Command:
-        """The totals of the queue, which only the schedd can tell."""
-        return Command(self._commands.argv("condor_q", *self._schedd, "-totals"))
+        """Asks the schedd whether this account may submit; it answers with its version."""
+        return Command(self._commands.argv("condor_ping", "-type", "SCHEDD", "-verbose", "WRITE"))
 
     def version_of(self, done: Completed) -> str:
-        text = read.whole(done, "condor_q")
-        for line in text.splitlines():
-            if line.startswith("-- Schedd: "):
-                schedd = line.removeprefix("-- Schedd: ").partition(" :")[0]
-                return f"HTCondor, schedd {texts.harmless(schedd, 80)}"
-        raise SchedulerError(f"condor_q: names no schedd: {texts.harmless(text, 80)!r}")
+        text = read.whole(done, "condor_ping")
+        version = re.search(r"^Remote Version: +\$CondorVersion: (\S{1,40})", text, re.MULTILINE)
+        account = re.search(r"^Remote Mapping: +(\S{1,100})", text, re.MULTILINE)
+        if version is None or account is None or not re.search(r"^Authorized: +TRUE", text, re.M):
+            raise SchedulerError(f"condor_ping: may not submit: {texts.harmless(text)!r}")
+        return texts.harmless(f"HTCondor {version[1]}, as {account[1]}")
 
     # Submitting.
 
     def submit(self, spec: PilotSpec) -> Command:
-        words = ["-terse", *self._schedd, *spec.options, "-"]
+        words = ["-terse", *spec.options, "-"]
         lines = description(spec, self._python)
         text = "".join(f"{line}\n" for line in lines)
         return Command(self._commands.argv("condor_submit", *words), text.encode())
@@ -94,7 +92,7 @@ class HTCondor:
 
     def listing(self) -> Command:
         """Only jobs with a tag are sent: others may be very many."""
-        words = [*self._schedd, "-json", "-attributes", read.FACTS, "-constraint", _OURS]
+        words = ["-json", "-attributes", read.FACTS, "-constraint", _OURS]
         return Command(self._commands.argv("condor_q", *words))
 
     def listed(self, done: Completed) -> dict[JobName, Report]:
@@ -110,7 +108,7 @@ class HTCondor:
         asked = jobs[:LOOKUP_JOBS_MAX]
         bounds = ["-match", str(len(asked)), "-scanlimit", str(HISTORY_JOBS_MAX)]
         words = ["-json", "-attributes", read.FACTS, *bounds, "-constraint", _which(asked, tags)]
-        return [Command(self._commands.argv("condor_history", *self._schedd, *words))]
+        return [Command(self._commands.argv("condor_history", *words))]
 
     def looked_up(
         self, number: int, done: Completed, jobs: Sequence[JobName]
@@ -122,7 +120,7 @@ class HTCondor:
     def cancel(self, jobs: Sequence[JobName]) -> Command:
         for job in jobs:
             _numbers(job)
-        return Command(self._commands.argv("condor_rm", *self._schedd, *jobs))
+        return Command(self._commands.argv("condor_rm", *jobs))
 
     def cancelled(self, done: Completed) -> None:
         """It fails if all jobs are gone, and not if it was refused some: its lines tell."""
@@ -135,7 +133,7 @@ class HTCondor:
 
     def describe(self, job: JobName) -> Command:
         _numbers(job)
-        return Command(self._commands.argv("condor_q", *self._schedd, "-better-analyze", job))
+        return Command(self._commands.argv("condor_q", "-better-analyze", job))
 
     def described(self, done: Completed) -> str:
         return read.sentence(read.whole(done, "condor_q -better-analyze"))
@@ -146,7 +144,7 @@ class HTCondor:
         """All slots but those cut from others."""
         facts = "TotalSlotCpus,TotalSlotMemory,TotalSlotGPUs"
         words = ["-json", "-attributes", facts, "-constraint", 'SlotType =!= "Dynamic"']
-        return Command(self._commands.argv("condor_status", *self._pool, *words))
+        return Command(self._commands.argv("condor_status", *words))
 
     def limits_of(self, done: Completed) -> list[Queue]:
         """One nameless queue, as large as the largest slots."""

@@ -28,7 +28,7 @@ def description(spec: PilotSpec, python: str) -> Iterator[str]:
     if len(set(beside.values())) < len(set(files)):
         raise SchedulerError("two files for the worker have the same name")
     argv = [beside.get(posixpath.join(spec.folder, word), word) for word in spec.argv]
-    log = _path(spec.log, spec.folder)
+    folder, log = posixpath.split(_path(spec.log, spec.folder))
     yield "universe = vanilla"
     yield "executable = /bin/sh"
     yield "transfer_executable = false"
@@ -39,8 +39,9 @@ def description(spec: PilotSpec, python: str) -> Iterator[str]:
     if files:
         yield f"transfer_input_files = {', '.join(_listed_file(each) for each in files)}"
     yield 'transfer_output_files = ""'  # what lies about there stays there
-    yield f"output = {_value(log, 'the log')}.$(ProcId)"
-    yield f"error = {_value(log, 'the log')}.$(ProcId)"
+    yield f"initialdir = {_value(folder, 'the folder of the log')}"
+    yield f"output = {_remapped(log)}.$(ProcId)"
+    yield f"error = {_remapped(log)}.$(ProcId)"
     yield "notification = never"
     yield from _wants(spec)
     yield from _policy(spec.time_s)
@@ -98,7 +99,7 @@ def _value(text: str, what: str) -> str:
     Raises SchedulerError for what cannot be said there.
     """
     value = texts.word(text, what)
-    if value != value.strip() or value.endswith("\\") or '"' in value:
+    if value != value.strip() or value.endswith("\\") or value.startswith('"'):
         raise SchedulerError(f"{what}: HTCondor cannot be given {texts.harmless(value, 80)!r}")
     if "$$" in value or "$(dollar)" in value.lower():
         raise SchedulerError(f"{what}: HTCondor would expand {texts.harmless(value, 80)!r}")
@@ -110,6 +111,13 @@ def _listed_file(path: str) -> str:
     if "," in path:
         raise SchedulerError(f"HTCondor cannot transfer a file with a comma: {path[:80]!r}")
     return _value(path, "a file for the worker")
+
+
+def _remapped(name: str) -> str:
+    """A file's name as the place of what comes back, of which HTCondor makes a list with ";"."""
+    if "\\;" in name:
+        raise SchedulerError(f"the log: HTCondor cannot write to {texts.harmless(name, 80)!r}")
+    return _value(name, "the log").replace(";", "\\;")
 
 
 def _path(path: str, folder: str) -> str:

@@ -127,7 +127,8 @@ def test_a_word_that_does_not_fit_on_a_line_is_refused(bad: str) -> None:
     [
         {"log": "/a/$$(Memory)"},
         {"log": "/a/$(DOLLAR)"},
-        {"log": '/a/"b"'},
+        {"log": "/a/b\\;c"},
+        {"account": '"x"'},
         {"log": "relative"},
         {"account": "physics\\"},
         {"files": ["/a/b,c"]},
@@ -153,9 +154,9 @@ def test_files_travel_by_htcondor_and_are_named_without_their_folder() -> None:
 def test_names_in_a_folder_are_taken_from_there() -> None:
     spec = replace(SPEC, folder="/srv/floe", argv=["pilot.pyz", "s.json"], files=["pilot.pyz"])
     assert value_of(spec, "transfer_input_files") == "/srv/floe/pilot.pyz"
-    assert value_of(replace(spec, log="logs/a b$"), "output") == (
-        "/srv/floe/logs/a b$(DOLLAR).$(ProcId)"
-    )
+    spec = replace(spec, log="logs;/a b$;")
+    assert value_of(spec, "initialdir") == "/srv/floe/logs;"
+    assert value_of(spec, "output") == "a b$(DOLLAR)\\;.$(ProcId)"
 
 
 def test_sizes_are_rounded_up_to_the_units_of_htcondor() -> None:
@@ -178,15 +179,12 @@ def test_lines_of_the_admin_come_after_ours_and_before_the_queue() -> None:
     assert lines[-4:] == ["requirements = OpSys", "+Project = 1", "queue 7", ""]
 
 
-def test_settings_name_the_commands_the_schedd_and_the_pool() -> None:
-    condor = HTCondor(
-        "ice", commands={"condor_submit": "sudo -n csub"}, schedd="ap1", pool="cm:9618"
-    )
+def test_settings_name_the_commands() -> None:
+    condor = HTCondor("ice", commands={"condor_submit": "sudo -n csub -name 'ap 2'"})
     assert condor.name == "ice"
     assert list(condor.submit(replace(SPEC, options=["-debug"])).argv) == [
-        *("sudo", "-n", "csub", "-terse", "-pool", "cm:9618", "-name", "ap1", "-debug", "-"),
+        *("sudo", "-n", "csub", "-name", "ap 2", "-terse", "-debug", "-"),
     ]
-    assert "-name" not in condor.limits().argv
     with pytest.raises(ValueError, match="condor_sub"):
         HTCondor(commands={"condor_sub": "x"})
 
@@ -213,7 +211,8 @@ def test_a_submission_gives_each_pilot_a_name_and_a_log() -> None:
     jobs = CONDOR.submitted(printed("submitted.txt"), replace(SPEC, count=2))
     assert jobs == ["22.0", "22.1"]
     assert CONDOR.log_file("/l/pilot", jobs[1]) == "/l/pilot.1"
-    assert value_of(SPEC, "output") == value_of(SPEC, "error") == "/srv/floe/logs/pilot.$(ProcId)"
+    assert value_of(SPEC, "initialdir") == "/srv/floe/logs"
+    assert value_of(SPEC, "output") == value_of(SPEC, "error") == "pilot.$(ProcId)"
 
 
 def test_a_warning_before_the_ids_is_no_id() -> None:
@@ -435,9 +434,10 @@ def test_a_pool_without_slots_is_closed() -> None:
         CONDOR.limits_of(failed("Error: Failed to connect to cm\n"))
 
 
-def test_the_version_names_the_schedd_that_answered() -> None:
-    assert CONDOR.version_of(printed("version.txt")) == "HTCondor, schedd pool@"
+def test_the_version_is_the_schedd_s_with_the_account_that_may_submit() -> None:
+    assert CONDOR.version_of(printed("version.txt")) == "HTCondor 23.9.6, as floe@pool.test"
     with pytest.raises(SchedulerError, match="Can't find address"):
         CONDOR.version_of(printed_down())
-    with pytest.raises(SchedulerError, match="names no schedd"):
-        CONDOR.version_of(Completed(0, b"\n", b""))
+    refused = (DATA / "version.txt").read_bytes().replace(b"TRUE", b"FALSE")
+    with pytest.raises(SchedulerError, match="may not submit"):
+        CONDOR.version_of(Completed(0, refused, b""))
