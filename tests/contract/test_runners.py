@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,10 @@ import pytest
 from schedulers.base import Command, Completed, SchedulerError
 from schedulers.command import LocalRunner
 from schedulers.runner import Lost, NotRun, Runner
+from schedulers.ssh import SshRunner
+from tests.clusters.sshd import Sshd, alive, missing, sshd
 from tests.fakes.spawning import Spawning
-
-HOSTILE = [
-    "", " ", "a b", "'", '"', "\\", "\\'", "$HOME", "$(touch /tmp/hit)", "`id`", "; exit 9", "a\nb",
-    "\n", "\r", "\t", "!x", "!!", "%s", "%(x)s", "*", "~", "{a,b}", "-n", "--", "#", "&", "|", ">",
-    "ä€😀", "\udcff", "\x1b[31m", "x" * 100_000,
-]  # fmt: skip
+from tests.vectors.words import HOSTILE
 
 
 class Place:
@@ -45,12 +43,29 @@ class Place:
         self.loop.result(self.runner.remove(paths))
 
 
-@pytest.fixture(params=["here"])
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    folder = tmp_path_factory.mktemp("sshd")
+    (folder / "home").mkdir()
+    with sshd(folder, home=folder / "home") as running:
+        yield running
+
+
+@pytest.fixture(params=["here", "ssh"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     loop = Spawning()
-    home = tmp_path / "home"
+    runner: Runner
+    if request.param == "here":
+        home = tmp_path / "home"
+        runner = LocalRunner(loop.reactor, os.environ | {"HOME": str(home)})
+    else:
+        if why := missing():
+            pytest.skip(why)
+        served: Sshd = request.getfixturevalue("daemon")
+        home = served.folder / "home"
+        shutil.rmtree(home)
+        runner = SshRunner(loop.reactor, served.settings(), tmp_path / "run")
     home.mkdir()
-    runner = LocalRunner(loop.reactor, os.environ | {"HOME": str(home)})
     yield Place(loop, runner, home)
     loop.result(runner.close())
     loop.close()
@@ -113,8 +128,17 @@ def test_a_command_that_hangs_is_ended_and_named(place: Place) -> None:
         place.run("sleep", "1000", timeout_s=0.2)
 
 
-def test_what_a_command_leaves_running_does_not_hold_it_up(place: Place) -> None:
-    assert place.run("sh", "-c", "sleep 1000 & echo started").out == b"started\n"
+def test_what_a_command_leaves_running_does_not_hold_it_up_and_is_ended(place: Place) -> None:
+    pid = int(place.run("sh", "-c", "sleep 1000 & echo $!").out)
+    place.loop.until(lambda: not alive(pid))
+
+
+def test_all_that_a_late_command_started_is_ended(place: Place) -> None:
+    script = "sleep 1000 & echo $! $$ >pids; wait"
+    with pytest.raises(Lost):
+        place.run("sh", "-c", script, timeout_s=0.3)
+    pids = (place.home / "pids").read_text().split()
+    place.loop.until(lambda: not any(alive(int(pid)) for pid in pids))
 
 
 def test_endless_output_is_cut(place: Place) -> None:
@@ -187,7 +211,7 @@ def test_hundreds_of_files_are_removed_at_once(place: Place) -> None:
     for name in names:
         (place.home / name).write_text("")
     place.remove(*names)
-    assert os.listdir(place.home) == []
+    assert not list(place.home.glob("log.*"))
 
 
 @pytest.mark.parametrize("path", ["/", "/home/x", "..", "a/../../b", ".", "~", "~/..", ""])
