@@ -149,13 +149,15 @@ def _tag(ad: Ad) -> str:
     return texts.tag_of(name) if isinstance(name, str) else ""
 
 
-# Why a job waits.
+# Why a job waits. Version 25 counts slots apart that would fit if others gave back their part.
 
 _HOLD = re.compile(r"^Hold reason: (.+)$", re.MULTILINE)
 _DEFINED = re.compile(r"^    (\w+) = (.+?)(?: \((?:kb|mb)\))?$", re.MULTILINE)
-_STEP = re.compile(r"^\[\d+\] +(\d+)  (.+)$", re.MULTILINE)
-_MACHINES = re.compile(r"Of (\d+) machines,$", re.MULTILINE)
-_COUNT = re.compile(r"^ +(\d+) (are rejected|match but|are able)", re.MULTILINE)
+_STEP = re.compile(r"^\[\d+\] +(\d+)(?: +(\d+))?  (\S.*)$", re.MULTILINE)
+_MACHINES = re.compile(r"Of (?:\d+ slots on )?(\d+) machines,$", re.MULTILINE)
+_COUNT = re.compile(
+    r"^ +(\d+) (?:slots )?(reject your job|match|are able to run|would match)\b", re.MULTILINE
+)
 
 
 def sentence(text: str) -> str:
@@ -166,16 +168,21 @@ def sentence(text: str) -> str:
     machines = _MACHINES.search(text)
     if machines is None or "Job is running." in text:
         return ""
-    counts = {word: int(number) for number, word in _COUNT.findall(text)}
     if int(machines[1]) == 0:
         return "the pool has no machines"
+    return texts.harmless(f"{_waiting(text)}; machines: {machines[1]}")
+
+
+def _waiting(text: str) -> str:
     lacking = _lacking(text)
     if lacking:
-        return texts.harmless(f"no slot has {lacking}; machines: {machines[1]}")
-    if counts.get("are able") or counts.get("match but"):
-        free, others = counts.get("are able", 0), counts.get("match but", 0)
-        return f"waits for its turn; machines: {machines[1]}, {free} fit, {others} serve others"
-    return f"no slot meets all of its requirements together; machines: {machines[1]}"
+        return f"no slot has {lacking}"
+    counts = {what for number, what in _COUNT.findall(text) if int(number)}
+    if counts - {"reject your job"}:
+        return "waits for its turn"
+    if counts:
+        return "slots refuse it by their own requirements"
+    return "no slot meets all of its requirements together"
 
 
 def _lacking(text: str) -> str:
@@ -183,7 +190,7 @@ def _lacking(text: str) -> str:
     values: dict[str, str] = dict(_DEFINED.findall(text))
     wants = [
         re.sub(r"\b(?:TARGET\.|MY\.)?(\w+)", lambda word: values.get(word[1], word[1]), condition)
-        for number, condition in _STEP.findall(text)
-        if number == "0" and "[" not in condition
+        for now, drained, condition in _STEP.findall(text)
+        if int(now) == 0 and int(drained or 0) == 0 and "[" not in condition
     ]
     return " and ".join(wants)

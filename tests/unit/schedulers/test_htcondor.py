@@ -1,6 +1,7 @@
 """HTCondor's language is written so that words stay words, and read whole or not at all.
 
-tests/data/htcondor holds what HTCondor 23.9.6 printed for the plugin's own commands.
+tests/data/htcondor holds what HTCondor 23.9.6 printed for the plugin's own commands; files with 25
+in their name come from 25.14.1.
 """
 
 from __future__ import annotations
@@ -17,7 +18,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schedulers.base import Completed, JobName, JobState, PilotSpec, Report, SchedulerError
+from schedulers.base import (
+    WORDS_MAX,
+    Completed,
+    JobName,
+    JobState,
+    PilotSpec,
+    Report,
+    SchedulerError,
+)
 from schedulers.htcondor import HTCondor
 
 DATA = Path(__file__).resolve().parents[2] / "data" / "htcondor"
@@ -406,19 +415,34 @@ def test_a_refusal_to_cancel_is_told(done: Completed) -> None:
         CONDOR.cancelled(done)
 
 
-def test_why_a_job_waits_is_one_sentence() -> None:
-    assert CONDOR.described(printed("analyze-gpus.txt")) == ("no slot has GPUs >= 9; machines: 1")
-    assert CONDOR.described(printed("analyze-held.txt")).startswith(
-        "held: Transfer input files failure at access point"
-    )
-    assert CONDOR.described(printed("analyze-running.txt")) == ""
-    assert CONDOR.described(printed("analyze-gone.txt")) == ""
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("gpus", "no slot has GPUs >= 9; machines: 1"),
+        ("waiting", "waits for its turn; machines: 1"),
+        ("held", "held: Transfer input files failure at access point 127-0-0-1 while sending"),
+        ("running", ""),
+        ("gone", ""),
+        ("gpus-25", "no slot has Memory >= 99999 and GPUs >= 5; machines: 1"),
+        ("waiting-25", "waits for its turn; machines: 1"),
+        ("held-25", "held: submitted on hold at user's request"),
+        ("running-25", ""),
+    ],
+)
+def test_why_a_job_waits_is_one_sentence(name: str, sentence: str) -> None:
+    told = CONDOR.described(printed(f"analyze-{name}.txt"))
+    assert told.startswith(sentence)
+    assert bool(told) == bool(sentence)
+    assert "\n" not in told
+    assert len(told) <= WORDS_MAX
 
 
-def test_a_job_that_fits_waits_for_its_turn() -> None:
-    assert CONDOR.described(printed("analyze-waiting.txt")) == (
-        "waits for its turn; machines: 1, 1 fit, 0 serve others"
-    )
+def test_slots_may_refuse_a_job_themselves() -> None:
+    text = (DATA / "analyze-waiting.txt").read_text().replace("1 are able", "0 are able")
+    told = CONDOR.described(Completed(0, text.replace("0 reject", "1 reject").encode(), b""))
+    assert told == "slots refuse it by their own requirements; machines: 1"
+    told = CONDOR.described(Completed(0, text.encode(), b""))
+    assert told == "no slot meets all of its requirements together; machines: 1"
 
 
 def test_the_pool_is_one_queue_as_large_as_its_largest_slots() -> None:
