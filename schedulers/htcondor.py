@@ -92,7 +92,7 @@ class HTCondor:
 
     def listing(self) -> Command:
         """Only jobs with a tag are sent: others may be very many."""
-        words = ["-json", "-attributes", read.FACTS, "-constraint", _OURS]
+        words = ["-json", "-attributes", read.LISTED, "-constraint", _OURS]
         return Command(self._commands.argv("condor_q", *words))
 
     def listed(self, done: Completed) -> dict[JobName, Report]:
@@ -107,7 +107,7 @@ class HTCondor:
         """One search in the history, from its newest end, no further than HISTORY_JOBS_MAX jobs."""
         asked = jobs[:LOOKUP_JOBS_MAX]
         bounds = ["-match", str(len(asked)), "-scanlimit", str(HISTORY_JOBS_MAX)]
-        words = ["-json", "-attributes", read.FACTS, *bounds, "-constraint", _which(asked, tags)]
+        words = ["-json", "-attributes", read.ENDED, *bounds, "-constraint", _which(asked, tags)]
         return [Command(self._commands.argv("condor_history", *words))]
 
     def looked_up(

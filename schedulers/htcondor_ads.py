@@ -14,10 +14,12 @@ from schedulers.base import Completed, JobName, JobState, Report, SchedulerError
 from schedulers.htcondor_submit import EVICTED, TIME_OVER
 
 Ad = Mapping[str, object]
-FACTS = (
-    "ClusterId,ProcId,JobBatchName,JobStatus,ExitCode,ExitBySignal,ExitSignal,HoldReason,"
-    "RemoveReason,RemoteHost,LastRemoteHost,NumJobStarts,VacateReason,VacateReasonCode"
+_EITHER = (
+    "ClusterId,ProcId,JobBatchName,JobStatus,ExitCode,ExitBySignal,ExitSignal,RemoveReason,"
+    "LastRemoteHost"
 )
+LISTED = f"{_EITHER},HoldReason,NumJobStarts,RemoteHost"
+ENDED = f"{_EITHER},VacateReason,VacateReasonCode"
 # Attribute JobStatus.
 _IN_QUEUE = {
     1: JobState.QUEUED,  # idle
