@@ -34,7 +34,7 @@ class JobState(Enum):
     TIMED_OUT = "timed out"
     PREEMPTED = "preempted"
     NODE_FAILED = "node failed"
-    ENDED = "ended"  # how, nobody says
+    ENDED = "ended"  # how, nobody says: the system does not know it any more
     UNKNOWN = "unknown"
 
     @property
@@ -133,6 +133,14 @@ class SchedulerError(Exception):
     """A batch system refused, or printed what we cannot read; the message quotes it."""
 
 
+class OtherForm(SchedulerError):
+    """An answer that cannot be read, but may be in another form: `instead` asks for it."""
+
+    def __init__(self, message: str, instead: Command) -> None:
+        super().__init__(message)
+        self.instead = instead
+
+
 class Scheduler(Protocol):
     """A batch system's command line tools. Nothing here runs anything or keeps anything."""
 
@@ -164,7 +172,8 @@ class Scheduler(Protocol):
         """Our jobs (those with a tag), each array task on its own.
 
         Raises SchedulerError for output that is cut, unreadable or of a failed command: then
-        nothing is known. An empty answer of a system that works is {}.
+        nothing is known; OtherForm if the same may be asked for in another form, which is read
+        here, too. An empty answer of a system that works is {}.
         """
 
     def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
