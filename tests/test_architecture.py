@@ -54,9 +54,10 @@ PURE = [
     "node/model/share.py", "pilot/expand.py",
     "schedulers/base.py", "schedulers/htcondor.py", "schedulers/htcondor_ads.py",
     "schedulers/htcondor_submit.py",
+    "schedulers/pbs.py", "schedulers/pbsrecords.py", "schedulers/pbswords.py",
     "schedulers/script.py", "schedulers/sge.py", "schedulers/sgewords.py",
     "schedulers/slurm.py", "schedulers/slurmwords.py",
-    "schedulers/texts.py",
+    "schedulers/texts.py", "schedulers/torque.py",
 ]  # fmt: skip
 IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}
 
