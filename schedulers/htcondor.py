@@ -19,6 +19,7 @@ from schedulers.base import (
     Command,
     Completed,
     JobName,
+    OtherForm,
     PilotSpec,
     Queue,
     Report,
@@ -97,10 +98,17 @@ class HTCondor:
 
     def listed(self, done: Completed) -> dict[JobName, Report]:
         # Where there is nothing to tell, it prints nothing; a schedd that does not answer makes it
-        # fail, so that silence with status 0 comes from the schedd.
+        # fail, so that silence with status 0 comes from the schedd. If something else than ads is
+        # there, such as the greeting of a wrapper, the number of jobs tells whether they lack.
         text = read.whole(done, "condor_q")
-        if not text.strip():
+        if not text.strip() or read.no_jobs(text):
             return {}
+        if read.no_ads(text):
+            words = ["-totals", "-constraint", _OURS]
+            raise OtherForm(
+                f"condor_q: printed no jobs, but {texts.harmless(text, 80)!r}",
+                Command(self._commands.argv("condor_q", *words)),
+            )
         return read.queued(read.ads(text, "condor_q"))
 
     def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:

@@ -29,6 +29,8 @@ _IN_QUEUE = {
     6: JobState.RUNNING,  # its output is on the way back
     7: JobState.RUNNING,  # suspended
 }
+_TOTAL = re.compile(r"^Total for query: (\d+) jobs?;", re.MULTILINE)
+_ADS = re.compile(r"^[ \t]*[\[{]", re.MULTILINE)
 _REMOVED, _COMPLETED = 3, 4
 # VacateReasonCode: shadow, starter or startd failed, or the worker was lost or shut down.
 _NODE_CODES = {1002, 1007, 1008, 1012, 1013}
@@ -57,6 +59,16 @@ def ads(text: str, what: str) -> list[Ad]:
     if not isinstance(document, list) or not all(isinstance(each, dict) for each in document):
         raise SchedulerError(f"{what}: printed something else than a list of ads")
     return document
+
+
+def no_jobs(text: str) -> bool:
+    """Whether these are totals of a query that found nothing."""
+    return _TOTAL.findall(text) == ["0"]
+
+
+def no_ads(text: str) -> bool:
+    """Whether nothing in it can be ads or totals: they begin a line."""
+    return not _ADS.search(text) and not _TOTAL.search(text)
 
 
 def queued(found: Iterable[Ad]) -> dict[JobName, Report]:

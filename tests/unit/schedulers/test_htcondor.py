@@ -23,6 +23,7 @@ from schedulers.base import (
     Completed,
     JobName,
     JobState,
+    OtherForm,
     PilotSpec,
     Report,
     SchedulerError,
@@ -296,6 +297,20 @@ def test_an_answer_without_jobs_is_empty_and_a_schedd_that_is_down_is_an_error()
     with pytest.raises(SchedulerError, match="Can't find address for schedd pool@") as caught:
         CONDOR.listed(printed_down())
     assert "Extra Info" not in str(caught.value)
+
+
+def test_a_greeting_without_jobs_is_no_answer_but_the_number_of_jobs_is() -> None:
+    greeting = b"Welcome to the pool.\n"
+    with pytest.raises(OtherForm, match="Welcome") as caught:
+        CONDOR.listed(Completed(0, greeting, b""))
+    assert caught.value.instead.argv[:2] == ["condor_q", "-totals"]
+    totals = greeting + (DATA / "totals.txt").read_bytes()
+    assert CONDOR.listed(Completed(0, totals, b"")) == {}
+    some = totals.replace(b"query: 0", b"query: 3")
+    with pytest.raises(SchedulerError, match="no JSON") as other:
+        CONDOR.listed(Completed(0, some, b""))
+    assert not isinstance(other.value, OtherForm)
+    assert CONDOR.listed(Completed(0, (DATA / "listing.json").read_bytes(), b""))
 
 
 def printed_down() -> Completed:
