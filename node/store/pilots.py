@@ -103,9 +103,9 @@ def announced(conn: apsw.Connection, row: PilotRow, several: PilotRow | None = N
         add_pilot(conn, replace(several, no=row.no, tag=row.tag, announcements=0))
     conn.execute(
         "UPDATE pilot SET announcements = ?, session = ?, host = ?, pid = ?, isolation = ?, "
-        "resources = ?, announced_ms = ? WHERE no = ?",
+        "job = coalesce(nullif(?, ''), job), resources = ?, announced_ms = ? WHERE no = ?",
         (
-            row.announcements, row.session, row.host, row.pid, row.isolation,
+            row.announcements, row.session, row.host, row.pid, row.isolation, row.job,
             json.dumps(dict(row.resources)), row.announced_ms, row.no,
         ),
     )  # fmt: skip

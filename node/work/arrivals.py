@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import apsw
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -17,6 +18,7 @@ from node.store import pilots as store
 from node.store.pilots import PilotRow
 from node.work.board import Board, watch
 from node.work.intake import Intake
+from node.work.ports import Statement
 from node.work.refusals import Refusal
 from node.work.reports import held_jobs
 from node.work.sessions import Lease, Session, secret_hash
@@ -28,6 +30,7 @@ POLL_S = 25
 PID_END = 2**31
 RESOURCES = ("cpu", "gpu", "memory_bytes", "disk_bytes", "time_left_s")
 MOST = 2**53  # of any resource
+JOB_CHARS_MAX = 128  # of a batch system's name for a job
 FORGET_S = 7 * 86_400.0  # a lost pilot that does not come back is forgotten
 
 
@@ -43,16 +46,30 @@ class Arrivals:
     expected: dict[bytes, PilotRow] = field(default_factory=dict)  # by the hash of their token
     left_well: set[int] = field(default_factory=set)  # pilots that took their leave
     next_pilot: int = 1
+    # Told of sessions whose pilot has announced itself, and of those that have ended.
+    on_announced: Callable[[Session], None] = lambda session: None
+    on_ended: Callable[[Session], None] = lambda session: None
 
-    async def expect(self, tag: str, token: str, announcements: int, scheduler: str) -> PilotRow:
-        """Write down a pilot that is about to be submitted; it may announce itself with `token`."""
+    async def expect(
+        self,
+        tag: str,
+        token: str,
+        announcements: int,
+        scheduler: str,
+        also: Callable[[PilotRow], Statement] | None = None,
+    ) -> PilotRow:
+        """Write down a pilot that is about to be submitted; it may announce itself with `token`.
+
+        also: more to write with the row, in the same transaction.
+        """
         no = self.next_pilot
         self.next_pilot += 1
         row = PilotRow(
             no, tag, scheduler, "", secret_hash(token), announcements, None, "", 0, "",
             submitted_ms=self.board.wall_ms(),
         )  # fmt: skip
-        await self.board.journal.local(partial(store.add_pilot, row=row))
+        more = None if also is None else also(row)
+        await self.board.journal.local(partial(_expect, row, more))
         self.expected[row.token] = row
         return row
 
@@ -72,6 +89,7 @@ class Arrivals:
         pid = body.get("pid")
         session.pid = pid if type(pid) is int and 0 <= pid < PID_END else 0
         session.isolation = _text(body, "isolation")[:32]
+        session.job = _text(body, "job")[:JOB_CHARS_MAX] or session.job
         session.resources = {name: resources[name] for name in RESOURCES if name in resources}
         session.whole = whole
         session.idle_slots = 0 if holding else whole.cpu
@@ -90,6 +108,7 @@ class Arrivals:
         self._reconcile(session, holding)
         session.stale = session.lost = False
         _log.info("pilot {tag} on {host} is up", tag=session.tag, host=session.host)
+        self.on_announced(session)
         return {
             "session": secret,
             "heartbeat_s": HEARTBEAT_S,
@@ -117,7 +136,7 @@ class Arrivals:
 
     def _row(self, session: Session) -> PilotRow:
         return PilotRow(
-            session.pilot, session.tag, "", "", b"", 0, session.secret, session.host,
+            session.pilot, session.tag, "", session.job, b"", 0, session.secret, session.host,
             session.pid, session.isolation, session.resources, announced_ms=self.board.wall_ms(),
         )  # fmt: skip
 
@@ -174,6 +193,7 @@ class Arrivals:
         self.board.sessions.remove(session)
         self.board.leases.unpark(session)
         _log.info("pilot {tag} has ended: {why}", tag=session.tag, why=why)
+        self.on_ended(session)
         await self._write_end(session.pilot, why)
 
     async def never_came(self, row: PilotRow, why: str) -> None:
@@ -211,6 +231,12 @@ class Arrivals:
             elif session.lost and silent_s > FORGET_S:
                 ended = Deferred.fromCoroutine(self._ended(session, "never came back"))
                 watch(ended, "forgetting a pilot")
+
+
+def _expect(row: PilotRow, more: Statement | None, conn: apsw.Connection) -> None:
+    store.add_pilot(conn, row)
+    if more is not None:
+        more(conn)
 
 
 def _suspects(session: Session) -> dict[int, set[int]]:

@@ -10,7 +10,7 @@ import apsw
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from node.dispatch import Dispatch, Offer, Pick
+from node.dispatch import Dispatch, Offer, Pick, Room
 from node.ranges import jobs_of, ranges_of
 from node.store import pilots as store
 from node.unitstate import TaskState
@@ -109,6 +109,15 @@ class Leases:
         return replace(offer, free=replace(free, time_left_s=offer.free.time_left_s))
 
     # -- waiting polls
+
+    def idle_rooms(self) -> list[Room]:
+        """What is free at pilots that wait for work."""
+        now = [(session, self._parked[session].offer) for session in self._parked]
+        return [
+            self._as_of_now(session, offer).free
+            for session, offer in now
+            if not (session.stale or session.draining or session.leaving or session.rests)
+        ]
 
     def park(self, session: Session, offer: Offer) -> Parked:
         """Let a poll wait; `answer` fires when it should look again."""

@@ -46,7 +46,7 @@ def _session(row: PilotRow, now_s: float) -> Session:
     resources = row.resources
     amounts = [resources.get(name, 0) for name in ("cpu", "gpu", "memory_bytes", "disk_bytes")]
     return Session(
-        row.no, row.tag, row.session, now_s, row.host, row.pid, row.isolation, resources,
+        row.no, row.tag, row.session, now_s, row.host, row.pid, row.isolation, row.job, resources,
         Room(*amounts), row.batch, row.part, stale=True,
     )  # fmt: skip
 

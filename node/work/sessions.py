@@ -78,6 +78,7 @@ class Session:
     host: str = ""
     pid: int = 0
     isolation: str = ""
+    job: str = ""  # that the pilot says it is, by the batch system's name
     resources: Mapping[str, Any] = field(default_factory=dict)
     whole: Room = ZERO
     batch: int = 0

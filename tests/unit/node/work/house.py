@@ -50,8 +50,9 @@ class Disk:
 
     def __init__(self) -> None:
         self.conn = apsw.Connection(":memory:")
-        schema = resources.files("node.store.schema").joinpath("0003_local.sql")
-        self.conn.execute(schema.read_text("utf-8"))
+        for name in ("0003_local.sql", "0015_submissions.sql"):
+            schema = resources.files("node.store.schema").joinpath(name)
+            self.conn.execute(schema.read_text("utf-8"))
         self.attempts: list[tuple[int, int, int, str]] = []  # task, job, outcome, error
 
     def settled(self, task: int) -> set[int]:
