@@ -51,6 +51,8 @@ PURE = [
     "schedulers/backoff.py", "schedulers/remote.py", "schedulers/runner.py",
     "schedulers/ssh_faults.py", "schedulers/ssh_options.py",
     "node/unitstate.py", "node/model/dag.py",
+    "node/provisioning/book.py", "node/provisioning/breaker.py", "node/provisioning/demand.py",
+    "node/provisioning/plan.py", "node/provisioning/settings.py", "node/provisioning/shapes.py",
     "node/model/share.py", "pilot/expand.py",
     "schedulers/base.py", "schedulers/htcondor.py", "schedulers/htcondor_ads.py",
     "schedulers/htcondor_submit.py",

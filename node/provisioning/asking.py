@@ -1,0 +1,76 @@
+"""What a batch system is asked, one command at a time: jobs, what became of some, queues."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from node.provisioning.book import Inquiry
+from node.provisioning.ports import Tools
+from schedulers.base import JobName, JobState, OtherForm, Queue, Report, SchedulerError
+
+
+class Asking:
+    """Each method is one command, but `look_up`, which goes on to the next best source."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._scheduler = tools.scheduler
+        self._runner = tools.runner
+
+    async def version(self) -> str:
+        """Raises SchedulerError."""
+        done = await self._runner.run(self._scheduler.version())
+        return self._scheduler.version_of(done)
+
+    async def listing(self) -> dict[JobName, Report]:
+        """Raises SchedulerError when nothing can be known from it."""
+        done = await self._runner.run(self._scheduler.listing())
+        try:
+            return self._scheduler.listed(done)
+        except OtherForm as error:
+            return self._scheduler.listed(await self._runner.run(error.instead))
+
+    async def look_up(self, asked: Inquiry) -> tuple[dict[JobName, Report], str]:
+        """What the accounting tells; and why not all of it answered, "" if it did."""
+        found: dict[JobName, Report] = {}
+        failed = ""
+        for number, command in enumerate(self._scheduler.lookup(asked.jobs, asked.tags)):
+            unknown = [job for job in asked.jobs if job not in found]
+            if number and asked.jobs and not unknown:
+                break
+            try:
+                done = await self._runner.run(command)
+                told = self._scheduler.looked_up(number, done, unknown)
+            except SchedulerError as error:
+                failed = str(error)
+                continue
+            found |= {job: report for job, report in told.items() if job not in found}
+        return _known(found), failed
+
+    async def cancel(self, jobs: Sequence[JobName]) -> None:
+        """Raises SchedulerError."""
+        done = await self._runner.run(self._scheduler.cancel(jobs))
+        self._scheduler.cancelled(done)
+
+    async def describe(self, job: JobName) -> str:
+        """Why a job waits, "" if it is not said. Raises SchedulerError."""
+        return self._scheduler.described(await self._runner.run(self._scheduler.describe(job)))
+
+    async def queues(self) -> list[Queue]:
+        """[] of a system that does not tell. Raises SchedulerError."""
+        command = self._scheduler.limits()
+        if command is None:
+            return []
+        return self._scheduler.limits_of(await self._runner.run(command))
+
+    async def tail(self, log: str, job: JobName, bytes_max: int) -> str:
+        """The end of what a pilot printed, "" if it cannot be had."""
+        try:
+            said = await self._runner.get(self._scheduler.log_file(log, job), bytes_max)
+        except SchedulerError:
+            return ""
+        lines = (said or b"").decode("utf-8", "replace").splitlines()
+        return " / ".join(line.strip() for line in lines[-3:] if line.strip())[:300]
+
+
+def _known(found: Mapping[JobName, Report]) -> dict[JobName, Report]:
+    return {job: each for job, each in found.items() if each.state is not JobState.UNKNOWN}

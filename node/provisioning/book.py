@@ -1,0 +1,495 @@
+"""What is known of every pilot that was submitted to one batch system. Pure.
+
+Three lists are compared: ours (submissions, written down before they are made), the batch system's,
+and the pilots that speak to us. Each has its own failings, so only these end a job:
+
+- the batch system's own word for that very job, unless its pilot spoke to us a moment ago;
+- its pilot's goodbye, once the job has left the listing.
+
+What nobody speaks of stays unknown, and is charged against the limits, for a long while. A
+listing that failed is not shown to this book at all; an empty one ends nothing, as nothing but
+being looked up does.
+
+A submission whose jobs are not known (the node was killed, or the command was, or it complained) is
+in doubt: its tag is looked for until it is found, or has not been there for long.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from node.provisioning.shapes import Shape
+from schedulers.base import LOOKUP_JOBS_MAX, JobName, JobState, Report
+
+DOUBT_S_MIN: Final = 120.0  # a submission that nobody lists may still be on its way
+DOUBT_S_MAX: Final = 1800.0  # and where no accounting answers, until then
+LOOKS_MIN: Final = 2  # listings without a tag before it is believed not to be there
+SPOKE_S: Final = 90.0  # a pilot that spoke so lately has not ended, whatever is said
+SILENT_S: Final = 900.0  # one that left the listing and has been silent for so long is given up
+UNKNOWN_S_MAX: Final = 3600.0  # a job of which nobody has said anything is charged so long
+AGAIN_S: Final = 600.0  # what looking up did not tell at first is looked up again so often
+EAGER_S: Final = 600.0  # at first with every listing
+_QUEUED = (JobState.QUEUED, JobState.HELD)
+_NOBODYS_FAULT = (
+    JobState.CANCELLED, JobState.NODE_FAILED, JobState.PREEMPTED, JobState.UNKNOWN,
+)  # fmt: skip
+
+
+class Cancel(Enum):
+    """Why we end a job; the value is for people."""
+
+    SILENT = "it never spoke to this node"
+    SURPLUS = "there is no work for it"
+    LIMIT = "the limits are lower now"
+    LATE = "it came back after it had been given up"
+    EXTRA = "it is one more than was asked for"
+    ORDER = "an admin ended it"
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One job. Times are monotonic."""
+
+    name: JobName
+    state: JobState
+    since_s: float  # of this state
+    words: str = ""
+    host: str = ""
+    exit: int | None = None
+    pilot: int | None = None  # that announced itself from it
+    spoke_s: float = float("-inf")
+    left: bool = False  # its pilot said goodbye, or is known to have ended
+    missing_s: float | None = None  # since when listings lack it
+    asked_s: float = float("-inf")  # when it was last looked up
+    cancelled: Cancel | None = None
+    cancelled_s: float = float("-inf")
+    over: bool = False  # ended, or given up
+    given_up: bool = False  # nobody said that it ended
+
+    @property
+    def queued(self) -> bool:
+        return self.state in _QUEUED and self.pilot is None
+
+    @property
+    def coming(self) -> bool:
+        """Submitted, and not announced."""
+        return self.pilot is None
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """One submission: an intent, then jobs. It ends with the last of them."""
+
+    no: int
+    tag: str
+    shape: Shape
+    count: int
+    row: int  # the pilot row of its token
+    made_s: float
+    jobs: dict[JobName, Job] = field(default_factory=dict)
+    doubtful: bool = True
+    looks: int = 0  # good listings that began after it was made
+    asked: bool = False  # the accounting has told all that it knows of the tag
+    asked_s: float = float("-inf")
+    nameless: dict[int, str] = field(default_factory=dict)  # pilots without a known job: host
+    ended: bool = False
+    words: str = ""
+
+    @property
+    def living(self) -> list[Job]:
+        return [job for job in self.jobs.values() if not job.over]
+
+    @property
+    def unseen(self) -> int:
+        """Pilots that may exist without our knowing their jobs."""
+        return max(0, self.count - len(self.jobs)) if self.doubtful else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job is over. young: before its pilot announced itself, by nobody's order."""
+
+    submission: Submission
+    job: Job
+    why: str
+    young: bool
+
+
+@dataclass(slots=True)
+class Changes:
+    """What follows from news: rows to write, pilots to bury, jobs to cancel."""
+
+    jobs: list[tuple[Submission, Job]] = field(default_factory=list)  # new or changed
+    named: list[Submission] = field(default_factory=list)  # in doubt no longer
+    ended: list[Ended] = field(default_factory=list)
+    over: list[Submission] = field(default_factory=list)
+    cancel: list[Job] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What to look up: jobs, and the tags of their submissions or of those in doubt."""
+
+    jobs: Sequence[JobName]
+    tags: Sequence[str]
+
+
+class Book:
+    """All submissions to one batch system that matter still."""
+
+    def __init__(self, announce_s: float) -> None:
+        """announce_s: a pilot that started has so long to announce itself."""
+        self.announce_s = announce_s
+        self.submissions: dict[str, Submission] = {}
+        self.foreign = 0  # jobs in the last listing whose tag we did not write down
+
+    def __iter__(self) -> Iterator[Submission]:
+        return iter([each for each in self.submissions.values() if not each.ended])
+
+    def add(self, submission: Submission) -> None:
+        """An intent that is on disk, or one of before a restart."""
+        self.submissions[submission.tag] = submission
+
+    # -- what a submission did
+
+    def named(self, tag: str, jobs: Sequence[JobName], now_s: float) -> Changes:
+        """The batch system took it, and named its jobs."""
+        changes = Changes()
+        submission = self.submissions[tag]
+        for name in jobs:
+            if name not in submission.jobs:
+                self._new(submission, name, Report(JobState.QUEUED), now_s, changes)
+        if len(submission.jobs) >= submission.count:
+            self._certain(submission, changes)
+        return changes
+
+    def not_made(self, tag: str, why: str) -> Changes:
+        """There is no such submission, for certain."""
+        changes = Changes()
+        submission = self.submissions[tag]
+        submission.words = why
+        submission.doubtful = False
+        submission.ended = True
+        changes.over.append(submission)
+        return changes
+
+    def _certain(self, submission: Submission, changes: Changes) -> None:
+        if submission.doubtful:
+            submission.doubtful = False
+            changes.named.append(submission)
+
+    def _new(
+        self, submission: Submission, name: JobName, report: Report, now_s: float, changes: Changes
+    ) -> Job:
+        job = Job(name, report.state, now_s, report.words, report.host, report.exit)
+        submission.jobs[name] = job
+        changes.jobs.append((submission, job))
+        return job
+
+    # -- the batch system's list
+
+    def listed(self, reports: Mapping[JobName, Report], began_s: float, now_s: float) -> Changes:
+        """A listing that can be believed as far as it goes. began_s: when it was asked for."""
+        changes = Changes()
+        self.foreign = 0
+        for name, report in reports.items():
+            submission = self.submissions.get(report.tag) or self._owner(name)
+            if submission is None:
+                self.foreign += 1
+                continue
+            self._seen(submission, name, report, now_s, changes)
+        for submission in self:
+            for job in submission.living:
+                if job.name not in reports and job.since_s <= began_s:
+                    self._missed(submission, job, now_s, changes)
+            self._match(submission, now_s, changes)
+            if submission.doubtful:
+                submission.looks += submission.made_s <= began_s
+        self._settle(now_s, changes)
+        return changes
+
+    def _owner(self, name: JobName) -> Submission | None:
+        """For a system whose listing tells no tags."""
+        return next((each for each in self.submissions.values() if name in each.jobs), None)
+
+    def _seen(
+        self, submission: Submission, name: JobName, report: Report, now_s: float, changes: Changes
+    ) -> None:
+        job = submission.jobs.get(name)
+        if job is None:
+            if len(submission.jobs) >= submission.count:
+                # Array tasks and clusters are whole; somebody else uses our tag.
+                self._cancel(Job(name, report.state, now_s), Cancel.EXTRA, now_s, changes)
+                return
+            job = self._new(submission, name, report, now_s, changes)
+            job.over = job.given_up = submission.ended
+        if job.over:
+            if job.given_up and not report.state.over and job.pilot is None:
+                self._cancel(job, Cancel.LATE, now_s, changes)  # its token serves no more
+            return
+        job.missing_s = None
+        if report.state.over:
+            self._told(submission, job, report, now_s, changes)
+        else:
+            self._note(submission, job, report, now_s, changes)
+        if len(submission.jobs) >= submission.count:
+            self._certain(submission, changes)
+
+    def _note(
+        self, submission: Submission, job: Job, report: Report, now_s: float, changes: Changes
+    ) -> None:
+        if (job.state, job.words, job.host) == (report.state, report.words, report.host):
+            return
+        if job.state is not report.state:
+            job.since_s = now_s
+        job.state, job.words, job.exit = report.state, report.words, report.exit
+        job.host = report.host or job.host
+        changes.jobs.append((submission, job))
+
+    def _cancel(self, job: Job, why: Cancel, now_s: float, changes: Changes) -> None:
+        if not self._lately(job.cancelled_s, now_s):
+            job.cancelled, job.cancelled_s = why, now_s
+            changes.cancel.append(job)
+
+    def _missed(self, submission: Submission, job: Job, now_s: float, changes: Changes) -> None:
+        if job.missing_s is None:
+            job.missing_s = now_s
+        if job.left:
+            self._end(submission, job, now_s, "its pilot left", changes)
+
+    # -- the accounting
+
+    def inquiry(self, now_s: float) -> Inquiry | None:
+        """What the last listing lacked, at most as much as one command may ask for."""
+        jobs: list[JobName] = []
+        tags: dict[str, None] = {}
+        for submission in self:
+            if submission.doubtful and submission.looks and self._due(submission, now_s):
+                tags[submission.tag] = None
+            for job in submission.living:
+                if job.missing_s is None or len(jobs) >= LOOKUP_JOBS_MAX:
+                    continue
+                if now_s - job.missing_s < EAGER_S or now_s - job.asked_s >= AGAIN_S:
+                    jobs.append(job.name)
+                    tags[submission.tag] = None
+            if len(jobs) >= LOOKUP_JOBS_MAX:
+                break
+        return Inquiry(jobs, list(tags)) if tags else None
+
+    def _due(self, submission: Submission, now_s: float) -> bool:
+        return now_s - submission.made_s < EAGER_S or now_s - submission.asked_s >= AGAIN_S
+
+    def looked_up(
+        self, asked: Inquiry, reports: Mapping[JobName, Report], answered: bool, now_s: float
+    ) -> Changes:
+        """answered: nothing failed, so that what is not in `reports` is not known there."""
+        changes = Changes()
+        wanted = set(asked.jobs)
+        for name, report in reports.items():
+            submission = self._owner(name) or self.submissions.get(report.tag)
+            if submission is None or (name not in wanted and report.tag not in asked.tags):
+                continue
+            self._looked(submission, name, report, now_s, changes)
+        for tag in asked.tags:
+            submission = self.submissions[tag]
+            submission.asked_s = now_s
+            submission.asked = submission.asked or answered
+            for job in submission.living:
+                if job.name in wanted:
+                    job.asked_s = now_s
+                    if job.name not in reports:
+                        self._unknown(submission, job, now_s, changes)
+        self._settle(now_s, changes)
+        return changes
+
+    def _looked(
+        self, submission: Submission, name: JobName, report: Report, now_s: float, changes: Changes
+    ) -> None:
+        job = submission.jobs.get(name)
+        if job is None:
+            if submission.ended or len(submission.jobs) >= submission.count:
+                return
+            job = self._new(submission, name, report, now_s, changes)
+        if report.state.over:
+            self._told(submission, job, report, now_s, changes)
+        elif report.state is not JobState.UNKNOWN:
+            job.missing_s = None  # the listing lied, or was behind
+        if len(submission.jobs) >= submission.count:
+            self._certain(submission, changes)
+
+    def _told(
+        self, submission: Submission, job: Job, report: Report, now_s: float, changes: Changes
+    ) -> None:
+        """The batch system says that it is over."""
+        if job.over:
+            return
+        if self._lately(job.spoke_s, now_s) and not job.left:
+            return  # asked again until its pilot is silent
+        job.state, job.exit = report.state, report.exit
+        job.host = report.host or job.host
+        words = ": ".join(each for each in (report.state.value, report.words) if each)
+        if job.cancelled is not None:
+            words = job.words if job.cancelled is Cancel.SILENT else job.cancelled.value
+        else:
+            job.words = report.words
+        self._end(submission, job, now_s, words, changes)
+
+    def _unknown(self, submission: Submission, job: Job, now_s: float, changes: Changes) -> None:
+        if job.state is not JobState.UNKNOWN:
+            job.state, job.since_s = JobState.UNKNOWN, now_s
+            job.words = "it left the listing, and nobody says how it ended"
+            changes.jobs.append((submission, job))
+
+    # -- pilots that speak
+
+    def announced(self, tag: str, name: str, host: str, pilot: int, now_s: float) -> Changes:
+        """A pilot of this submission announced itself. name: of its job, "" if it cannot tell."""
+        changes = Changes()
+        submission = self.submissions.get(tag)
+        if submission is None:
+            return changes
+        own = next((job for job in submission.jobs.values() if job.pilot == pilot), None)
+        job = own or submission.jobs.get(JobName(name))
+        if job is None:
+            submission.nameless[pilot] = host
+            self._match(submission, now_s, changes)
+        else:
+            self._bind(submission, job, pilot, now_s, changes)
+        return changes
+
+    def _bind(
+        self, submission: Submission, job: Job, pilot: int, now_s: float, changes: Changes
+    ) -> None:
+        submission.nameless.pop(pilot, None)
+        if job.pilot != pilot:
+            job.pilot = pilot
+            changes.jobs.append((submission, job))
+        job.spoke_s = now_s
+        if job.state in _QUEUED or job.state is JobState.UNKNOWN:
+            job.state, job.since_s = JobState.RUNNING, now_s
+
+    def _match(self, submission: Submission, now_s: float, changes: Changes) -> None:
+        """Find the jobs of pilots that do not tell, where only one can be meant."""
+        for pilot, host in list(submission.nameless.items()):
+            free = [job for job in submission.living if job.pilot is None]
+            there = [job for job in free if not job.host or _same_host(job.host, host)]
+            if len(there) == 1 and not submission.unseen:
+                self._bind(submission, there[0], pilot, now_s, changes)
+
+    def spoke(self, heard_s: Mapping[int, float]) -> None:
+        """When pilots, by their numbers, last said anything."""
+        for submission in self:
+            for job in submission.living:
+                if job.pilot is not None and job.pilot in heard_s:
+                    job.spoke_s = max(job.spoke_s, heard_s[job.pilot])
+
+    def left(self, pilot: int) -> None:
+        """A pilot said goodbye."""
+        for submission in self:
+            for job in submission.living:
+                if job.pilot == pilot:
+                    job.left = True
+
+    # -- time
+
+    def tick(self, now_s: float) -> Changes:
+        """What becomes of waiting."""
+        changes = Changes()
+        self._settle(now_s, changes)
+        return changes
+
+    def _settle(self, now_s: float, changes: Changes) -> None:
+        for submission in self:
+            for job in submission.living:
+                self._wait_over(submission, job, now_s, changes)
+            if submission.doubtful:
+                self._doubt_over(submission, now_s, changes)
+            if not submission.doubtful and not submission.living:
+                submission.ended = True
+                changes.over.append(submission)
+
+    def _wait_over(self, submission: Submission, job: Job, now_s: float, changes: Changes) -> None:
+        waited_s = now_s - job.since_s
+        if job.state is JobState.RUNNING and job.pilot is None and job.missing_s is None:
+            # Where pilots do not tell their jobs, one that spoke may be this one.
+            if waited_s > self.announce_s and not submission.nameless:
+                job.words = (
+                    f"started on {job.host or 'a worker'} {waited_s / 60:.0f} min ago and has not "
+                    "spoken to this node: can workers reach it?"
+                )
+                self._cancel(job, Cancel.SILENT, now_s, changes)
+        elif job.missing_s is not None and job.state is JobState.UNKNOWN:
+            silent_s = now_s - max(job.spoke_s, job.since_s)
+            if silent_s > (UNKNOWN_S_MAX if job.pilot is None else SILENT_S):
+                job.given_up = True
+                self._end(submission, job, now_s, "given up: nobody says how it ended", changes)
+
+    def _doubt_over(self, submission: Submission, now_s: float, changes: Changes) -> None:
+        """Jobs that have not shown up by now are not there."""
+        age_s = now_s - submission.made_s
+        if submission.looks < LOOKS_MIN or age_s < DOUBT_S_MIN:
+            return
+        if submission.asked or age_s >= DOUBT_S_MAX:
+            submission.words = submission.words or "the batch system knows nothing of it"
+            self._certain(submission, changes)
+
+    def _end(
+        self, submission: Submission, job: Job, now_s: float, why: str, changes: Changes
+    ) -> None:
+        job.over = True
+        job.since_s = now_s
+        changes.jobs.append((submission, job))
+        changes.ended.append(Ended(submission, job, why, self._died_young(submission, job)))
+
+    def _died_young(self, submission: Submission, job: Job) -> bool:
+        if job.pilot is not None:
+            return False
+        if submission.nameless:
+            submission.nameless.popitem()
+            return False
+        if job.cancelled is not None:
+            return job.cancelled is Cancel.SILENT
+        return job.state not in _NOBODYS_FAULT
+
+    def _lately(self, at_s: float, now_s: float) -> bool:
+        return now_s - at_s < SPOKE_S
+
+    # -- counts
+
+    def queued(self) -> int:
+        """Pilots that have not started, or may exist without our knowing."""
+        return sum(each.unseen + sum(job.queued for job in each.living) for each in self)
+
+    def running(self) -> int:
+        """All others that are charged, unknown ones included."""
+        return sum(sum(not job.queued for job in each.living) for each in self)
+
+    def counts(self) -> Counter[str]:
+        """By state, for people."""
+        found: Counter[str] = Counter()
+        for each in self:
+            found["in doubt"] += each.unseen
+            found.update(job.state.value for job in each.living)
+        return +found
+
+    def coming(self) -> Counter[Shape]:
+        """Pilots by shape that were submitted and have not announced themselves."""
+        found: Counter[Shape] = Counter()
+        for each in self:
+            jobs = sum(job.coming for job in each.living)
+            found[each.shape] += max(0, each.unseen + jobs - len(each.nameless))
+        return +found
+
+    def forget(self, tags: Iterable[str]) -> None:
+        """Their rows are gone."""
+        for tag in tags:
+            self.submissions.pop(tag, None)
+
+
+def _same_host(one: str, other: str) -> bool:
+    """Batch systems often say the short name."""
+    return bool(one) and one.split(".")[0] == other.split(".")[0]

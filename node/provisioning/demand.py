@@ -1,0 +1,68 @@
+"""What is ready at this site, in bins by what it asks for; what batch systems could add. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from node.dispatch import Dispatch, Room
+from node.model.dataset import Needs
+from node.provisioning.plan import WORK_S, Bin
+from node.provisioning.settings import Factory
+from node.provisioning.shapes import PILOT_BYTES, START_S
+from node.work.sessions import Session
+from schedulers.base import Queue
+
+BINS_MAX = 200
+# What one worker is believed to have, for each CPU, where neither section nor queue says.
+CPUS = 16
+MEMORY_BYTES = 4_000_000_000
+DISK_BYTES = 20_000_000_000
+
+
+def bins_of(dispatch: Dispatch) -> list[Bin]:
+    """The neediest account's first; at most BINS_MAX of them."""
+    found: dict[Needs, tuple[int, float]] = {}
+    accounts = sorted(dispatch.ready.active, key=dispatch.shares.standing)
+    for account in accounts:
+        for state in dispatch.ready.active[account]:
+            for task in state.tasks:
+                for needs, queue in task.queues.items():
+                    if not queue.count or (needs not in found and len(found) >= BINS_MAX):
+                        continue
+                    units, work_s = found.get(needs, (0, 0.0))
+                    units += queue.count
+                    found[needs] = (units, work_s + queue.count * task.expected_s())
+    return [Bin(needs, units, work_s / units) for needs, (units, work_s) in found.items()]
+
+
+def busy_rooms(sessions: Iterable[Session]) -> list[Room]:
+    """Pilots that will soon take more, as all that they have is short."""
+    return [
+        session.whole
+        for session in sessions
+        if session.leases
+        and not (session.stale or session.draining or session.leaving or session.rests)
+        and all(lease.task.expected_s() <= WORK_S / 2 for lease in session.leases.values())
+    ]
+
+
+def room_of(factory: Factory, queue: Queue | None, pilots: int) -> tuple[Room, int]:
+    """What so many more pilots would have, as other sites are told; and how many to tell of.
+
+    A factory that follows the units makes small pilots for small ones and large ones for large
+    ones: it is told as few large workers, with as many CPUs together as it may have pilots.
+    """
+    queue = queue or Queue("")
+    longest_s = factory.times_s[-1]
+    if queue.time_s_max is not None:
+        longest_s = max((each for each in factory.times_s if each <= queue.time_s_max), default=0)
+    if pilots <= 0 or longest_s <= START_S:
+        return Room(0, 0, 0, 0), 0
+    cpu = factory.cpu
+    if cpu is None:
+        cpu = max(1, min(queue.cpu_max or CPUS, pilots))
+        pilots = max(1, pilots // cpu)
+    memory = factory.memory_bytes or queue.memory_bytes_max or cpu * MEMORY_BYTES
+    gpu = (queue.gpu_max or 0) if factory.gpu is None else factory.gpu
+    disk = factory.disk_bytes or cpu * DISK_BYTES
+    return Room(cpu, gpu, memory - PILOT_BYTES, disk, longest_s - START_S), pilots

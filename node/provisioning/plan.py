@@ -1,0 +1,299 @@
+"""How many pilots to submit, of which shape, to which batch system; and which to do without. Pure.
+
+Ready units are binned by what they ask for. What is idle, soon will be, or is on its way, is there
+for them first: a pilot is charged for what it asked. What is left over is offered to the batch
+systems, the one with the least in its queue first; each gets one submission at most. A pilot is to
+have WORK_S of work at least: of short units it takes several, one after the other.
+
+A pilot that has been queued for long does not keep units from being offered elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from node.dispatch import Room
+from node.model.dataset import Needs
+from node.model.units import show_time
+from node.provisioning.settings import Factory, SystemConfig
+from node.provisioning.shapes import NoFit, Shape, shape_for
+from schedulers.base import JobName, Queue
+
+WORK_S: Final = 300.0  # of work for each slot of a pilot, or fewer pilots do
+HEDGE_S: Final = 900.0  # queued so long, a pilot counts at its own batch system only
+SURPLUS_S: Final = 300.0  # queued pilots without work are cancelled after so long
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Ready units that ask for the same, in the order in which they are to be served."""
+
+    needs: Needs
+    units: int
+    expected_s: float  # wall time of one
+
+    @property
+    def turns(self) -> int:
+        """How many of them a slot is to run one after the other."""
+        return max(1, int(WORK_S / max(self.expected_s, 0.01)))
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """A pilot that was submitted and has not announced itself. job: "" if it is not known."""
+
+    shape: Shape
+    age_s: float
+    job: JobName | None = None
+    queued: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFacts:
+    """One batch system as it is now."""
+
+    settings: SystemConfig
+    queued: int  # pilots that have not started, those in doubt included
+    running: int  # all others that have not ended for certain
+    coming: Sequence[Coming] = ()
+    queues: Sequence[Queue] = ()
+    mine: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # factory: queued, running
+    allowed: Mapping[Shape, int] = field(default_factory=dict)  # breakers: no more than so many
+    words: Mapping[Shape, str] = field(default_factory=dict)  # of breakers, and why pilots wait
+    barred: str = ""  # why nothing is submitted at all now
+    surplus_s: Mapping[Shape, float] = field(default_factory=dict)  # how long it has had no work
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a plan depends on."""
+
+    bins: Sequence[Bin] = ()
+    idle: Sequence[Room] = ()  # free at pilots that are up
+    soon: Sequence[Room] = ()  # pilots that are up and busy, with short units only
+    systems: Sequence[SystemFacts] = ()
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One submission."""
+
+    factory: Factory
+    shape: Shape
+    count: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do now, by the names of batch systems; and why not more."""
+
+    submit: dict[str, Order] = field(default_factory=dict)
+    cancel: dict[str, list[JobName]] = field(default_factory=dict)  # queued ones
+    drain: dict[str, int] = field(default_factory=dict)  # so many that run are too many
+    surplus: dict[str, set[Shape]] = field(default_factory=dict)
+    why: dict[Needs, dict[str, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Want:
+    """What is left of a bin."""
+
+    bin: Bin
+    units: int
+
+
+def plan(facts: Facts) -> Plan:
+    """What to do at this moment."""
+    made = Plan()
+    wants = [_Want(each, each.units) for each in facts.bins]
+    for room in facts.idle:
+        _absorb(room, wants)
+    for room in facts.soon:
+        _absorb(room, wants, began=1)
+    _charge_coming(facts, wants, made)
+    for system in sorted(facts.systems, key=_fullness):
+        name = system.settings.name
+        _trim(system, made)
+        if facts.draining:
+            _explain_all(made, wants, name, "this site is being drained")
+        elif order := _order(system, wants, made):
+            made.submit[name] = order
+            rooms = [order.shape.room()] * order.count
+            for room in rooms:
+                _absorb(room, wants)
+    return made
+
+
+def _fullness(system: SystemFacts) -> tuple[float, str]:
+    most = system.settings.queued_max
+    return (system.queued / most if most else 1.0, system.settings.name)
+
+
+def _absorb(room: Room, wants: Sequence[_Want], began: int = 0) -> None:
+    """Let units have this room. began: turns that it has on its hands already."""
+    for want in wants:
+        turns = want.bin.turns - began
+        if want.units <= 0 or turns <= 0:
+            continue
+        if fit := min(-(-want.units // turns), room.units(want.bin.needs)):
+            want.units -= min(want.units, fit * turns)
+            room = room.less(want.bin.needs, fit)
+
+
+def _charge_coming(facts: Facts, wants: list[_Want], made: Plan) -> None:
+    """Pilots on their way take units; shapes that find none are surplus."""
+    for system in facts.systems:
+        name = system.settings.name
+        made.surplus[name] = {each.shape for each in system.coming if each.queued}
+        for each in sorted(system.coming, key=lambda coming: coming.queued):
+            if any(want.bin.units and each.shape.room().units(want.bin.needs) for want in wants):
+                made.surplus[name].discard(each.shape)
+            if each.age_s < HEDGE_S or not each.queued:
+                _absorb(each.shape.room(), wants)
+
+
+def _trim(system: SystemFacts, made: Plan) -> None:
+    """What is more than the limits allow, or has been of no use for long."""
+    settings = system.settings
+    name = settings.name
+    queued = [each for each in system.coming if each.queued and each.job is not None]
+    newest = sorted(queued, key=lambda each: each.age_s)
+    spare = max(0, system.queued + system.running - settings.pilots_min)
+    useless = [
+        each
+        for each in newest
+        if each.shape in made.surplus[name] and system.surplus_s.get(each.shape, 0.0) >= SURPLUS_S
+    ][:spare]
+    excess = newest[: max(0, system.queued - settings.queued_max)]
+    jobs = dict.fromkeys(each.job for each in (*useless, *excess) if each.job is not None)
+    if jobs:
+        made.cancel[name] = list(jobs)
+    if system.running > settings.running_max:
+        made.drain[name] = system.running - settings.running_max
+
+
+def _order(system: SystemFacts, wants: Sequence[_Want], made: Plan) -> Order | None:
+    """The submission that is due, if one is: for the shape that has least in the queue."""
+    settings = system.settings
+    own = [_Want(want.bin, want.units) for want in wants]
+    for each in system.coming:
+        if each.queued and each.age_s >= HEDGE_S:  # it counts here
+            _absorb(each.shape.room(), own)
+    orders: list[tuple[int, int, Order]] = []
+    for at, want in enumerate(own):
+        if want.units:
+            found = _fitting(system, want, made)
+            if found is not None:
+                factory, shape = found
+                orders.append((_queued_of(system, shape), at, Order(factory, shape, want.units)))
+    shapes = {order.shape for _, _, order in orders}
+    for queued, at, order in sorted(orders, key=lambda each: each[:2]):
+        share = max(1, settings.queued_max // max(1, len(shapes)))
+        count, why = _count(system, order, own[at], share - queued)
+        if count > 0:
+            return Order(order.factory, order.shape, count)
+        _explain(made, own[at].bin.needs, settings.name, why)
+    return _minimum(system)
+
+
+def _queued_of(system: SystemFacts, shape: Shape) -> int:
+    return sum(each.queued for each in system.coming if each.shape == shape)
+
+
+def _fitting(system: SystemFacts, want: _Want, made: Plan) -> tuple[Factory, Shape] | None:
+    """The factory whose pilots waste least on such units; None with the reasons in the plan."""
+    name = system.settings.name
+    fits: list[tuple[Factory, Shape]] = []
+    reasons: list[str] = []
+    for factory in system.settings.factories:
+        try:
+            fits.append((factory, shape_for(factory, want.bin.needs, system.queues)))
+        except NoFit as why:
+            reasons.append(
+                f"{factory.name}: {why}" if len(system.settings.factories) > 1 else f"{why}"
+            )
+    if not fits:
+        _explain(made, want.bin.needs, name, "; ".join(reasons))
+        return None
+    fits.sort(key=lambda fit: (fit[1].gpu, fit[1].cpu, fit[1].memory_bytes, fit[1].time_s))
+    able = [fit for fit in fits if system.allowed.get(fit[1], 1) > 0]
+    return (able or fits)[0]
+
+
+def _count(system: SystemFacts, order: Order, want: _Want, share: int) -> tuple[int, str]:
+    """How many pilots of a shape to submit; and why none, if none."""
+    settings, shape = system.settings, order.shape
+    if system.barred:
+        return 0, system.barred
+    said = system.words.get(shape, "")
+    allowed = system.allowed.get(shape)
+    if allowed == 0:
+        return 0, said
+    free, why = _free(system, order.factory)
+    if free <= 0:
+        return 0, f"{why}. {said}" if said else why
+    if share <= 0:
+        return 0, "its share of the queue is used by pilots that wait already"
+    slots = max(1, shape.room().units(want.bin.needs))
+    count = -(-want.units // (slots * want.bin.turns))
+    count = min(count, free, share, settings.submit_max)
+    return (count if allowed is None else min(count, allowed)), said
+
+
+def _free(system: SystemFacts, factory: Factory) -> tuple[int, str]:
+    """How many pilots the limits leave room for, and which limit it is that leaves none."""
+    settings = system.settings
+    queued, running = system.mine.get(factory.name, (0, 0))
+    limits = (
+        (settings.queued_max - system.queued, f"{system.queued} of {settings.queued_max} queued"),
+        (
+            settings.running_max - system.queued - system.running,
+            f"{system.queued + system.running} of {settings.running_max} queued and running",
+        ),
+        (factory.queued_max - queued, f"{queued} of {factory.queued_max} {factory.name} queued"),
+        (
+            factory.running_max - queued - running,
+            f"{queued + running} of {factory.running_max} {factory.name} queued and running",
+        ),
+    )
+    free, words = min(limits, key=lambda limit: limit[0])
+    return free, f"{words} pilots, as many as are allowed"
+
+
+def _minimum(system: SystemFacts) -> Order | None:
+    """Pilots that are kept even when there is nothing to do."""
+    settings = system.settings
+    lacking = settings.pilots_min - system.queued - system.running
+    if lacking <= 0 or system.barred:
+        return None
+    factory = settings.factories[0]
+    try:
+        shape = shape_for(factory, Needs(1, 0, 0, 0, 0), system.queues)
+    except NoFit:
+        return None
+    free, _ = _free(system, factory)
+    count = min(lacking, free, settings.submit_max, system.allowed.get(shape, lacking))
+    return Order(factory, shape, count) if count > 0 else None
+
+
+def _explain(made: Plan, needs: Needs, system: str, why: str) -> None:
+    made.why.setdefault(needs, {})[system] = why
+
+
+def _explain_all(made: Plan, wants: Sequence[_Want], system: str, why: str) -> None:
+    for want in wants:
+        if want.units:
+            _explain(made, want.bin.needs, system, why)
+
+
+def waiting_words(coming: Sequence[Coming], needs: Needs, said: str) -> str:
+    """Why units wait although pilots for them are queued; "" if none is."""
+    able = [each for each in coming if each.queued and each.shape.room().units(needs)]
+    if not able:
+        return ""
+    longest_s = int(max(each.age_s for each in able))
+    many = f"{len(able)} pilots wait" if len(able) > 1 else "1 pilot waits"
+    return f"{many} in the queue, since {show_time(longest_s)}" + (f": {said}" if said else "")

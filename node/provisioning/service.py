@@ -1,0 +1,149 @@
+"""All batch systems of a node: one plan over them, and what people and other sites are told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from twisted.logger import Logger
+
+from node.claims.capacity import More
+from node.dispatch import Room
+from node.model.dataset import Needs
+from node.provisioning.book import Cancel
+from node.provisioning.demand import bins_of, busy_rooms, room_of
+from node.provisioning.plan import Facts, Plan, plan, waiting_words
+from node.provisioning.ports import House, Tools
+from node.provisioning.settings import Factory, SystemConfig
+from node.provisioning.shapes import queue_of
+from node.provisioning.system import BatchSystem, numbers_from
+from node.store import submissions as store
+from node.work.sessions import Session
+
+_log = Logger()
+
+
+class BatchSystems:
+    """Starts, stops and plans for all batch systems of this node."""
+
+    def __init__(
+        self, house: House, systems: Sequence[SystemConfig], tools: Mapping[str, Tools]
+    ) -> None:
+        """tools: by the names of the systems."""
+        self._house = house
+        numbers = numbers_from(store.next_number(house.conn))
+        self.systems = [
+            BatchSystem(house, settings, tools[settings.name], numbers) for settings in systems
+        ]
+        self.why: dict[Needs, dict[str, str]] = {}  # of the last plan: why no more pilots come
+
+    def start(self) -> None:
+        """Begin. The local provision must have started: both are told when units wait."""
+        work = self._house.work
+        before = work.leases.on_ready
+
+        def ready() -> None:
+            if before is not None:
+                before()
+            self.wanted()
+
+        if self.systems:
+            work.leases.on_ready = ready
+            work.arrivals.on_announced = self._announced
+            work.arrivals.on_ended = self._ended
+        for system in self.systems:
+            system.start(self.plan)
+
+    def stop(self) -> None:
+        """Look no more; pilots go on."""
+        for system in self.systems:
+            system.stop()
+
+    def wanted(self) -> None:
+        """Units wait and no pilot takes them."""
+        for system in self.systems:
+            system.wanted()
+
+    def _announced(self, session: Session) -> None:
+        for system in self.systems:
+            if system.announced(session):
+                return
+
+    def _ended(self, session: Session) -> None:
+        for system in self.systems:
+            system.ended(session)
+
+    # -- the plan
+
+    def plan(self, name: str) -> Plan:
+        """What to do now; `name` asks, and does its part."""
+        work = self._house.work
+        facts = Facts(
+            bins_of(work.dispatch),
+            work.leases.idle_rooms(),
+            busy_rooms(work.sessions),
+            [system.facts() for system in self.systems],
+            work.leases.draining,
+        )
+        made = plan(facts)
+        self.why = made.why
+        for each in facts.bins:
+            for system in facts.systems:
+                said = next(iter(system.words.values()), "")
+                if words := waiting_words(system.coming, each.needs, said):
+                    self.why.setdefault(each.needs, {}).setdefault(system.settings.name, words)
+        return made
+
+    # -- people and other sites
+
+    def explain(self, needs: Needs) -> dict[str, str]:
+        """Why units that ask for this do not start, by batch system; {} if nothing is known."""
+        return dict(self.why.get(needs, {}))
+
+    @property
+    def trouble(self) -> str:
+        """What hinders submissions, for people; "" if nothing does."""
+        now_s = self._house.reactor.seconds()
+        said = []
+        for system in self.systems:
+            open_ones = [words for each in system.breakers.values() if (words := each.words(now_s))]
+            if open_ones:
+                said.append(f"site.{system.settings.name}: {open_ones[0]}")
+            elif system.looked_s is None and system.trouble:
+                said.append(f"site.{system.settings.name}: {system.trouble}")
+        return "; ".join(said)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """Facts about each, for `floe site show`."""
+        return [system.shown() for system in self.systems]
+
+    def more(self) -> list[More]:
+        """Pilots that may still be started, for claims."""
+        return [
+            _More(system, factory)
+            for system in self.systems
+            for factory in system.settings.factories
+        ]
+
+    async def cancel_all(self) -> None:
+        """End every job; what pilots run is reported as evicted and runs again."""
+        for system in self.systems:
+            jobs = [job.name for each in system.book for job in each.living]
+            await system.cancel(jobs, Cancel.ORDER)
+
+
+class _More:
+    """What one factory could still start."""
+
+    def __init__(self, system: BatchSystem, factory: Factory) -> None:
+        self._system = system
+        self._factory = factory
+
+    def more(self) -> tuple[Room, int]:
+        """See node/claims/capacity.py."""
+        system, factory = self._system, self._factory
+        left = system.settings.running_max - system.book.queued() - system.book.running()
+        left = min(left, factory.running_max)
+        if system.looked_s is None or system.draining:
+            left = 0
+        return room_of(factory, queue_of(factory, system.queues), left)

@@ -1,0 +1,148 @@
+"""One submission: written down, shipped, made, and its jobs' names written down.
+
+The node may be killed between any two of these. Before the row is on disk nothing was done; after
+that the tag finds whatever was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import apsw
+
+from node.provisioning.book import Submission
+from node.provisioning.plan import Order
+from node.provisioning.ports import House, Tools
+from node.provisioning.rows import submission_of
+from node.provisioning.settings import SystemConfig
+from node.store import submissions as store
+from node.store.pilots import PilotRow
+from node.store.submissions import SubmissionRow
+from schedulers.base import JobName, PilotSpec, SchedulerError
+from schedulers.runner import NotRun
+
+PROGRAM = "pilot.pyz"
+_SITE_CHARS_MAX = 16
+
+
+class NotMade(Exception):
+    """There is no submission, for certain; the message says why."""
+
+
+class Doubtful(Exception):
+    """There may be one; refused: the batch system itself said no."""
+
+    def __init__(self, why: str, *, refused: bool) -> None:
+        super().__init__(why)
+        self.refused = refused
+
+
+class Submitter:
+    """Makes submissions to one batch system."""
+
+    def __init__(self, house: House, settings: SystemConfig, tools: Tools) -> None:
+        self._house = house
+        self._settings = settings
+        self._tools = tools
+        self._shipped = False  # the pilot's program is where it should be
+        self.rows: dict[str, PilotRow] = {}  # of tokens, by tag
+
+    def folder(self) -> str:
+        """Of all pilots of this batch system, on the submit host."""
+        return self._settings.folder or f"{self._house.folder}/{self._settings.name}"
+
+    def folder_of(self, tag: str) -> str:
+        return f"{self.folder()}/{tag}"
+
+    def log(self, tag: str) -> str:
+        """To which each pilot's number is added by the batch system."""
+        return f"{self.folder_of(tag)}/log"
+
+    async def intend(self, order: Order, no: int) -> tuple[Submission, str]:
+        """Write a submission down, before anything is done about it; and its token."""
+        site = re.sub(r"[^a-z0-9]", "", self._settings.name)[:_SITE_CHARS_MAX].ljust(2, "0")
+        tag = f"floe-{site}-{self._house.name()}"
+        token = self._house.token()
+        made: list[SubmissionRow] = []
+
+        def also(pilot: PilotRow) -> Callable[[apsw.Connection], None]:
+            row = SubmissionRow(
+                no, tag, self._settings.name, order.shape.dump(), order.count, pilot.no,
+                self._house.wall_ms(),
+            )  # fmt: skip
+            made.append(row)
+            return partial(store.intend, row=row)
+
+        expect = self._house.work.arrivals.expect
+        self.rows[tag] = await expect(tag, token, order.count, self._settings.name, also)
+        return submission_of(made[0], self._house.reactor.seconds()), token
+
+    async def ship(self, submission: Submission, order: Order, token: str) -> PilotSpec:
+        """Put the pilot and its settings where the batch system finds them. Raises NotMade."""
+        program = f"{self.folder()}/{PROGRAM}"
+        settings = f"{self.folder_of(submission.tag)}/settings.json"
+        content = json.dumps(self._settings_of(submission, token)).encode()
+        try:
+            if not self._shipped:
+                await self._tools.runner.put(program, self._house.program, 0o700)
+                self._shipped = True
+            await self._tools.runner.put(settings, content, 0o600)
+        except SchedulerError as error:
+            self._shipped = False
+            raise NotMade(f"cannot put the pilot there: {error}") from None
+        shape, factory = submission.shape, order.factory
+        return PilotSpec(
+            name=submission.tag,
+            argv=(program, settings),
+            log=self.log(submission.tag),
+            folder=self.folder_of(submission.tag),
+            files=(program, settings),
+            cpu=shape.cpu,
+            gpu=shape.gpu,
+            memory_bytes=shape.memory_bytes,
+            disk_bytes=shape.disk_bytes,
+            time_s=shape.time_s,
+            count=submission.count,
+            queue=factory.queue,
+            account=factory.account,
+            options=factory.options,
+            lines=factory.lines,
+        )
+
+    def _settings_of(self, submission: Submission, token: str) -> dict[str, Any]:
+        shape, mine = submission.shape, self._settings
+        return {
+            "urls": [mine.url] if mine.url else list(self._house.urls),
+            "fingerprint": self._house.fingerprint,
+            "token": token,
+            "tag": submission.tag,
+            "system": mine.kind,
+            "work_dir": "",  # where the batch system wants it
+            "hide": list(self._house.hide),
+            "slots": shape.cpu,
+            "memory_bytes": shape.room().memory_bytes,
+            "disk_bytes": shape.disk_bytes,
+            "lifetime_s": shape.time_s,
+            "idle_s": mine.idle_s if not mine.pilots_min else None,
+        }
+
+    async def submit(self, spec: PilotSpec) -> list[JobName]:
+        """The one command. Raises NotMade or Doubtful."""
+        try:
+            command = self._tools.scheduler.submit(spec)
+        except SchedulerError as error:
+            raise NotMade(str(error)) from None
+        try:
+            done = await self._tools.runner.run(command)
+        except NotRun as error:
+            raise NotMade(str(error)) from None
+        except SchedulerError as error:
+            raise Doubtful(str(error), refused=False) from None
+        try:
+            return self._tools.scheduler.submitted(done, spec)
+        except SchedulerError as error:
+            raise Doubtful(str(error), refused=True) from None

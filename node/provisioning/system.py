@@ -1,0 +1,495 @@
+"""One batch system at work: looks at it now and then, keeps its book, submits and cancels.
+
+One round at a time, and in it one command at a time, so that what a listing shows is never older
+than what the book already knows. A round looks if that is due, learns what became of jobs that
+are not listed, asks for a plan and carries it out. All errors of the batch system are words here,
+shown to people; the next rounds come ever more rarely while they last.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from node.provisioning.asking import Asking
+from node.provisioning.book import Cancel, Changes, Ended, Submission
+from node.provisioning.breaker import Breaker
+from node.provisioning.plan import Coming, Order, Plan, SystemFacts
+from node.provisioning.ports import House, Tools
+from node.provisioning.rows import dump_breakers, job_row, load_breakers, read_book
+from node.provisioning.settings import SystemConfig
+from node.provisioning.shapes import Shape
+from node.provisioning.submitting import Doubtful, NotMade, Submitter
+from node.store import pilots as pilot_store
+from node.store import submissions as store
+from node.work.sessions import Session
+from schedulers.base import JobName, JobState, Queue, SchedulerError
+
+_log = Logger()
+
+SOON_S: Final = 1.0  # after units became ready, so that more of them count
+BACKOFF_S_MAX: Final = 600.0
+STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
+QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
+DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits, and before the first
+TAIL_BYTES: Final = 2000
+FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
+CANCEL_MAX: Final = 200  # jobs in one command
+
+Planner = Callable[[str], Plan]
+
+
+class BatchSystem:
+    """Keeps pilots in one batch system. `start` and `stop` once each."""
+
+    def __init__(
+        self, house: House, settings: SystemConfig, tools: Tools, numbers: Iterator[int]
+    ) -> None:
+        """numbers: of new submissions, shared by all batch systems of the node."""
+        self._house = house
+        self.settings = settings
+        self._tools = tools
+        self._numbers = numbers
+        self._asking = Asking(tools)
+        self._submitter = Submitter(house, settings, tools)
+        now_s = house.reactor.seconds()
+        self.book = read_book(house.conn, settings.name, settings.announce_s, now_s)
+        self.breakers: dict[Shape, Breaker] = load_breakers(
+            store.memory(house.conn, settings.name) or []
+        )
+        self.version = ""
+        self.trouble = ""  # the last error, in words
+        self.trouble_s = float("-inf")  # when it was seen
+        self.looked_s: float | None = None  # when the last good listing was asked for
+        self.queues: Sequence[Queue] = ()
+        self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
+        self.draining = False  # no more submissions, by an admin
+        self._plan: Planner = lambda name: Plan()
+        self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
+        self._failures = 0  # looks in a row
+        self._next_look_s = now_s
+        self._next_submit_s = now_s
+        self._next_queues_s = now_s
+        self._next_describe_s = now_s + DESCRIBE_S
+        self._ended = deque(each.tag for each in self.book.submissions.values() if each.ended)
+        self._remembered = dump_breakers(self.breakers)
+        self._call: Any = None
+        self._busy = False
+        self._stopped = False
+
+    # -- start and stop
+
+    def start(self, plan: Planner) -> None:
+        """Begin to look. plan: what to do, by this system's name."""
+        self._plan = plan
+        for row in pilot_store.live(self._house.conn):
+            if row.scheduler == self.settings.name and row.announcements > 0:
+                self._submitter.rows[row.tag] = row
+        for session in self._house.work.sessions:
+            self._bind(session)
+        self._schedule(0.0)
+
+    def stop(self) -> None:
+        """Look no more; pilots go on."""
+        self._stopped = True
+        if self._call is not None and self._call.active():
+            self._call.cancel()
+        self._call = None
+
+    def wanted(self) -> None:
+        """Units wait: submit as soon as that is allowed."""
+        now_s = self._house.reactor.seconds()
+        self._schedule(max(SOON_S, self._next_submit_s - now_s))
+
+    def _schedule(self, delay_s: float) -> None:
+        if self._stopped or self._busy:
+            return
+        if self._call is not None and self._call.active():
+            if self._call.getTime() <= self._house.reactor.seconds() + delay_s:
+                return
+            self._call.cancel()
+        self._call = self._house.reactor.callLater(delay_s, self._begin)
+
+    def _begin(self) -> None:
+        self._call = None
+        self._busy = True
+        done = Deferred.fromCoroutine(self.round())
+        done.addErrback(lambda failure: _log.failure("provisioning: a round failed", failure))
+        done.addBoth(lambda _: self._rest())
+
+    def _rest(self) -> None:
+        self._busy = False
+        self._schedule(max(1.0, self._next_look_s - self._house.reactor.seconds()))
+
+    # -- a round
+
+    async def round(self) -> None:
+        """Look, if that is due; then do what the plan says."""
+        self._hear()
+        if self._house.reactor.seconds() >= self._next_look_s:
+            await self._look()
+        else:
+            await self._apply(self.book.tick(self._house.reactor.seconds()))
+        if not self._stopped:
+            await self._carry_out(self._plan(self.settings.name))
+        await self._remember()
+
+    def _hear(self) -> None:
+        """When pilots of ours last said anything."""
+        sessions = self._house.work.sessions.by_pilot
+        self.book.spoke({
+            no: session.seen_s for no, session in sessions.items() if not session.stale
+        })  # fmt: skip
+
+    async def _look(self) -> None:
+        began_s = self._house.reactor.seconds()
+        self._next_look_s = began_s + self.settings.look_s
+        try:
+            if not self.version:
+                self.version = await self._asking.version()
+            reports = await self._asking.listing()
+        except SchedulerError as error:
+            self._failures += 1
+            wait_s = self.settings.look_s * 2.0 ** min(self._failures - 1, 10)
+            self._next_look_s = began_s + max(self.settings.look_s, min(wait_s, BACKOFF_S_MAX))
+            self._complain(f"no answer about jobs: {error}")
+            await self._apply(self.book.tick(self._house.reactor.seconds()))
+            return
+        self._failures = 0
+        self.looked_s = began_s
+        now_s = self._house.reactor.seconds()
+        await self._apply(self.book.listed(reports, began_s, now_s))
+        await self._look_up()
+        await self._look_at_queues()
+        await self._ask_why()
+
+    async def _look_up(self) -> None:
+        asked = self.book.inquiry(self._house.reactor.seconds())
+        if asked is None:
+            return
+        reports, failed = await self._asking.look_up(asked)
+        if failed:
+            self._complain(f"no answer about jobs that left the listing: {failed}")
+        now_s = self._house.reactor.seconds()
+        await self._apply(self.book.looked_up(asked, reports, not failed, now_s))
+
+    async def _look_at_queues(self) -> None:
+        now_s = self._house.reactor.seconds()
+        if now_s < self._next_queues_s:
+            return
+        self._next_queues_s = now_s + QUEUES_S
+        try:
+            self.queues = await self._asking.queues()
+        except SchedulerError as error:
+            self._complain(f"no answer about queues: {error}")
+
+    async def _ask_why(self) -> None:
+        """Have the pilot that waits longest explained, now and then."""
+        now_s = self._house.reactor.seconds()
+        waiting = [
+            (job.state is not JobState.HELD, job.since_s, each, job)
+            for each in self.book
+            for job in each.living
+            if job.queued and job.missing_s is None
+        ]
+        if now_s < self._next_describe_s or not waiting:
+            return
+        self._next_describe_s = now_s + DESCRIBE_S
+        _, since_s, submission, job = min(waiting, key=lambda each: each[:2])
+        if job.state is not JobState.HELD and now_s - since_s < DESCRIBE_S:
+            return
+        try:
+            said = await self._asking.describe(job.name)
+        except SchedulerError as error:
+            self._complain(f"no answer about job {job.name}: {error}")
+            return
+        state = "is held" if job.state is JobState.HELD else "waits"
+        self.waits[submission.shape] = f"job {job.name} {state}: {said or 'no reason given'}"
+
+    # -- what news mean
+
+    async def _apply(self, changes: Changes) -> None:
+        """Write it down, and act on it."""
+        await self._write(changes)
+        for ended in changes.ended:
+            await self._bury(ended)
+        for submission in changes.over:
+            await self._close(submission)
+        await self._cancel([job.name for job in changes.cancel])
+        for job in changes.cancel:
+            if job.cancelled is Cancel.SILENT:
+                self._complain(f"job {job.name} {job.words}")
+
+    async def _write(self, changes: Changes) -> None:
+        wall_ms = self._house.wall_ms()
+        rows = {
+            (submission.no, job.name): job_row(submission, job, wall_ms)
+            for submission, job in changes.jobs
+        }
+        sure = [submission.no for submission in changes.named]
+        if rows or sure:
+            await self._house.work.write(partial(_write, list(rows.values()), sure))
+
+    async def _bury(self, ended: Ended) -> None:
+        job, submission = ended.job, ended.submission
+        if job.pilot is not None:
+            session = self._house.work.sessions.by_pilot.get(job.pilot)
+            if session is not None:
+                await self._house.work.arrivals.end(session, f"job {job.name}: {ended.why}")
+        if ended.young:
+            breaker = self.breakers.setdefault(submission.shape, Breaker())
+            tail = ""
+            if breaker.until_s <= self._house.reactor.seconds():  # one of a bunch is enough
+                log = self._submitter.log(submission.tag)
+                tail = await self._asking.tail(log, job.name, TAIL_BYTES)
+            where = f" on {job.host}" if job.host else ""
+            status = f", exit status {job.exit}" if job.exit is not None else ""
+            said = f"; it said: {tail}" if tail else ""
+            why = f"job {job.name}{where}: {ended.why}{status}{said}"
+            breaker.failed(self._house.reactor.seconds(), why)
+            if breaker.opened:
+                self._complain(breaker.words(self._house.reactor.seconds()))
+
+    async def _close(self, submission: Submission) -> None:
+        """The last job of a submission is over: its token serves no more."""
+        row = self._submitter.rows.pop(submission.tag, None)
+        arrivals = self._house.work.arrivals
+        words = submission.words or "all of its jobs have ended"
+        if row is not None and row.token in arrivals.expected:
+            await arrivals.never_came(row, words)
+        wall_ms = self._house.wall_ms()
+        await self._house.work.write(
+            partial(store.ended, no=submission.no, ended_ms=wall_ms, words=words)
+        )
+        self._ended.append(submission.tag)
+        await self._tidy()
+
+    async def _tidy(self) -> None:
+        """Remove what the oldest ended submissions left on the submit host."""
+        if len(self._ended) <= 2 * FOLDERS_KEPT:
+            return
+        tags = [self._ended.popleft() for _ in range(FOLDERS_KEPT)]
+        try:
+            await self._tools.runner.remove([self._submitter.folder_of(tag) for tag in tags])
+        except SchedulerError as error:
+            self._complain(f"cannot remove old logs: {error}")
+
+    def _complain(self, words: str) -> None:
+        if words != self.trouble:
+            _log.warn("site.{name}: {words}", name=self.settings.name, words=words)
+        self.trouble, self.trouble_s = words, self._house.reactor.seconds()
+
+    # -- pilots that speak
+
+    def announced(self, session: Session) -> bool:
+        """A pilot announced itself; False if it is none of ours."""
+        found = self._bind(session)
+        if found is None:
+            return False
+        submission, changes = found
+        self.breakers.setdefault(submission.shape, Breaker()).worked()
+        self.waits.pop(submission.shape, None)
+        if changes.jobs:
+            done = Deferred.fromCoroutine(self._write(changes))
+            done.addErrback(lambda failure: _log.failure("provisioning: a pilot's row", failure))
+        return True
+
+    def _bind(self, session: Session) -> tuple[Submission, Changes] | None:
+        tag = _tag_of(session.tag, self.book.submissions)
+        if tag is None:
+            return None
+        now_s = self._house.reactor.seconds()
+        found = self.book.announced(tag, session.job, session.host, session.pilot, now_s)
+        return self.book.submissions[tag], found
+
+    def ended(self, session: Session) -> None:
+        """A pilot took its leave, or is known to be gone."""
+        self.book.left(session.pilot)
+
+    # -- what to do
+
+    def facts(self) -> SystemFacts:
+        """For the plan."""
+        now_s = self._house.reactor.seconds()
+        coming, mine = self._coming(now_s), {}
+        for factory in self.settings.factories:
+            of = [each for each in self.book if each.shape.factory == factory.name]
+            queued = sum(each.unseen + sum(job.queued for job in each.living) for each in of)
+            running = sum(sum(not job.queued for job in each.living) for each in of)
+            mine[factory.name] = (queued, running)
+        outstanding = self.book.coming()
+        allowed, words = {}, dict(self.waits)
+        for shape, breaker in self.breakers.items():
+            most = breaker.allows(now_s, outstanding[shape])
+            if most is not None:
+                allowed[shape] = most
+                words[shape] = breaker.words(now_s)
+        since = self._surplus_s
+        return SystemFacts(
+            self.settings, self.book.queued(), self.book.running(), coming, self.queues, mine,
+            allowed, words, self._barred(now_s), {each: now_s - since[each] for each in since},
+        )  # fmt: skip
+
+    def _coming(self, now_s: float) -> list[Coming]:
+        found: list[Coming] = []
+        for each in self.book:
+            age_s = now_s - each.made_s
+            jobs = [job for job in each.living if job.coming]
+            for job in jobs[len(each.nameless) :]:
+                found.append(Coming(each.shape, age_s, job.name, job.queued))
+            found += [Coming(each.shape, age_s)] * max(0, each.unseen)
+        return found
+
+    def _barred(self, now_s: float) -> str:
+        if self.draining:
+            return "an admin drains this batch system"
+        if self.looked_s is None:
+            return self.trouble or "it has not answered yet"
+        if now_s - self.looked_s > STALE_LOOKS * self.settings.look_s:
+            return f"it has not told of its jobs for {now_s - self.looked_s:.0f} s: {self.trouble}"
+        if now_s < self._next_submit_s:
+            return f"the next submission is due in {self._next_submit_s - now_s:.0f} s"
+        return ""
+
+    async def _carry_out(self, plan: Plan) -> None:
+        name = self.settings.name
+        now_s = self._house.reactor.seconds()
+        surplus = plan.surplus.get(name, set())
+        self._surplus_s = {each: self._surplus_s.get(each, now_s) for each in surplus}
+        if jobs := plan.cancel.get(name):
+            why = Cancel.LIMIT if self.book.queued() > self.settings.queued_max else Cancel.SURPLUS
+            await self.cancel(jobs, why)
+        if too_many := plan.drain.get(name):
+            self._drain(too_many)
+        if order := plan.submit.get(name):
+            await self._submit(order)
+
+    def _drain(self, count: int) -> None:
+        """Let the pilots with least to do take nothing more and leave."""
+        sessions = self._house.work.sessions.by_pilot
+        mine = [
+            sessions[job.pilot]
+            for each in self.book
+            for job in each.living
+            if job.pilot is not None and job.pilot in sessions
+        ]
+        leaving = sum(each.draining or each.leaving for each in mine)
+        mine.sort(key=lambda each: sum(len(lease.left) for lease in each.leases.values()))
+        staying = [each for each in mine if not (each.draining or each.leaving)]
+        for session in staying[: max(0, count - leaving)]:
+            session.draining = True
+            self._house.work.leases.unpark(session)
+
+    async def cancel(self, jobs: Sequence[JobName], why: Cancel) -> None:
+        """End these jobs."""
+        now_s = self._house.reactor.seconds()
+        changes = Changes()
+        wanted = set(jobs)
+        for each in self.book:
+            for job in each.living:
+                if job.name in wanted:
+                    job.cancelled, job.cancelled_s = why, now_s
+                    changes.jobs.append((each, job))
+        await self._write(changes)
+        await self._cancel(jobs)
+
+    async def _cancel(self, jobs: Sequence[JobName]) -> None:
+        for at in range(0, len(jobs), CANCEL_MAX):
+            try:
+                await self._asking.cancel(jobs[at : at + CANCEL_MAX])
+            except SchedulerError as error:
+                self._complain(f"cannot cancel: {error}")
+                return
+
+    # -- submitting
+
+    async def _submit(self, order: Order) -> None:
+        """One submission, from its intent to its jobs' names."""
+        self._next_submit_s = self._house.reactor.seconds() + self.settings.submit_s
+        submission, token = await self._submitter.intend(order, next(self._numbers))
+        self.book.add(submission)
+        breaker = self.breakers.setdefault(order.shape, Breaker())
+        try:
+            spec = await self._submitter.ship(submission, order, token)
+            jobs = await self._submitter.submit(spec)
+        except NotMade as error:
+            breaker.refused(self._house.reactor.seconds(), str(error))
+            self._complain(f"nothing was submitted: {error}")
+            await self._apply(self.book.not_made(submission.tag, str(error)))
+            return
+        except Doubtful as error:
+            if error.refused:
+                breaker.refused(self._house.reactor.seconds(), str(error))
+            submission.words = str(error)
+            self._complain(f"a submission is in doubt: {error}")
+            return
+        _log.info(
+            "site.{name}: submitted {count} pilots, {words}, as {first}",
+            name=self.settings.name,
+            count=len(jobs),
+            words=order.shape.words(),
+            first=jobs[0],
+        )
+        await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))
+
+    async def _remember(self) -> None:
+        """Breakers survive a restart."""
+        found = dump_breakers(self.breakers)
+        if found != self._remembered:
+            self._remembered = found
+            await self._house.work.write(
+                partial(store.remember, system=self.settings.name, memory=found)
+            )
+
+    # -- people
+
+    def shown(self) -> dict[str, Any]:
+        """What is to be known of this batch system."""
+        now_s = self._house.reactor.seconds()
+        return {
+            "name": self.settings.name,
+            "kind": self.settings.kind,
+            "host": self.settings.host,
+            "version": self.version,
+            "queued": self.book.queued(),
+            "running": self.book.running(),
+            "queued_max": self.settings.queued_max,
+            "running_max": self.settings.running_max,
+            "states": dict(self.book.counts()),
+            "foreign": self.book.foreign,
+            "looked_s_ago": None if self.looked_s is None else round(now_s - self.looked_s, 1),
+            "trouble": self.trouble,
+            "trouble_s_ago": round(now_s - self.trouble_s, 1) if self.trouble else None,
+            "barred": self._barred(now_s),
+            "breakers": [
+                {"shape": shape.words(), "why": words}
+                for shape, each in self.breakers.items()
+                if (words := each.words(now_s))
+            ],
+            "waits": [f"{shape.words()}: {words}" for shape, words in self.waits.items()],
+        }
+
+
+def numbers_from(first: int) -> Iterator[int]:
+    return itertools.count(first)
+
+
+def _tag_of(tag: str, known: dict[str, Submission]) -> str | None:
+    """Each pilot but the last one has a number after its submission's tag."""
+    if tag in known:
+        return tag
+    whole = tag.rpartition("-")[0]
+    return whole if whole in known else None
+
+
+def _write(rows: Sequence[store.JobRow], sure: Sequence[int], conn: Any) -> None:
+    if rows:
+        store.put_jobs(conn, rows)
+    if sure:
+        store.certain(conn, sure)

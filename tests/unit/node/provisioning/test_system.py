@@ -1,0 +1,278 @@
+"""A node and its batch systems, from the first unit to the last pilot, and their failures."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from node.provisioning.book import LOOKS_MIN
+from node.provisioning.settings import Factory
+from schedulers.base import JobState
+from tests.unit.node.provisioning.camp import SETTINGS, Camp
+from tests.unit.node.work.house import Described
+
+LOOK_S = SETTINGS.look_s
+
+
+def done(camp: Camp, task: int, units: int) -> bool:
+    return len(camp.house.disk.settled(task)) == units
+
+
+def test_units_are_run_by_pilots_of_the_batch_system_which_leave_afterwards():
+    camp = Camp(Described(1, 40))
+    assert camp.run(1200, lambda: done(camp, 64, 40))
+    assert max(len(camp.batch.living()), 1) <= SETTINGS.running_max
+    camp.run(SETTINGS.idle_s + 3 * LOOK_S)
+    assert not camp.batch.living()
+    assert not list(camp.system.book)
+    assert (
+        camp.house.disk.conn.execute("SELECT count(*) FROM pilot WHERE ended_ms IS NULL").get == 0
+    )
+
+
+def test_nothing_is_submitted_for_nothing():
+    camp = Camp()
+    camp.run(300)
+    assert not camp.verbs("submit")
+
+
+def test_one_listing_in_thirty_seconds_and_one_submission_a_cycle():
+    camp = Camp(Described(1, 5000))
+    camp.run(900)
+    looks, submits = camp.verbs("listing"), camp.verbs("submit")
+    assert looks
+    assert min(b - a for a, b in itertools.pairwise(looks)) >= LOOK_S
+    assert submits
+    assert all(b - a >= SETTINGS.submit_s for a, b in itertools.pairwise(submits))
+
+
+def test_limits_hold_and_can_be_changed_while_it_runs():
+    camp = Camp(Described(1, 5000))
+    camp.batch.slots = 100
+    for _ in range(300):
+        camp.run(1)
+        queued = [job for job in camp.batch.living() if job.state is JobState.QUEUED]
+        assert len(queued) <= SETTINGS.queued_max
+        assert len(camp.batch.living()) <= SETTINGS.running_max
+    assert len(camp.batch.running()) == SETTINGS.running_max
+    camp.system.settings = replace(SETTINGS, running_max=2)
+    assert camp.run(300, lambda: len(camp.batch.living()) <= 2)
+
+
+def test_a_batch_system_that_does_not_answer_gets_no_submissions():
+    camp = Camp(Described(1, 40))
+    camp.batch.faults.fails = True
+    camp.run(600)
+    assert not camp.verbs("submit")
+    assert "cannot reach the daemon" in camp.system.trouble
+    asked = len(camp.batch.ran)
+    assert asked < 10  # ever more rarely
+    camp.batch.faults.fails = False
+    assert camp.run(2400, lambda: done(camp, 64, 40))
+
+
+@pytest.mark.parametrize("fault", ["empty", "cut", "half", "foreign"])
+def test_a_listing_that_lies_changes_nothing(fault: str):
+    camp = Camp(Described(1, 5000))
+    camp.run(200)
+    before = {job.name for job in camp.batch.living()}
+    assert len(before) == SETTINGS.running_max
+    camp.batch.faults.listing = fault
+    camp.batch.faults.forgets = True
+    camp.run(240)
+    assert {job.name for job in camp.batch.living()} == before
+    assert camp.system.book.queued() + camp.system.book.running() == len(before)
+    camp.batch.faults.listing, camp.batch.faults.forgets = "", False
+    camp.run(240)
+    assert {job.name for job in camp.batch.living()} == before
+
+
+def test_daemons_that_are_down_for_two_minutes_cost_nothing():
+    camp = Camp(Described(1, 400))
+    camp.run(150)
+    before = {job.name for job in camp.batch.jobs.values()}
+    camp.batch.faults.hangs = True
+    camp.run(120)
+    camp.batch.faults.hangs = False
+    camp.run(60)
+    assert {job.name for job in camp.batch.jobs.values()} == before
+    assert camp.run(6000, lambda: done(camp, 64, 400))
+
+
+def test_pilots_that_die_before_they_announce_stop_submissions_with_the_reason():
+    camp = Camp(Described(1, 5000))
+    camp.behave = camp.dies
+    camp.run(3600)
+    spent = len(camp.batch.jobs)
+    assert spent < 20
+    assert "no route to node" in camp.node.trouble
+    assert "pilots in a row" in camp.node.trouble
+    submits = camp.verbs("submit")
+    gaps = [b - a for a, b in itertools.pairwise(submits)]
+    assert gaps[-1] > gaps[-2] > gaps[-3] >= 60
+    camp.behave = camp.good
+    assert camp.run(5000, lambda: len(camp.batch.running()) == 4)
+    assert camp.node.trouble == ""
+
+
+def test_a_refusal_is_quoted_and_not_asked_for_again_and_again():
+    camp = Camp(Described(1, 5000))
+    camp.batch.faults.refuses = "Invalid account specified"
+    camp.run(3600)
+    assert len(camp.verbs("submit")) < 10
+    assert "Invalid account specified" in camp.node.trouble
+    camp.batch.faults.refuses = ""
+    assert camp.run(5000, lambda: bool(camp.batch.running()))
+    assert camp.node.trouble == ""
+
+
+def test_a_pilot_that_runs_and_never_speaks_is_ended_with_its_host():
+    camp = Camp(Described(1, 5000))
+    camp.behave = camp.silent
+    camp.run(SETTINGS.announce_s + 120)
+    assert {job.state for job in camp.batch.jobs.values()} >= {JobState.CANCELLED}
+    assert "has not spoken to this node: can workers reach it?" in camp.node.trouble
+    assert "started on w" in camp.node.trouble
+
+
+@pytest.mark.parametrize("tells_job", [True, False])
+def test_a_pilot_cancelled_by_somebody_else_is_buried_and_its_units_run_again(tells_job: bool):
+    camp = Camp(Described(1, 40))
+    camp.tells_job = tells_job
+    camp.run(60, lambda: any(pilot.units() for pilot in camp.pilots))
+    victim = next(pilot for pilot in camp.pilots if pilot.units())
+    camp.batch.end(victim.job, JobState.CANCELLED, words="by root")
+    assert camp.run(3000, lambda: done(camp, 64, 40))
+    assert camp.node.trouble == ""  # nobody's fault
+
+
+def test_a_submission_in_doubt_is_found_by_its_tag():
+    camp = Camp(Described(1, 40))
+    camp.batch.faults.loses = 1
+    camp.run(60)
+    assert "in doubt" in camp.system.trouble
+    first = len(camp.batch.jobs)
+    assert first
+    assert not [each for each in camp.system.book if each.doubtful]
+    assert camp.run(2000, lambda: done(camp, 64, 40))
+
+
+def test_a_submission_that_never_was_is_given_up_and_made_again():
+    camp = Camp(Described(1, 40))
+    camp.batch.faults.drops = 1
+    camp.run(60)
+    assert camp.system.book.queued() > 0  # charged, as it may exist
+    assert not camp.batch.jobs
+    assert camp.run(2000, lambda: done(camp, 64, 40))
+    assert LOOKS_MIN >= 2
+
+
+def test_jobs_that_show_up_after_they_were_given_up_are_cancelled():
+    camp = Camp(Described(1, 40))
+    camp.batch.faults.loses = 1
+    camp.batch.faults.listing, camp.batch.faults.forgets = "empty", True
+    camp.batch.wait_s = 4000
+    camp.run(300)
+    assert len(camp.verbs("submit")) == 2
+    camp.batch.faults.listing, camp.batch.faults.forgets = "", False
+    camp.run(60)
+    tags = {job.tag for job in camp.batch.living()}
+    assert len(tags) == 1  # the first one's jobs are gone
+
+
+def test_files_that_cannot_be_written_make_no_submission():
+    camp = Camp(Described(1, 40))
+    camp.batch.faults.unwritable = True
+    camp.run(600)
+    assert not camp.verbs("submit")
+    assert "no space left" in camp.node.trouble
+    assert camp.house.work.arrivals.expected == {}
+
+
+@pytest.mark.parametrize("verb", ["submit", "listing"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_node_that_is_killed_around_a_submission_makes_no_second_one_and_loses_none(
+    verb: str, moment: str
+):
+    camp = Camp(Described(1, 40))
+    camp.batch.wait_s = 400
+    camp.batch.slots = 100
+
+    def kill(ran: str, when: str) -> None:
+        if (ran, when) == (verb, moment) and camp.up and camp.house.work.arrivals.expected:
+            camp.kill()
+
+    camp.runners["maui"].on_verb = kill
+    camp.run(40)
+    assert not camp.up
+    made = len(camp.batch.jobs)
+    camp.restart()
+    camp.run(60)
+    if made:
+        assert len(camp.batch.jobs) == made
+        assert camp.system.book.queued() == made
+        assert not [each for each in camp.system.book if each.doubtful]
+    assert camp.run(3000, lambda: done(camp, 64, 40))
+    tokens = {pilot.token for pilot in camp.pilots}
+    assert all(pilot.secret for pilot in camp.pilots), "no pilot was turned away"
+    assert len(tokens) <= len(camp.verbs("submit"))
+
+
+def test_one_token_serves_all_pilots_of_a_submission_and_each_has_its_own_row():
+    camp = Camp(Described(1, 400))
+    camp.run(120)
+    rows = camp.house.disk.conn.execute("SELECT tag, job, host FROM pilot ORDER BY no").fetchall()
+    running = {job.name for job in camp.batch.running()}
+    assert {job for _, job, _ in rows if job} == running
+    by_job = list(camp.house.disk.conn.execute("SELECT pilot FROM batch_job WHERE pilot NOT NULL"))
+    assert len(set(by_job)) == len(running) == 4
+
+
+def test_a_bin_that_fits_no_pilot_is_explained():
+    small = replace(SETTINGS, factories=(Factory(cpu=1, memory_bytes=600_000_000),))
+    camp = Camp(Described(1, 40), systems=(small,))
+    camp.run(60)
+    (said,) = camp.node.why.values()
+    assert said["maui"].startswith("needs 1 GB memory, its pilots have")
+    assert not camp.verbs("submit")
+
+
+def test_pilots_that_wait_are_explained_by_the_batch_system():
+    camp = Camp(Described(1, 4))
+    camp.batch.held = "the working folder is missing"
+    camp.run(700)
+    (said,) = camp.node.why.values()
+    assert "1 pilot waits in the queue" in said["maui"]
+    assert "is held: the working folder is missing" in said["maui"]
+    assert camp.system.shown()["states"] == {"held": 1}
+
+
+def test_queued_pilots_without_work_are_cancelled():
+    camp = Camp(Described(1, 40))
+    camp.batch.slots = 0
+    camp.run(60)
+    assert camp.batch.living()
+    camp.house.work.drain(True)
+    camp.house.dispatch.ready.withhold(1)
+    assert camp.run(600, lambda: not camp.batch.living())
+    assert not list(camp.system.book) or camp.run(60, lambda: not list(camp.system.book))
+
+
+def test_breakers_survive_a_restart():
+    camp = Camp(Described(1, 400))
+    camp.behave = camp.dies
+    camp.run(200)
+    assert camp.node.trouble
+    spent = len(camp.batch.jobs)
+    camp.restart()
+    camp.run(100)
+    assert len(camp.batch.jobs) <= spent + 1
+
+
+def test_two_batch_systems_share_the_work():
+    other = replace(SETTINGS, name="hilo")
+    camp = Camp(Described(1, 5000), systems=(SETTINGS, other))
+    camp.run(300)
+    assert [len(batch.running()) for batch in camp.batches.values()] == [4, 4]
