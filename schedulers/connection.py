@@ -22,7 +22,7 @@ from schedulers.child import GRACE_S, Reactor, in_session
 from schedulers.ssh_faults import Fault, explain
 from schedulers.ssh_options import SshSettings, connection
 
-OPEN_S_MAX = 60.0  # from the first byte to a shell that obeys
+OPEN_FACTOR = 4  # a shell has to obey within so many times what the connection may take
 SAID_BYTES_MAX = 64 << 10  # of what ssh and the remote start-up files say, the last ones
 
 
@@ -56,7 +56,8 @@ class Connection(ProcessProtocol):
         """Connect. Raises NotRun if there is no ssh here."""
         self.socket = socket
         argv = in_session(connection(self._settings, socket, pinned, remote.BOOTSTRAP), env)
-        self._timer = self._reactor.callLater(OPEN_S_MAX, self._too_long)
+        time_s = OPEN_FACTOR * self._settings.connect_s
+        self._timer = self._reactor.callLater(time_s, self._too_long)
         self._process = self._reactor.spawnProcess(self, argv[0], argv, dict(env))
         self._pid = self._process.pid
 

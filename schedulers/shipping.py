@@ -26,7 +26,7 @@ mkdir -p -- "$folder"
 [ ! -d "$1" ] || { echo "it is a folder" >&2; exit 1; }
 part=$1.$4.part
 trap 'rm -f -- "$part"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 set -C
 cat >"$part"
 size=$(wc -c <"$part")

@@ -28,12 +28,12 @@ from schedulers.runner import OUTPUT_BYTES_MAX, TIMEOUT_S, ByCommands, Lost, Not
 from schedulers.ssh_faults import Fault
 from schedulers.ssh_options import PINNED, SOCKET_CHARS_MAX, SshSettings, session
 
-SESSIONS_MAX = 6  # at once; sshd allows 10 (MaxSessions), and one holds the connection
-WAITING_MAX = 1000  # commands that wait for one of these
+WAITING_MAX = 1000  # commands that wait for a session
 SLACK_S = 10.0  # for the way there and back, beyond the time of a command
 STEADY_S = 60.0  # a connection that lived so long was a good one
 _SAFE = re.compile(r"/[A-Za-z0-9_./+@=,-]*")  # ssh expands %, ~ and ${} in the socket's path
-_NOT_SENT = re.compile(rb"control socket connect|open failed|open refused|refused by peer", re.I)
+_NO_SESSION = re.compile(rb"open failed|open refused|refused by peer", re.I)
+_NO_SOCKET = re.compile(rb"control socket connect", re.I)
 
 
 class SshRunner(ByCommands):
@@ -56,7 +56,7 @@ class SshRunner(ByCommands):
         self._environ = plain_environment(os.environ if environ is None else environ)
         self._environ.pop("SSH_ASKPASS", None)
         self._backoff = Backoff(rng or Random(secrets.randbits(64)))
-        self._slots = DeferredSemaphore(SESSIONS_MAX)
+        self._slots = DeferredSemaphore(settings.sessions)
         self._connection: Connection | None = None
         self._since_s = 0.0
         self._waiting: list[Deferred[None]] = []
@@ -122,8 +122,16 @@ class SshRunner(ByCommands):
         if ended.overdue:
             link.close(Fault("it did not answer a command", False))
             return Lost(f"{self.name}: it did not answer; nobody knows whether {program} ran")
-        if ended.done.status != 255 or _NOT_SENT.search(ended.done.err):
-            return NotRun(f"{self.name}: {program} was not run: {words}")
+        if _NO_SESSION.search(ended.done.err):
+            more = "it refuses one more session (MaxSessions of its sshd): set sessions lower"
+            return NotRun(f"{self.name}: {program} was not run: {more} ({words})")
+        if _NO_SOCKET.search(ended.done.err):
+            return NotRun(f"{self.name}: {program} was not run: the connection broke ({words})")
+        if ended.done.status != 255:
+            return NotRun(
+                f"{self.name}: {program} was not run: the shell's start-up files ended it "
+                f"({words}); profile = false leaves out /etc/profile and ~/.profile"
+            )
         return Lost(f"{self.name}: the connection broke before {program} answered: {words}")
 
     # The connection.
@@ -147,6 +155,9 @@ class SshRunner(ByCommands):
         if left_s > 0:
             why = self.fault.words if self.fault else "no connection"
             raise NotRun(f"{self.name}: {why}; next try in {max(1, round(left_s))} s")
+        key = self._settings.key
+        if key and not os.access(key, os.R_OK):
+            raise NotRun(f"{self.name}: there is no private key {key} that we can read")
         link = Connection(self._reactor, self._settings, self._opened, self._gone)
         link.start(*self._files(), self._environ)
         self._connection = link

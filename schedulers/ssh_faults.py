@@ -69,7 +69,6 @@ _FAULTS = (
         "the private key {key} has a passphrase: use an agent, or a key without one",
         True,
     ),
-    ("not accessible: no such file", "there is no private key {key}", True),
     ("invalid format", "{key} is no private key that ssh can read", True),
     ("error in libcrypto", "{key} is no private key that ssh can read", True),
     (
@@ -107,6 +106,7 @@ _FAULTS = (
     ("connection reset", "the connection was reset", False),
     ("broken pipe", "the connection broke", False),
     ("connection closed", "it closed the connection", False),
+    ("closed by remote host", "it closed the connection", False),
 )
 
 

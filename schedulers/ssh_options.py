@@ -58,6 +58,7 @@ class SshSettings:
     host keys instead of the account's own; host_key: the one key ("ssh-ed25519 AAAA...") instead of
     any file. config: file instead of the account's ssh_config. profile: whether /etc/profile and
     ~/.profile are read before each command, as they often say where a batch system's commands are.
+    sessions: commands at once; sshd allows 10 (MaxSessions), one of which holds the connection.
     Raises ValueError that names the setting.
     """
 
@@ -69,6 +70,7 @@ class SshSettings:
     config: str = ""
     tunnel: Tunnel | None = None
     profile: bool = True
+    sessions: int = 6
     program: str = "ssh"
     connect_s: int = CONNECT_S
     alive_s: int = ALIVE_S
@@ -78,6 +80,8 @@ class SshSettings:
             raise ValueError(f"host is {self.host[:80]!r}: give NAME or USER@NAME")
         if self.port is not None and not 1 <= self.port <= 65535:
             raise ValueError(f"port is {self.port}: give 1 to 65535")
+        if self.sessions < 1:
+            raise ValueError(f"sessions is {self.sessions}: give 1 or more")
         for name in ("key", "known_hosts", "config"):
             path = getattr(self, name)
             if path and not (path.startswith("/") and _PATH.fullmatch(path)):
@@ -116,7 +120,8 @@ def connection(settings: SshSettings, socket: str, pinned: str, command: str) ->
         options.append("ClearAllForwardings=yes")  # those of ssh_config are not ours
     words = [*_common(settings, socket, options)]
     if settings.key:
-        words += ["-i", settings.key, "-o", "IdentitiesOnly=yes"]
+        # As an option, as -i for a file that is not there means the account's other keys.
+        words += ["-o", f'IdentityFile="{settings.key}"', "-o", "IdentitiesOnly=yes"]
     if settings.tunnel is not None:
         words += ["-R", settings.tunnel.word()]
     return [*words, "--", settings.host, command]

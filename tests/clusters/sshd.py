@@ -152,8 +152,9 @@ def _wait(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
     end_s = time.monotonic() + START_S_MAX
     while True:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
+            with socket.create_connection(("127.0.0.1", port), 5) as probe:
+                probe.recv(1)  # it has noted us down: see `connections` of the tests
+                return
         except OSError:
             assert daemon.poll() is None, f"sshd ended: {log.read_text()}"
             assert time.monotonic() < end_s, f"sshd does not listen: {log.read_text()}"
