@@ -179,6 +179,8 @@ def parse(text: str) -> Config:
         mesh=MeshConfig(**section(document, "mesh", MESH, problems)),
         **values_of(document, "", {"name": ("name", site_name)}, problems),
     )
+    if config.systems and "local" not in sites:
+        config = replace(config, local=replace(config.local, pilots_max=0))
     if config.local.pilots_min > config.local.pilots_max:
         problems.append("site.local.pilots_min is more than site.local.pilots_max")
     if config.mesh.dial_only and config.mesh.addresses:

@@ -40,6 +40,7 @@ from node.meshing.roots import Comparison, RootServer
 from node.meshing.service import Meshing
 from node.opening import Opened
 from node.provision import Provision
+from node.provisioning.service import BatchSystems
 from node.services.admin import AdminOrders
 from node.services.blobs import BlobService
 from node.services.commands import Commands
@@ -108,6 +109,7 @@ class Parts:
     work: Work
     lead: Lead
     provision: Provision
+    batch: BatchSystems | None = None
     inquiry: Inquiry | None = None  # while it is not known whether the database is the newest
 
 
@@ -185,14 +187,19 @@ def _facts(parts: Parts, standstills: Standstills) -> SiteFacts:
         found = standstills.of(ShardID(shard))
         return None if found is None else (standstills.words(found), found.for_good)
 
+    def trouble() -> str:
+        both = (parts.provision.trouble, parts.batch.trouble if parts.batch else "")
+        return "; ".join(each for each in both if each)
+
     return SiteFacts(
         parts.config,
         parts.home.path,
         parts.work,
-        lambda: parts.provision.starting,
-        lambda: parts.provision.trouble,
+        lambda: parts.provision.starting + (parts.batch.starting if parts.batch else 0),
+        trouble,
         parts.store.tables.still_shards,
         standstill,
+        batch=lambda: parts.batch.shapes() if parts.batch else [],
     )
 
 
@@ -342,9 +349,15 @@ def _admin(parts: Parts, facts: SiteFacts) -> AdminOrders:
     def expect(tag: str, token: str, count: int) -> Any:
         return parts.work.arrivals.expect(tag, token, count, "hand")
 
+    def end_batch() -> None:
+        if parts.batch is not None:
+            ended = Deferred.fromCoroutine(parts.batch.cancel_all())
+            ended.addErrback(lambda failure: log.failure("ending pilots failed", failure))
+
     return AdminOrders(
-        parts.reactor, facts, parts.work, parts.provision, expect, copy, parts.reactor.stop
-    )
+        parts.reactor, facts, parts.work, parts.provision, expect, copy, parts.reactor.stop,
+        end_batch=end_batch,
+    )  # fmt: skip
 
 
 def _recovery(parts: Parts, standstills: Standstills) -> Recovery:

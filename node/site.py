@@ -27,6 +27,7 @@ from federation.ids import FeedID, Lane, ShardID, SiteID
 from keys.identity import show
 from node import pilotzip
 from node.beacon.making import Self
+from node.claims.capacity import More
 from node.config import Config
 from node.council.service import Council
 from node.council.tables import FoldedFacts
@@ -51,6 +52,9 @@ from node.model.share import Shares
 from node.model.validate import read_submission
 from node.opening import Opened, first_records, open_home
 from node.provision import PilotHome, Provision
+from node.provisioning import ports as provisioning
+from node.provisioning.service import BatchSystems
+from node.provisioning.tools import tools_of
 from node.sharing import Around, Inside, Sharing
 from node.store import moves, tasks
 from node.store import pilots as pilot_rows
@@ -107,6 +111,7 @@ class Site:
         self._life = life
         self._undo: list[Callable[[], Any]] = []  # the last first
         self._provisioning: Provision | None = None
+        self._batch: BatchSystems | None = None
 
     async def start(self) -> NodeAddress:
         """Open the home, bring back what was, listen. On an error everything is undone."""
@@ -139,6 +144,7 @@ class Site:
         port = self._listen(opened)
         address = self._address(opened, _number(port))
         provision = self._provisioning = self._provision(work, address)
+        self._batch = self._batch_systems(store, work, address, _number(port))
         inquiry = self._inquire(store, meshing) if opened.doubt else None
         self._serve(store, meshing, work, provision, address, inquiry)
         meshing.start()
@@ -163,6 +169,9 @@ class Site:
         self._undo.append(self._tending.stop)
         provision.start(pilot_rows.live(store.conn))
         self._undo.append(provision.stop)
+        if (batch := self._batch) is not None:
+            batch.start()
+            self._undo.append(lambda: Deferred.fromCoroutine(batch.stop()))
         self._tick(store, work)
 
     def _inquire(self, store: Store, meshing: Meshing) -> Inquiry:
@@ -315,7 +324,7 @@ class Site:
             ledgers=LedgerTables(store.conn, store.site, generation, tasks.spec),
             shards=store.tables.shards,
             work=work,
-            more=lambda: [] if self._provisioning is None else [self._provisioning],
+            more=self._more,
             used=lambda: tasks.usage(store.conn, _today()),
             wall_ms=lambda: time.time_ns() // 1_000_000,
             have_files=lambda no: meshing.have_files(store.tables.known(no)),
@@ -323,6 +332,11 @@ class Site:
         around = Around(members, mesh, mesh, members.said_name)
         patience_s = self._config.mesh.unreachable_after_s
         return Sharing(self._reactor, inside, around, SystemRandom(), self._rules(), patience_s)
+
+    def _more(self) -> list[More]:
+        """Pilots that may be started, on this machine and in batch systems."""
+        local: list[More] = [] if self._provisioning is None else [self._provisioning]
+        return local if self._batch is None else [*local, *self._batch.more()]
 
     def _rules(self) -> Rules:
         mesh = self._config.mesh
@@ -347,6 +361,26 @@ class Site:
             hide=[str(self._home.path)],
         )
         return Provision(self._reactor, work, Local(), self._config.local, where)
+
+    def _batch_systems(
+        self, store: Store, work: Work, address: NodeAddress, port: int
+    ) -> BatchSystems:
+        around = provisioning.House(
+            reactor=self._reactor,
+            work=work,
+            conn=store.conn,
+            program=pilotzip.build(),
+            urls=[self._config.api.url or address.api],
+            fingerprint=address.fingerprint,
+            folder=str(self._home.pilots),
+            hide=[str(self._home.path)],
+            token=partial(secrets.token_urlsafe, 32),
+            name=partial(secrets.token_hex, 6),
+            wall_ms=lambda: time.time_ns() // 1_000_000,
+        )
+        systems = self._config.systems
+        tools = {each.name: tools_of(self._reactor, each, self._home.run, port) for each in systems}
+        return BatchSystems(around, systems, tools)
 
     # The API
 
@@ -410,6 +444,7 @@ class Site:
             work=work,
             lead=self._lead,
             provision=provision,
+            batch=self._batch,
             inquiry=inquiry,
         )
         self._undo.append(serve(parts, self._factory))

@@ -11,7 +11,8 @@ from node.cli.failures import ERROR, Failed
 from node.cli.output import print_json, say
 from node.config import API, LOCAL, MESH, STORE, Config, ConfigError, load
 from node.model.units import show_size, show_time
-from node.provisioning.settings import FACTORY, MAIN, SHAPE, SYSTEM, SystemConfig
+from node.provisioning.plugins import PLUGINS
+from node.provisioning.settings import FACTORY, MAIN, SHAPE, SSH, SYSTEM, SystemConfig
 
 
 @verb_group("config", examples=["floe config show", "floe config check"])
@@ -78,6 +79,9 @@ def _written(values: object, known: Mapping[str, tuple[str, Any]]) -> dict[str, 
 def _batch_system(system: SystemConfig) -> dict[str, Any]:
     """One shape stands in the section itself, several in tables of their own."""
     found = _written(system, SYSTEM)
+    names = {**SSH, **PLUGINS[system.kind].keys}
+    given = {**system.ssh, **system.more}
+    found |= {key: given[field] for key, (field, _) in names.items() if field in given}
     if [each.name for each in system.factories] == [MAIN]:
         return found | _written(system.factories[0], SHAPE)
     pilots = [{"name": each.name} | _written(each, FACTORY) for each in system.factories]

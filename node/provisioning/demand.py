@@ -13,8 +13,9 @@ from node.work.sessions import Session
 from schedulers.base import Queue
 
 BINS_MAX = 200
+CPU_MAX, GPU_MAX = 4096, 64  # of a worker, where nobody says how many it has
 # What one worker is believed to have, for each CPU, where neither section nor queue says.
-CPUS = 16
+CPUS = 64
 MEMORY_BYTES = 4_000_000_000
 DISK_BYTES = 20_000_000_000
 
@@ -66,3 +67,15 @@ def room_of(factory: Factory, queue: Queue | None, pilots: int) -> tuple[Room, i
     gpu = (queue.gpu_max or 0) if factory.gpu is None else factory.gpu
     disk = factory.disk_bytes or cpu * DISK_BYTES
     return Room(cpu, gpu, memory - PILOT_BYTES, disk, longest_s - START_S), pilots
+
+
+def largest(factory: Factory, queue: Queue | None) -> tuple[int, int, int | None, int | None]:
+    """CPUs, GPUs, memory, disk of the largest pilot there may be; None: nobody sets a limit."""
+    queue = queue or Queue("")
+    cpu = factory.cpu or queue.cpu_max or CPU_MAX
+    gpu = factory.gpu
+    if gpu is None:
+        gpu = GPU_MAX if queue.gpu_max is None else queue.gpu_max
+    memory = factory.memory_bytes or queue.memory_bytes_max
+    memory = None if memory is None else memory - PILOT_BYTES
+    return cpu, gpu, memory, factory.disk_bytes

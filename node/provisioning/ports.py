@@ -23,10 +23,11 @@ class Reactor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """How one batch system is spoken to."""
+    """How one batch system is spoken to. url: of the node for its workers, "": as for all."""
 
     scheduler: Scheduler
     runner: Runner
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)

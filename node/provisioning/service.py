@@ -11,7 +11,7 @@ from node.claims.capacity import More
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.book import Cancel
-from node.provisioning.demand import bins_of, busy_rooms, room_of
+from node.provisioning.demand import bins_of, busy_rooms, largest, room_of
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig
@@ -54,10 +54,10 @@ class BatchSystems:
         for system in self.systems:
             system.start(self.plan)
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Look no more; pilots go on."""
         for system in self.systems:
-            system.stop()
+            await system.stop()
 
     def wanted(self) -> None:
         """Units wait and no pilot takes them."""
@@ -112,6 +112,20 @@ class BatchSystems:
             elif system.looked_s is None and system.trouble:
                 said.append(f"site.{system.settings.name}: {system.trouble}")
         return "; ".join(said)
+
+    @property
+    def starting(self) -> int:
+        """Pilots that were submitted and have not announced themselves."""
+        return sum(system.book.coming().total() for system in self.systems)
+
+    def shapes(self) -> list[tuple[int, int, int | None, int | None]]:
+        """CPUs, GPUs, memory and disk of the largest pilots, whether or not there are any now."""
+        return [
+            largest(factory, queue_of(factory, system.queues))
+            for system in self.systems
+            for factory in system.settings.factories
+            if system.settings.running_max and factory.running_max
+        ]
 
     def shown(self) -> list[dict[str, Any]]:
         """Facts about each, for `floe site show`."""

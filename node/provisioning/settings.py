@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from node.provisioning.plugins import PLUGINS, scheduler
 from node.readers import (
     NAME,
     Reader,
@@ -24,8 +25,8 @@ from node.readers import (
     values_of,
     whole,
 )
+from schedulers.ssh_options import SshSettings
 
-KINDS: Final = ("slurm", "htcondor", "sge", "pbs")
 SYSTEMS_MAX = 32
 FACTORIES_MAX = 32
 WORDS_MAX = 64  # options, lines
@@ -79,14 +80,16 @@ class SystemConfig:
     host: str = ""  # reached by ssh; "": the node's own machine
     url: str = ""  # how workers reach the node; "": [api] url
     tunnel: bool = False  # workers reach the node through the submit host
+    ssh: Mapping[str, Any] = field(default_factory=dict)  # of schedulers.ssh_options.SshSettings
     folder: str = ""  # of pilots' files and logs, seen by submit host and workers
     python: str = ""  # of the workers
     commands: Mapping[str, str] = field(default_factory=dict)  # the site's names for its tools
+    more: Mapping[str, Any] = field(default_factory=dict)  # of the plugin of this kind
 
     def shown(self) -> dict[str, Any]:
         """Every setting with its value in use."""
         mine = {each.name: getattr(self, each.name) for each in fields(self)}
-        mine["commands"] = dict(self.commands)
+        mine |= {key: dict(mine[key]) for key in ("commands", "ssh", "more")}
         mine["factories"] = [
             {each.name: getattr(factory, each.name) for each in fields(Factory)}
             for factory in self.factories
@@ -95,8 +98,10 @@ class SystemConfig:
 
 
 def _kind(value: object) -> str:
-    if value not in KINDS:
-        raise ValueError(f"is no batch system that is known here; write one of {', '.join(KINDS)}")
+    if not isinstance(value, str) or value not in PLUGINS:
+        raise ValueError(
+            f"is no batch system that is known here; write one of {', '.join(PLUGINS)}"
+        )
     return str(value)
 
 
@@ -211,6 +216,13 @@ SYSTEM: Mapping[str, tuple[str, Reader]] = {
     "python": ("python", _or_none(_program)),
     "commands": ("commands", _commands),
 }
+SSH: Mapping[str, tuple[str, Reader]] = {
+    "port": ("port", whole(1, 65535)),
+    "key": ("key", string),
+    "known_hosts": ("known_hosts", string),
+    "host_key": ("host_key", string),
+    "ssh_config": ("config", string),
+}
 
 
 def read_systems(sites: Mapping[str, Any], problems: list[str]) -> tuple[SystemConfig, ...]:
@@ -236,15 +248,20 @@ def _system(
 ) -> SystemConfig | None:
     """None if anything since `before` is wrong."""
     place = f"site.{name}."
-    refuse_unknown(table, place, [*SYSTEM, *SHAPE, "pilot"], problems)
-    if "kind" not in table:
-        problems.append(f"{place}kind  is missing; write one of {', '.join(KINDS)}")
+    kind = table.get("kind")
+    plugin = PLUGINS.get(kind) if isinstance(kind, str) else None
+    keys = {} if plugin is None else plugin.keys
+    refuse_unknown(table, place, [*SYSTEM, *SHAPE, *SSH, *keys, "pilot"], problems)
+    if kind is None:
+        problems.append(f"{place}kind  is missing; write one of {', '.join(PLUGINS)}")
     mine = values_of(table, place, SYSTEM, problems)
     own = values_of(table, place, SHAPE, problems)
+    ssh = values_of(table, place, SSH, problems)
+    more = values_of(table, place, keys, problems)
     factories = _factories(table.get("pilot"), own, place, problems)
     if len(problems) > before:
         return None
-    system = SystemConfig(name=name, factories=factories, **mine)
+    system = SystemConfig(name=name, factories=factories, ssh=ssh, more=more, **mine)
     _check(system, place, problems)
     return system
 
@@ -289,8 +306,17 @@ def _check(system: SystemConfig, place: str, problems: list[str]) -> None:
         problems.append(f"{place}pilots_min  needs a shape of its own; say cpu and memory, too")
     if system.tunnel and not system.host:
         problems.append(f"{place}tunnel  goes through a submit host; say host, too")
-    if system.tunnel and system.url:
-        problems.append(f"{place}url  is not used while {place}tunnel is true; drop one")
+    if system.ssh and not system.host:
+        problems.append(f"{place}{min(system.ssh)}  is for a submit host; say host, too")
+    try:
+        scheduler(
+            system.kind, system.name, commands=system.commands, python=system.python,
+            more=system.more,
+        )  # fmt: skip
+        if system.host:
+            SshSettings(system.host, **system.ssh)
+    except ValueError as error:
+        problems.append(f"{place[:-1]}  {error}")
 
 
 def factory_of(system: SystemConfig, name: str) -> Factory | None:

@@ -116,7 +116,7 @@ class Submitter:
     def _settings_of(self, submission: Submission, token: str) -> dict[str, Any]:
         shape, mine = submission.shape, self._settings
         return {
-            "urls": [mine.url] if mine.url else list(self._house.urls),
+            "urls": [self._tools.url] if self._tools.url else list(self._house.urls),
             "fingerprint": self._house.fingerprint,
             "token": token,
             "tag": submission.tag,

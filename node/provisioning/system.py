@@ -40,6 +40,7 @@ QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
 DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits, and before the first
 TAIL_BYTES: Final = 2000
 FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
+STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
 CANCEL_MAX: Final = 200  # jobs in one command
 
 Planner = Callable[[str], Plan]
@@ -81,6 +82,7 @@ class BatchSystem:
         self._remembered = dump_breakers(self.breakers)
         self._call: Any = None
         self._busy = False
+        self._idle: Deferred[None] | None = None  # somebody waits for the end of a round
         self._stopped = False
 
     # -- start and stop
@@ -95,12 +97,19 @@ class BatchSystem:
             self._bind(session)
         self._schedule(0.0)
 
-    def stop(self) -> None:
-        """Look no more; pilots go on."""
+    async def stop(self) -> None:
+        """Look no more; pilots go on. What is being said to the batch system is said first."""
         self._stopped = True
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
+        if self._busy:
+            self._idle = Deferred()
+            timer = self._house.reactor.callLater(STOP_S_MAX, self._idle.callback, None)
+            await self._idle
+            if timer.active():
+                timer.cancel()
+        await self._tools.runner.close()
 
     def wanted(self) -> None:
         """Units wait: submit as soon as that is allowed."""
@@ -125,6 +134,8 @@ class BatchSystem:
 
     def _rest(self) -> None:
         self._busy = False
+        if self._idle is not None and not self._idle.called:
+            self._idle.callback(None)
         self._schedule(max(1.0, self._next_look_s - self._house.reactor.seconds()))
 
     # -- a round

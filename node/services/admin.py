@@ -54,8 +54,12 @@ class AdminOrders:
         expect: Callable[[str, str, int], Awaitable[Any]],
         back_up: Callable[[Path, bool], Deferred[Copied]],
         stop: Callable[[], None],
+        end_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """expect: lets (tag, token, announcements) of pilots in; stop: ends this process."""
+        """expect: lets (tag, token, announcements) of pilots in; stop: ends this process.
+
+        end_batch: cancels all pilots in batch systems.
+        """
         self._reactor = reactor
         self._facts = facts
         self._work = work
@@ -63,6 +67,7 @@ class AdminOrders:
         self._expect = expect
         self._back_up = back_up
         self._stop = stop
+        self._end_batch = end_batch
 
     async def drain(self, body: Body, asking: Person) -> Value:
         """{"drain": bool, "why": text}; {"pilots": "end"} ends pilots with what they run."""
@@ -74,6 +79,7 @@ class AdminOrders:
         self._work.drain(on)
         if body.get("pilots") == "end":
             self._pilots.end_all()
+            self._end_batch()
         log.info("drain {on} by {name}: {why}", on=on, name=asking.name, why=words)
         return {"drained": on, "why": self._facts.draining}
 

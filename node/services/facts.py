@@ -73,16 +73,19 @@ class SiteFacts:
     still: Callable[[], Sequence[bytes]]  # shards that this site led, and that nobody leads now
     # Why a shard's council settles nothing now, and whether only an admin can end that.
     standstill: Callable[[bytes], tuple[str, bool] | None] = lambda shard: None
+    # CPUs, GPUs, memory and disk of the largest pilots in batch systems.
+    batch: Callable[[], Sequence[tuple[int, int, int | None, int | None]]] = lambda: ()
     draining: str = ""  # why, while the site is drained
 
     def shapes(self) -> list[Shape]:
         """The workers that this site may offer."""
+        batch = [Shape(self.config.name, *each) for each in self.batch()]
         local = self.config.local
         if not local.pilots_max:
-            return [self._shape_of(pilot) for pilot in self.work.pilots()]
+            return batch or [self._shape_of(pilot) for pilot in self.work.pilots()]
         memory = local.memory_bytes or _machine_memory_bytes() // local.pilots_max
         disk = local.disk_bytes or shutil.disk_usage(self.home).free // local.pilots_max
-        return [Shape(self.config.name, local.slots, local.gpus, memory, disk)]
+        return [Shape(self.config.name, local.slots, local.gpus, memory, disk), *batch]
 
     def _shape_of(self, pilot: dict[str, Any]) -> Shape:
         offered = pilot["resources"]

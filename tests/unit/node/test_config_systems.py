@@ -44,6 +44,8 @@ def test_every_setting_of_a_batch_system_is_read():
         url = "https://login2:7422/"
         folder = "/scratch/ana/"
         python = "/opt/py/bin/python3"
+        port = 2222
+        key = "/home/ana/.ssh/id"
         commands = { sbatch = "/opt/bin/sbatch-site" }
         queue = "long"
         account = "ice.cube"
@@ -60,6 +62,7 @@ def test_every_setting_of_a_batch_system_is_read():
     assert (system.submit_max, system.submit_s, system.look_s) == (10, 60, 45)
     assert (system.announce_s, system.idle_s, system.host) == (1200, 120, "ana@login2")
     assert (system.url, system.folder) == ("https://login2:7422", "/scratch/ana")
+    assert system.ssh == {"port": 2222, "key": "/home/ana/.ssh/id"}
     assert system.commands == {"sbatch": "/opt/bin/sbatch-site"}
     assert system.factories == (
         Factory(
@@ -137,6 +140,11 @@ def test_all_mistakes_in_all_batch_systems_are_told_at_once():
         ("pilots_min = 3\nrunning_max = 2\ncpu = 1", "pilots_min is more than"),
         ("pilots_min = 1", "needs a shape of its own"),
         ("tunnel = true", "say host"),
+        ("port = 22", "is for a submit host"),
+        ('host = "x"\nkey = "id"', "give an absolute path"),
+        ('commands = {sbatch = "x"}', "sbatch"),
+        ("schedd = 'x'", "unknown"),
+        ('gpu_name = "a b"', "no name of a resource"),
         ("pilot = 3", "no list of tables"),
         ("pilot = [3]", "is no table"),
         ('queue = "a b"', "no such name"),
@@ -168,3 +176,15 @@ def test_what_config_show_prints_can_be_read_again(tmp_path: Path):
     assert shown.exit_code == 0, shown.output
     assert "# disk: as the units ask" not in shown.output  # tables in a list leave it out
     assert parse(shown.output).systems == parse(text).systems
+
+
+def test_each_kind_has_keys_of_its_own():
+    (system,) = parse(
+        '[site.a]\nkind = "sge"\npe = "multicore"\nmemory_name = "mem_free"\nper_job = ["gpu"]\n'
+    ).systems
+    assert system.more == {"pe": "multicore", "memory": "mem_free", "per_job": ("gpu",)}
+
+
+def test_a_submit_host_runs_no_pilots_itself_unless_it_is_told_to():
+    assert parse('[site.a]\nkind = "sge"\n').local.pilots_max == 0
+    assert parse('[site.a]\nkind = "sge"\n[site.local]\n').local.pilots_max == 1

@@ -149,7 +149,8 @@ class Camp:
     def kill(self) -> None:
         for runner in self.runners.values():
             runner.dead = True
-        self.node.stop()
+        for system in self.node.systems:
+            system._stopped = True  # its calls go with the clock's
         self.house.kill()
         self.up = False
 

@@ -1,0 +1,46 @@
+"""Plugins and runners of the batch systems that a configuration names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from node.provisioning.plugins import scheduler
+from node.provisioning.ports import Tools
+from node.provisioning.settings import SystemConfig
+from schedulers.command import LocalRunner
+from schedulers.runner import Runner
+from schedulers.ssh import SshRunner
+from schedulers.ssh_options import SshSettings, Tunnel
+
+
+def tools_of(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> Tools:
+    """How this batch system is spoken to.
+
+    run: a private folder for sockets. api_port: on which the node listens, also the port of the
+    tunnel at the submit host.
+    """
+    made = scheduler(
+        settings.kind,
+        settings.name,
+        commands=settings.commands,
+        python=settings.python,
+        more=settings.more,
+    )
+    return Tools(made, _runner(reactor, settings, run, api_port), url_of(settings, api_port))
+
+
+def _runner(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> Runner:
+    if not settings.host:
+        return LocalRunner(reactor)
+    tunnel = Tunnel(api_port, api_port) if settings.tunnel else None
+    ssh = SshSettings(settings.host, tunnel=tunnel, **settings.ssh)
+    return SshRunner(reactor, ssh, run / f"ssh-{settings.name}")
+
+
+def url_of(settings: SystemConfig, api_port: int) -> str:
+    """How workers reach the node, where that is not its own address; "" where it is."""
+    if settings.url or not settings.tunnel:
+        return settings.url
+    host = settings.host.rpartition("@")[2]
+    return f"https://{host}:{api_port}"
