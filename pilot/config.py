@@ -14,10 +14,12 @@ class Settings:
     """What the node wrote for this pilot.
 
     urls, fingerprint, token: where the node is, how to know it, what to say. tag: the node's name
-    for this submission. work_dir: scratch, cache and log go below it. hide: paths that payloads
-    shall not see. isolation: "auto" (the best that works here), "full", "group".
-    grace_s: from SIGTERM to the end. lifetime_s: wall time that the batch system gives, or None.
-    idle_s: leave after so long without work, or None. The others override what is found here.
+    for this submission. system: the batch system to which it went, "" for none or any. work_dir:
+    scratch and cache go below it; "" for where the batch system wants them. hide: paths that
+    payloads shall not see. isolation: "auto" (the best that works here), "full", "group".
+    grace_s: from SIGTERM to the end. lifetime_s: wall time that the node asked for, or None.
+    idle_s: leave after so long without work, or None. The others go before what is found here, but
+    not beyond what a batch system granted.
     """
 
     def __init__(self, table: Mapping[str, Any]) -> None:
@@ -25,10 +27,12 @@ class Settings:
             self.urls: List[str] = [str(url) for url in table["urls"]]
             self.fingerprint = str(table["fingerprint"])
             self.token = str(table["token"])
-            self.work_dir = os.path.abspath(str(table["work_dir"]))
         except (KeyError, TypeError) as fault:
             raise BadSettings("the settings lack %s" % fault) from fault
+        work_dir = str(table.get("work_dir") or "")
+        self.work_dir = os.path.abspath(work_dir) if work_dir else ""
         self.tag = str(table.get("tag", ""))
+        self.system = str(table.get("system") or "")
         self.hide = [str(path) for path in table.get("hide") or []]
         self.isolation = str(table.get("isolation", "auto"))
         self.grace_s = float(table.get("grace_s", 15))

@@ -5,6 +5,7 @@ SESSION` but for announce; errors are `{"error": {"code", "message"}}`):
 
 `/pilot/v1/announce`  {"token", "tag", "host", "pid", "version", "resources": {"cpu", "gpu",
     "memory_bytes", "disk_bytes", "time_left_s"}, "isolation": "full" | "group",
+    "system": "slurm" | "htcondor" | "pbs" | "sge" | "", "job": what the system calls this job,
     "session": old | null, "holding": [[lease, [job, ...]], ...]}
     -> {"session", "heartbeat_s", "poll_s", "site"}
 `/pilot/v1/poll`  {"free": {...as resources}, "idle_slots", "queued", "units_max", "seen": newest
@@ -13,11 +14,13 @@ SESSION` but for announce; errors are `{"error": {"code", "message"}}`):
     "rows"?}], "specs": {id: task}, "orders": [{"order": "stop", "lease", "jobs", "why"} |
     {"order": "tail", "lease", "job", "offset"} | {"order": "drain"} | {"order": "exit"}]}
 `/pilot/v1/report`  {"batch", "results": [columns], "running": [[lease, job, started_ms]],
-    "returned": [[lease, [job, ...]]], "logs"?: [[lease, job, offset, base64]], "leaving"?: true}
+    "returned": [[lease, [job, ...]]], "logs"?: [[lease, job, offset, base64]], "leaving"?: true,
+    "why"?}
     -> {"acked", "orders"}
     `read` says by job what stands for all its inputs: the result's `inputs` repeats it.
     `logs` answers `tail` orders: what running units have printed from that byte on.
-    `leaving` says that the session ends with this report: whatever it still holds is free.
+    `leaving` says that the session ends with this report: whatever it still holds is free. `why`
+    is for people.
 `/pilot/v1/blobs`, `/pilot/v1/blob/<hex>`: see `transfer.py`.
 """
 

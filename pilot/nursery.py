@@ -18,7 +18,7 @@ import socket
 import sys
 from typing import Dict, List, Optional, Set, Tuple
 
-from pilot import folders, isolate, limits
+from pilot import eviction, folders, isolate, limits
 from pilot.processes import Processes, children_of
 from pilot.runner import Runner
 from pilot.scratch import Scratch
@@ -105,8 +105,7 @@ class _Process:
             os.setsid()
         except OSError:
             pass
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # the pilot decides; its end is ours
+        eviction.be_deaf()  # the pilot decides; its end is ours
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         isolate.adopt_orphans()
         try:
@@ -237,8 +236,7 @@ class _Process:
         status = 1
         try:
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                signal.signal(number, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # until the runner listens for it
             self._pipe.close()
             base_fd, cache_fd = _enter(folder, self._work_dir, self._hide, alone)
             base = "/proc/self/fd/%d" % base_fd if alone else folder

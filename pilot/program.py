@@ -2,7 +2,7 @@
 
 import os
 from fnmatch import fnmatchcase
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 SHELL = "/bin/sh"
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -88,9 +88,3 @@ def shown(argv: Sequence[str], most: int = 200) -> str:
     """An argv for messages, shortened."""
     text = " ".join(argv)
     return text if len(text) <= most else text[: most - 3] + "..."
-
-
-def gpu_variables(gpus: Optional[Sequence[str]]) -> Dict[str, str]:
-    """Which GPUs a unit may use; without any, it sees none."""
-    chosen = ",".join(gpus or ())
-    return {"CUDA_VISIBLE_DEVICES": chosen} if gpus is not None else {}

@@ -23,13 +23,13 @@ import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Mapping, Optional, Tuple
 
-from pilot import spawn, staging
+from pilot import gpus, spawn, staging
 from pilot.expand import ExpandError, shell_values, written
 from pilot.limits import Limits
 from pilot.logfile import LogFile
 from pilot.messages import OUTCOME_OF, PAYLOAD, Deframer, frame, harmless
 from pilot.processes import Processes
-from pilot.program import NotFound, Programs, gpu_variables
+from pilot.program import NotFound, Programs
 from pilot.scratch import Scratch
 from pilot.unit import Chunk, PilotGone, Stopped, Task, Unit
 from pilot.watch import Watch
@@ -76,6 +76,7 @@ class Runner:
         self._poll.register(pilot, select.POLLIN)
         self._wake = _wake_on_child()
         self._poll.register(self._wake, select.POLLIN)
+        self._parent = os.getppid()
         if not alone:  # as process 1 we are deaf to signals from inside, unless we listen
             signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -94,7 +95,12 @@ class Runner:
             self._processes.end()
 
     def _on_sigterm(self, number: int, frame: Any) -> None:
-        raise PilotGone()  # the nursery died (see nursery.py); `serve` ends the unit
+        """Meant for us only if the nursery died (see nursery.py); `serve` ends the unit then.
+
+        Some batch systems signal each process of a job: the pilot tells us what that means.
+        """
+        if os.getppid() != self._parent:
+            raise PilotGone()
 
     # --- talking to the pilot ------------------------------------------------------------------
 
@@ -281,8 +287,7 @@ class Runner:
         own.update(task.fixed)
         own["FLOE_ATTEMPT"] = str(unit.for_job("attempts") or 1)
         own["TMPDIR"] = self._scratch.tmp
-        gpus = unit.chunk.get("gpus")
-        devices = gpu_variables(gpus if gpus is not None or unit.limits.gpu else None)
+        devices = gpus.of_unit(unit.chunk.get("gpus"), os.environ)
         return all(self._run_module(unit, module, own, devices) for module in expanded["modules"])
 
     def _run_module(

@@ -14,13 +14,17 @@ import socket
 import time
 from typing import Any, Deque, Dict, List, Optional, Set, Tuple
 
-from pilot import messages, resources, transfer
+from pilot import batchsystem, messages, resources, transfer
 from pilot.config import Settings
+from pilot.doubt import Doubt
+from pilot.eviction import Evictions
 from pilot.link import Link
 from pilot.loop import Held, Loop, Resources, Start
 from pilot.messages import Deframer, Row, frame
 from pilot.nursery import Nursery
+from pilot.place import Place
 from pilot.processes import Processes
+from pilot.resources import Found
 
 REPORT_EVERY_S = 0.1  # at most so many reports, while results come in
 RUNNING_TOLD_S = 1.0  # a unit that began to run is in a report so soon
@@ -51,16 +55,23 @@ class _Slot:
 class Pilot:
     """One pilot, from announcing to leaving."""
 
-    def __init__(self, settings: Settings, nursery: Nursery) -> None:
+    def __init__(
+        self, settings: Settings, nursery: Nursery, place: Place, found: Found, evictions: Evictions
+    ) -> None:
         now_s = time.monotonic()
         self._settings = settings
         self._nursery = nursery
+        self._place = place
+        self._evictions = evictions
+        self._batch = found.batch
+        self._grace_s = batchsystem.grace_s(found.batch, settings.grace_s)
+        self._doubt = Doubt(found.batch.signals_all)
         os.makedirs(self._folder("outbox"), mode=0o700, exist_ok=True)
-        found = resources.found(settings, os.environ)
-        ends_s = resources.ends_s(settings, os.environ, now_s)
-        self._loop = Loop(found, len(found.cpus), ends_s)
+        ends_s = resources.ends_s(found.left_s, now_s)
+        units = found.units
+        self._loop = Loop(units, len(units.cpus), ends_s)
         self._cache = transfer.Cache(
-            self._folder("cache"), settings.cache_bytes or max(1 << 30, found.disk_bytes // 4)
+            self._folder("cache"), settings.cache_bytes or max(1 << 30, units.disk_bytes // 4)
         )
         self._fetching: Set[str] = set()
         self._slots: Dict[int, _Slot] = {}
@@ -77,6 +88,7 @@ class Pilot:
         self._running_told_s: Optional[float] = None
         self._busy_s = now_s
         self._leaving_at_s: Optional[float] = None
+        self._leaving_why = ""
         self._drained = False
         self._last_words = False
         self._done = False
@@ -87,29 +99,28 @@ class Pilot:
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         self._selector.register(self._wake_read, selectors.EVENT_READ, None)
-        self._signals: List[int] = []
-        self._link = Link(settings, self._hello(found, ends_s, now_s), self._holding, self._wake)
+        hello = self._hello(units, found.left_s)
+        self._link = Link(settings, hello, self._holding, self._wake)
 
     def _folder(self, name: str) -> str:
-        return os.path.join(self._settings.work_dir, name)
+        return os.path.join(self._place.folder, name)
 
-    def _hello(self, found: Resources, ends_s: Optional[float], now_s: float) -> Dict[str, Any]:
-        left_s = None if ends_s is None else ends_s - now_s
+    def _hello(self, units: Resources, left_s: Optional[float]) -> Dict[str, Any]:
         return {
             "token": self._settings.token,
             "tag": self._settings.tag,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "version": messages.VERSION,
-            "resources": found.shown(left_s),
+            "resources": units.shown(left_s),
             "isolation": self._nursery.isolation,
+            "system": self._batch.system,
+            "job": self._batch.job,
         }
 
     def run(self) -> int:
         """Until there is nothing more to do here; the exit status."""
         signal.set_wakeup_fd(self._wake_write.fileno())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, self._on_signal)
         self._link.start()
         try:
             while not self._done:
@@ -120,17 +131,17 @@ class Pilot:
             Processes(alone=False).end()  # what a nursery that was killed left to us
             for name in ("slots", "cache", "outbox", "probe"):
                 shutil.rmtree(self._folder(name), ignore_errors=True)
+            self._place.leave()
         return self.status
 
     # --- one turn -----------------------------------------------------------------------------
 
     def _turn(self) -> None:
-        if self._signals:
-            self._signals = []
-            self._leave("the batch system ends this pilot")
+        self._heed_signals()
         for kind, value in self._link.take():
             getattr(self, "_on_" + kind)(value)
         now_s = time.monotonic()
+        self._rows.extend(self._doubt.due(now_s))
         if self._leaving_at_s is None:
             self._start_units(now_s)
             self._ask(now_s)
@@ -155,6 +166,9 @@ class Pilot:
                 times_s.append(self._running_told_s + RUNNING_TOLD_S)
         if self._link.polling is None and self._leaving_at_s is None:
             times_s.append(self._heard_s + ORDERS_ONLY_AFTER_S)
+        doubt_s = self._doubt.next_s()
+        if doubt_s is not None:
+            times_s.append(doubt_s)
         if self._leaving_at_s is not None:
             times_s.append(now_s + 0.1)
         return max(0.0, min(times_s) - now_s)
@@ -172,8 +186,11 @@ class Pilot:
         except BlockingIOError:
             pass
 
-    def _on_signal(self, number: int, frame: Any) -> None:
-        self._signals.append(number)
+    def _heed_signals(self) -> None:
+        """The batch system ends this pilot: leave; units that it took along are no failures."""
+        for caught in self._evictions.take():
+            self._rows = collections.deque(self._doubt.evicted(self._rows, caught.at_ms))
+            self._leave(batchsystem.meaning(self._batch.system, caught.number))
 
     # --- units out ----------------------------------------------------------------------------
 
@@ -217,6 +234,7 @@ class Pilot:
     # --- units back ---------------------------------------------------------------------------
 
     def _hear(self, slot: _Slot) -> None:
+        self._heed_signals()
         try:
             data = slot.runner.recv(1 << 20)
         except OSError:
@@ -244,7 +262,7 @@ class Pilot:
                 self._keep_blob(slot, digest, size, text, file)
             except OSError as fault:
                 rows = [_without(digest, row, fault) for row in rows]
-        self._rows.extend(rows)
+        self._rows.extend(self._doubt.take(rows, time.monotonic()))
         self._loop.came_back(slot.number, message["rows"], message["done"])
         if message["rows"]:
             self._lost_in_a_row = 0
@@ -276,7 +294,7 @@ class Pilot:
             error = "evicted" if self._leaving_at_s is not None else "runner-lost"
             why = "the process that watched this unit was killed"
             row = messages.lost_row(lost.job, lost.started_ms or now_ms, now_ms, error, why)
-            self._rows.append((lost.lease, lost.spec, row))
+            self._rows.extend(self._doubt.take([(lost.lease, lost.spec, row)], time.monotonic()))
         self._lost_in_a_row += 1
         if self._lost_in_a_row > RUNNERS_LOST_MAX:
             self.status = 1
@@ -384,7 +402,7 @@ class Pilot:
         held: Dict[int, List[int]] = collections.OrderedDict()
         for lease, jobs in self._loop.holding() + self._returned + self._returned_in_report:
             held.setdefault(lease, []).extend(jobs)
-        for lease, _, row in [*self._rows, *self._in_report]:
+        for lease, _, row in [*self._rows, *self._doubt.waiting(), *self._in_report]:
             held.setdefault(lease, []).append(row[0])
         return [[lease, jobs] for lease, jobs in held.items()]
 
@@ -420,6 +438,7 @@ class Pilot:
             body["logs"], self._tails = self._tails, []
         if last and not self._rows:
             body["leaving"] = True
+            body["why"] = self._leaving_why
             self._last_words = True
         self._link.report(body, self._blobs_in_report)
 
@@ -466,6 +485,7 @@ class Pilot:
         if self._leaving_at_s is not None:
             return
         _log.info("leaving: %s", why)
+        self._leaving_why = why
         self._leaving_at_s = time.monotonic()
         self._loop.draining = True
         self._returned.extend(self._loop.hand_back())
@@ -476,7 +496,8 @@ class Pilot:
         """Nothing runs any more, or there is no time left to wait for it."""
         assert self._leaving_at_s is not None
         spent_s = now_s - self._leaving_at_s
-        return not self._loop.busy() or spent_s > self._settings.grace_s * (1 - LAST_WORDS_SHARE)
+        held = self._loop.busy() or self._doubt.waiting()
+        return not held or spent_s > self._grace_s * (1 - LAST_WORDS_SHARE)
 
     def _think_of_leaving(self, now_s: float) -> None:
         if self._loop.busy():
@@ -486,7 +507,7 @@ class Pilot:
             if spent_s > EMPTY_HANDED_S and not self._holding():
                 _log.info("the node does not hear that this pilot ends; nothing is lost")
                 self._done = True
-            elif spent_s > self._settings.grace_s:
+            elif spent_s > self._grace_s:
                 _log.error("the node could not be told in time")
                 self._done = True
         elif self._loop.draining and not self._loop.busy():
@@ -509,4 +530,4 @@ def _without(digest: str, row: Tuple[int, str, Row], fault: OSError) -> Tuple[in
 
 def dump(settings: Settings) -> str:
     """Settings for the log, without the token."""
-    return json.dumps({"urls": settings.urls, "work_dir": settings.work_dir, "tag": settings.tag})
+    return json.dumps({"urls": settings.urls, "tag": settings.tag})

@@ -60,6 +60,8 @@ PURE = [
     "schedulers/script.py", "schedulers/sge.py", "schedulers/sgewords.py",
     "schedulers/slurm.py", "schedulers/slurmwords.py",
     "schedulers/texts.py", "schedulers/torque.py",
+    "pilot/classads.py", "pilot/cgroups.py",
+    "pilot/batchsystem.py", "pilot/granted.py", "pilot/gpus.py", "pilot/doubt.py",
 ]  # fmt: skip
 IMPURE = {"twisted", "socket", "time", "random", "secrets", "os", "subprocess", "threading", "apsw"}
 

@@ -1,1 +1,0 @@
-"""Real batch systems on this machine: started by the tests, thrown away after them."""

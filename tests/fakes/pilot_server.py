@@ -80,6 +80,7 @@ class State:
     batches: set[tuple[str, int]] = field(default_factory=set)
     repeated: int = 0
     left: bool = False
+    why: str = ""  # it left
     session: str = ""
     sent: set[str] = field(default_factory=set)
     requests: int = 0
@@ -244,6 +245,7 @@ class PilotServer:
         self.state.running = body["running"]
         self.state.logs += body.get("logs", [])
         self.state.left = self.state.left or bool(body.get("leaving"))
+        self.state.why = self.state.why or str(body.get("why", ""))
         for group in body["results"]:
             lease = self.state.leases[group["lease"]]
             assert lease.left.issuperset(group["jobs"]), "results of units that are not leased"

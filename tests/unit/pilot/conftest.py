@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.meshes import wait_until
+from pilot.processes import children_of
 from tests.fakes.pilot_server import TOKEN, PilotServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,9 +23,12 @@ ROOT = Path(__file__).resolve().parents[3]
 class RunningPilot:
     """A pilot process and where it works."""
 
-    def __init__(self, process: subprocess.Popen[bytes], work: Path, log: Path) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], work: Path, log: Path, settings: Path
+    ) -> None:
         self.process = process
         self.work = work
+        self.settings = settings
         self._log = log
 
     def log(self) -> str:
@@ -50,8 +54,13 @@ def launch(server: PilotServer, tmp_path: Path) -> Iterator[Launch]:
     started: list[RunningPilot] = []
 
     def start(
-        python: str = sys.executable, under: Sequence[str] = (), **settings: Any
+        python: str = sys.executable,
+        under: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        like: RunningPilot | None = None,
+        **settings: Any,
     ) -> RunningPilot:
+        """like: a pilot whose settings file this one shares."""
         number = len(started)
         work = tmp_path / "home" / "pilots" / f"work {number}"
         work.mkdir(parents=True)
@@ -71,6 +80,8 @@ def launch(server: PilotServer, tmp_path: Path) -> Iterator[Launch]:
         }
         path.write_text(json.dumps(table))
         path.chmod(0o600)
+        if like is not None:
+            path, work = like.settings, like.work
         log = tmp_path / f"pilot-{number}.log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -80,9 +91,9 @@ def launch(server: PilotServer, tmp_path: Path) -> Iterator[Launch]:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environ or {})},
             )
-        pilot = RunningPilot(process, work, log)
+        pilot = RunningPilot(process, work, log, path)
         started.append(pilot)
         return pilot
 
@@ -123,6 +134,16 @@ def processes_with(text: str) -> list[int]:
             continue
         if text.encode() in words and state not in "ZX":
             found.append(int(name))
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes below one, the nearest first."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        below = [child for each in todo for child in children_of(each)]
+        found, todo = found + below, below
     return found
 
 

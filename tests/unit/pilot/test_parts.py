@@ -13,11 +13,10 @@ import pytest
 
 from pilot import isolate, staging, supervisor
 from pilot.client import Connection, Refused, Unreachable, parse_answer
-from pilot.config import BadSettings, Settings, read
+from pilot.config import BadSettings, read
 from pilot.limits import LOOK_S_MAX, LOOK_S_MIN, Limits, Pace, over
 from pilot.logfile import KEPT_BYTES_MAX, LogFile
 from pilot.program import NotFound, Programs
-from pilot.resources import ends_s, found
 from pilot.transfer import Cache
 
 NEEDS = {"memory_bytes": 1024_000, "disk_bytes": 2048_000, "time_s": 5}
@@ -139,32 +138,6 @@ def test_answers_that_are_no_json() -> None:
     assert refused.value.status == 502
     with pytest.raises(Unreachable, match="no JSON"):
         parse_answer(200, b"<html>")
-
-
-def settings(tmp_path: Path, **more: object) -> Settings:
-    return Settings({"urls": [], "fingerprint": "", "token": "", "work_dir": str(tmp_path), **more})
-
-
-def test_settings_go_before_what_the_machine_says(tmp_path: Path) -> None:
-    given = settings(tmp_path, slots=3, memory_bytes=5, disk_bytes=6, gpus=["7"])
-    resources = found(given, {})
-    assert resources.shown(None) == {
-        "cpu": 3, "gpu": 1, "memory_bytes": 5, "disk_bytes": 6, "time_left_s": None,
-    }  # fmt: skip
-
-
-def test_a_pilot_finds_out_what_it_has(tmp_path: Path) -> None:
-    resources = found(settings(tmp_path), {"CUDA_VISIBLE_DEVICES": "GPU-1,GPU-2"})
-    assert resources.cpus == sorted(os.sched_getaffinity(0))
-    assert resources.gpus == ["GPU-1", "GPU-2"]
-    assert 10**8 < resources.memory_bytes < 10**14
-    assert resources.disk_bytes > 0
-
-
-def test_the_end_is_told_by_the_batch_system(tmp_path: Path) -> None:
-    assert ends_s(settings(tmp_path, lifetime_s=60), {}, 5.0) == 65.0
-    assert ends_s(settings(tmp_path), {"PBS_WALLTIME": "100"}, 5.0) == 105.0
-    assert ends_s(settings(tmp_path), {}, 5.0) is None
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"urls": []}', "\xff"])
