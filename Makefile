@@ -10,7 +10,7 @@ SECONDS ?= 600
 # Of `make test`.
 WORKERS ?= 3
 
-.PHONY: demo mesh-demo test check sim fuzz bench bench-mesh docs setup clean
+.PHONY: demo mesh-demo test check clusters sim fuzz bench bench-mesh docs setup clean
 
 demo: .venv/.demo  ## Run the atmospheric dataset to its end on one site; prints a table and a picture
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m examples.demo
@@ -20,7 +20,7 @@ mesh-demo: .venv/.demo  ## Five sites share the dataset; the one that took it is
 
 # Real sites wait more than they work: three processes keep two cores busy. Modules stay whole, as
 # their tests share sites, and come in their order, the long ones first.
-test: .venv/.dev  ## All tests that need no cluster
+test: .venv/.dev  ## All tests; those of batch systems that are not installed are skipped
 	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # The model of ownership and the fuzzing of decoders run here and not in `test`, which leaves out
@@ -33,6 +33,11 @@ check: .venv/.dev  ## Format, lint, types, the pilot's Python floor, imports, th
 	@$(BIN)/python -m pytest -m model tests/model
 	@$(BIN)/python -m tests.fuzz --seconds 40 --seed 1
 	@$(BIN)/python -m pytest -m fuzz tests/fuzz
+
+# Each batch system is started by the tests themselves, where its programs are installed: .ci/run
+# shows which packages have them.
+clusters: .venv/.dev  ## Tests on real batch systems: Slurm, and what else is installed
+	@$(BIN)/python -m pytest tests/clusters tests/contract/test_schedulers.py -rs
 
 sim: .venv/.dev  ## Fresh random lives of a mesh for as long as asked: make sim MINUTES=60 SITES=5 DAYS=3
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--fresh) \

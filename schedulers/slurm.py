@@ -154,7 +154,8 @@ class Slurm:
     def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
         assert len(jobs) <= LOOKUP_JOBS_MAX
         form = "--format=JobID,State,ExitCode,NodeList,JobName"
-        which = [f"--jobs={','.join(jobs)}"] if jobs else [f"--name={','.join(tags)}"]
+        arrays = dict.fromkeys(job.partition("_")[0] for job in jobs)  # for the reason, see _of
+        which = [f"--jobs={','.join(arrays)}"] if jobs else [f"--name={','.join(tags)}"]
         since = [] if jobs else [f"--starttime={HISTORY}"]
         words = ("--noheader", "--parsable2", "--allocations", form, *which, *since)
         fields = f"JobArrayID:24|{self._mark},State:24|,exit_code:12|,NodeList:80|,Reason:160|"
@@ -174,8 +175,8 @@ class Slurm:
             found = []  # squeue fails if it is asked for one job, and that is gone
         else:
             found = self._remembered(texts.whole(done, "squeue"))
-        asked = set(jobs)
-        return {job: report for job, report in found if job in asked or not asked}
+        known = dict(found)
+        return {job: report for job in jobs or known if (report := _of(job, known)) is not None}
 
     def _accounted(self, text: str) -> list[tuple[JobName, Report]]:
         """What sacct tells of ended jobs.
@@ -296,6 +297,19 @@ def _ended(state: str, code: int, host: str, reason: str, tag: str) -> Report:
     found = _state(first, reason)
     told = found in (JobState.DONE, JobState.FAILED) or (found.over and code != 0)
     return Report(found, _words(state, reason), code if told else None, _host(host), tag)
+
+
+def _of(job: JobName, known: Mapping[JobName, Report]) -> Report | None:
+    """What is known of a job.
+
+    Tasks that end before they start, as when the rest of an array is cancelled, have no row of
+    their own: one row with the array's number stands for all of them. A task that has started
+    always has its own; in the controller's memory, until it is forgotten.
+    """
+    if job in known:
+        return known[job]
+    rest = known.get(JobName(job.partition("_")[0]))
+    return rest if rest is not None and rest.state.over else None
 
 
 def _exit(code: str, *, what: str) -> int:

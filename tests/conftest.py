@@ -9,6 +9,7 @@ import apsw
 import pytest
 from hypothesis import settings
 
+from tests.clusters.rig import NO_CLUSTER
 from tests.nodelogs import add_logs
 
 # Machines that run the tests are shared: how long one example takes says nothing.
@@ -23,6 +24,18 @@ def pytest_runtest_makereport(
     report = yield
     add_logs(item, report)
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all tests that were skipped because no batch system can be started here."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    said = [each.longrepr[2] for each in skipped if isinstance(each.longrepr, tuple)]
+    reasons = [each.removeprefix("Skipped: ") for each in said if NO_CLUSTER in each]
+    if reasons:
+        which = "; ".join(dict.fromkeys(each.removeprefix(NO_CLUSTER) for each in reasons))
+        terminalreporter.write_line(
+            f"skipped {len(reasons)} tests, as there is {NO_CLUSTER}{which}"
+        )
 
 
 def open_stores() -> set[str]:

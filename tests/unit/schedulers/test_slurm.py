@@ -280,6 +280,16 @@ def test_other_ends_are_told_apart(state: str, code: str, expected: Report) -> N
     assert looked_up(0, done, "7") == {"7": expected}
 
 
+def test_tasks_that_were_cancelled_before_they_started_share_one_row() -> None:
+    rows = f"7_0|COMPLETED|0:0|n1|{TAG}\n7|CANCELLED by 0|0:0|None assigned|{TAG}\n"
+    jobs = looked_up(0, out(rows), "7_0", "7_1", "7_2", "8_0")
+    assert {job: report.state for job, report in jobs.items()} == {
+        "7_0": JobState.DONE, "7_1": JobState.CANCELLED, "7_2": JobState.CANCELLED,
+    }  # fmt: skip
+    alive = f"7 |floe|PENDING |0 | |None |{TAG} |\n"
+    assert looked_up(1, out(alive), "7_1") == {}
+
+
 def test_a_number_that_came_again_is_another_job() -> None:
     assert looked_up(0, out("7|COMPLETED|0:0|n1|somebody else's\n"), "7") == {}
 
@@ -306,9 +316,9 @@ def test_an_end_that_makes_no_sense_is_refused(number: int, code: str) -> None:
 
 
 def test_jobs_are_looked_up_in_one_command_each_way() -> None:
-    sacct, squeue = Slurm().lookup([JobName("7_1"), JobName("8")], [TAG])
-    assert "--jobs=7_1,8" in sacct.argv
-    assert "--jobs=7_1,8" in squeue.argv
+    sacct, squeue = Slurm().lookup([JobName(job) for job in ("7_1", "8", "7_2")], [TAG])
+    assert "--jobs=7,8" in sacct.argv
+    assert "--jobs=7,8" in squeue.argv
     sacct, squeue = Slurm().lookup([], [TAG])
     assert f"--name={TAG}" in sacct.argv
     assert f"--name={TAG}" in squeue.argv

@@ -1,0 +1,72 @@
+"""A batch system ready for the contract: its plugin, and what only its administrator could do."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schedulers.base import Command, Completed, JobName, Scheduler
+from tests.clusters.place import Place
+
+NO_CLUSTER = "no cluster of "
+
+
+def need(name: str, lacking: str) -> None:
+    """Skip what needs a cluster that cannot be made here; fail instead where CI is set."""
+    if not lacking:
+        return
+    if "CI" in os.environ:
+        pytest.fail(f"{NO_CLUSTER}{name}: {lacking}", pytrace=False)
+    pytest.skip(f"{NO_CLUSTER}{name}: {lacking}")
+
+
+class Rig(abc.ABC):
+    """One cluster and its plugin.
+
+    slots: jobs of one CPU that run at once. time_s: the shortest wall time that it keeps.
+    overdue_s: how long until a job over it is gone. held: fields of a PilotSpec with which a job is
+    held from its beginning. impossible: such fields that nothing can ever give. unknown: a job that
+    never was. lacks: what this system cannot do, of "ends" (tell how a job ended), "limits",
+    "sigterm" (warn a job before it is killed), "outage" (its daemons be stopped), "foreign" (a job
+    with a name of our choice), "walltime".
+    """
+
+    scheduler: Scheduler
+    place: Place
+    slots: int = 4
+    time_s: int = 60
+    overdue_s: float = 150
+    held: Mapping[str, Any]
+    impossible: Mapping[str, Any]
+    unknown: JobName = JobName("99999")
+    lacks: frozenset[str] = frozenset()
+
+    @property
+    def folder(self) -> Path:
+        """Where jobs can read and write."""
+        return self.place.make("jobs", 0o777)
+
+    def run(self, command: Command) -> Completed:
+        """What the node does with a command, but waiting for it."""
+        done = self.place.run(*command.argv, stdin=command.stdin, check=False)
+        return Completed(done.returncode, done.stdout, done.stderr)
+
+    @abc.abstractmethod
+    def foreign(self, name: str) -> None:
+        """A held job of our own account that has this name, and nothing to do with us."""
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        """Its daemons are stopped for as long as the block lasts."""
+        raise NotImplementedError
+        yield
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Take everything down."""

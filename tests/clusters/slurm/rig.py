@@ -1,0 +1,48 @@
+"""Slurm under the contract, with and without its accounting."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from schedulers.slurm import Slurm
+from tests.clusters.rig import Rig, need
+from tests.clusters.slurm.cluster import SlurmCluster, lacking
+from tests.clusters.slurm.config import Shape
+
+
+class SlurmRig(Rig):
+    """A cluster of one node."""
+
+    held = {"options": ["--hold"]}  # noqa: RUF012
+    impossible = {"gpu": 99}  # noqa: RUF012
+
+    def __init__(self, name: str, *, accounting: bool) -> None:
+        need("Slurm", lacking(accounting=accounting))
+        self.cluster = SlurmCluster(name, Shape(accounting=accounting))
+        self.place = self.cluster.place
+        self.scheduler = Slurm(mark="f1oe")
+
+    def foreign(self, name: str) -> None:
+        self.place.run("sbatch", "--hold", f"--job-name={name}", "--wrap=true")
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        self.cluster.stop_controller()
+        try:
+            yield
+        finally:
+            self.cluster.start_controller()
+
+    def close(self) -> None:
+        self.cluster.close()
+
+
+def plain() -> Rig:
+    """Without accounting: only the controller remembers."""
+    return SlurmRig("alpha", accounting=False)
+
+
+def accounting() -> Rig:
+    """With slurmdbd."""
+    return SlurmRig("beta", accounting=True)
