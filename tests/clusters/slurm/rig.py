@@ -12,14 +12,14 @@ from tests.clusters.slurm.config import Shape
 
 
 class SlurmRig(Rig):
-    """A cluster of one node."""
+    """user: see Place."""
 
     held = {"options": ["--hold"]}  # noqa: RUF012
     impossible = {"gpu": 99}  # noqa: RUF012
 
-    def __init__(self, name: str, *, accounting: bool) -> None:
-        need("Slurm", lacking(accounting=accounting))
-        self.cluster = SlurmCluster(name, Shape(accounting=accounting))
+    def __init__(self, name: str, shape: Shape, user: str | None = None) -> None:
+        need("Slurm", lacking(accounting=shape.accounting))
+        self.cluster = SlurmCluster(name, shape, user)
         self.place = self.cluster.place
         self.scheduler = Slurm(mark="f1oe")
 
@@ -40,9 +40,9 @@ class SlurmRig(Rig):
 
 def plain() -> Rig:
     """Without accounting: only the controller remembers."""
-    return SlurmRig("alpha", accounting=False)
+    return SlurmRig("alpha", Shape())
 
 
 def accounting() -> Rig:
     """With slurmdbd."""
-    return SlurmRig("beta", accounting=True)
+    return SlurmRig("beta", Shape(accounting=True))
