@@ -33,8 +33,9 @@ class Rig(abc.ABC):
     overdue_s: how long until a job over it is gone. held: fields of a PilotSpec with which a job is
     held from its beginning. impossible: such fields that nothing can ever give. unknown: a job that
     never was. lacks: what this system cannot do, of "ends" (tell how a job ended), "limits",
-    "sigterm" (warn a job before it is killed), "outage" (its daemons be stopped), "foreign" (a job
-    with a name of our choice), "walltime".
+    "sigterm" (warn a job before it is killed), "log" (show what a job printed that has not ended by
+    itself), "outage" (its daemons be stopped), "foreign" (a job with a name of our choice),
+    "walltime".
     """
 
     scheduler: Scheduler
