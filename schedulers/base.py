@@ -34,7 +34,7 @@ class JobState(Enum):
     TIMED_OUT = "timed out"
     PREEMPTED = "preempted"
     NODE_FAILED = "node failed"
-    ENDED = "ended"  # how, nobody says: the system does not know it any more
+    ENDED = "ended"  # how, nobody says; or not yet, where the accounting is late
     UNKNOWN = "unknown"
 
     @property

@@ -213,9 +213,10 @@ class Pbs:
 
     def cancelled(self, done: Completed) -> None:
         lines = [line for line in texts.plain(done.err).split("\n") if line.strip()]
-        if done.status != 0 and not (lines and all(_GONE.search(line) for line in lines)):
-            wrong = next((line for line in lines if not _GONE.search(line)), "")
-            raise SchedulerError(f"qdel: {texts.harmless(wrong) or texts.complaint(done)}")
+        wrong = [line for line in lines if not _GONE.search(line)]
+        if done.status != 0 and (wrong or not lines):
+            words = texts.harmless(" · ".join(wrong[-3:])) or texts.complaint(done)
+            raise SchedulerError(f"qdel: {words}")
 
     # Describe.
 

@@ -61,8 +61,8 @@ def report(record: Record, exits: dict[int, tuple[JobState, str]] = EXITS) -> Re
     if letter in OVER:
         state, words, status = _ended(record, exits)
         return Report(state, texts.harmless(words or comment), status, host, tag)
-    if letter == "H":
-        comment = comment or f"held by {_holders(record)}"
+    if letter == "H" and "held" not in comment:  # it is of the time before
+        comment = f"held by {_holders(record)}"
     return Report(STATES.get(letter, JobState.UNKNOWN), texts.harmless(comment), None, host, tag)
 
 
