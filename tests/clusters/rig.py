@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ class Rig(abc.ABC):
     never was. lacks: what this system cannot do, of "ends" (tell how a job ended), "limits",
     "sigterm" (warn a job before it is killed), "log" (show what a job printed that has not ended by
     itself), "outage" (its daemons be stopped), "foreign" (a job with a name of our choice),
-    "walltime".
+    "walltime", "cancelled" (tell a cancelled job from a failed one), "held" (tell a held job from a
+    waiting one), "arrays", "paths" (take any path of a log), "never" (tell a job that never was
+    from one that is forgotten). options: more words of each submission.
     """
 
     scheduler: Scheduler
@@ -47,6 +49,7 @@ class Rig(abc.ABC):
     impossible: Mapping[str, Any]
     unknown: JobName = JobName("99999")
     lacks: frozenset[str] = frozenset()
+    options: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:
@@ -57,6 +60,10 @@ class Rig(abc.ABC):
         """What the node does with a command, but waiting for it."""
         done = self.place.run(*command.argv, stdin=command.stdin, check=False)
         return Completed(done.returncode, done.stdout, done.stderr)
+
+    def printing(self, log: Path, job: JobName) -> Path:
+        """Where a job's output is while it runs."""
+        return log
 
     @abc.abstractmethod
     def foreign(self, name: str) -> None:

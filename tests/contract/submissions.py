@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from schedulers.base import JobName, JobState, PilotSpec, Report, SchedulerError
+import pytest
+
+from schedulers.base import JobName, JobState, OtherForm, PilotSpec, Report, SchedulerError
 from tests.clusters.place import wait_until
 from tests.clusters.rig import Rig
 
 WORKER = Path(__file__).parents[1] / "clusters/worker.py"
 SETTLE_S = 60  # until a batch system says what it must know
+LATE_S = 5  # until accounting that has not told how a job ended never will
 
 
 def new_tag() -> str:
@@ -40,6 +44,9 @@ class Submissions:
         fields.setdefault("files", [str(self.program), str(path)])
         fields.setdefault("time_s", 600)
         fields.setdefault("memory_bytes", 50 << 20)
+        fields["options"] = [*fields.get("options", []), *self.rig.options]
+        if fields.get("count", 1) > 1 and "arrays" in self.rig.lacks:
+            pytest.skip("this batch system lacks arrays")
         argv = [str(self.program), str(path), *words]
         return PilotSpec(tag, argv, folder=str(self.rig.folder), **fields)
 
@@ -71,7 +78,10 @@ class Submissions:
 
     def listing(self) -> dict[JobName, Report]:
         """Raises SchedulerError."""
-        return self.scheduler.listed(self.rig.run(self.scheduler.listing()))
+        try:
+            return self.scheduler.listed(self.rig.run(self.scheduler.listing()))
+        except OtherForm as error:
+            return self.scheduler.listed(self.rig.run(error.instead))
 
     def tagged(self, tag: str) -> dict[JobName, Report]:
         """What the listing has of one submission."""
@@ -109,10 +119,13 @@ class Submissions:
     def ended(self, jobs: Collection[JobName], tag: str) -> dict[JobName, Report]:
         """How these jobs ended; waits until the batch system tells it of all."""
         found: dict[JobName, Report] = {}
+        end = time.monotonic() + (0 if "ends" in self.rig.lacks else LATE_S)
 
         def told() -> bool:
             found.update(self.look_up(jobs, tag))
-            return all(job in found and found[job].state.over for job in jobs)
+            states = [found[job].state if job in found else JobState.UNKNOWN for job in jobs]
+            better = JobState.ENDED in states and time.monotonic() < end
+            return all(state.over for state in states) and not better
 
         wait_until(f"news of {jobs}", told, SETTLE_S)
         return found
@@ -120,5 +133,13 @@ class Submissions:
     def output(self, spec: PilotSpec, job: JobName) -> str:
         """What a job printed; waits for its file."""
         path = Path(self.scheduler.log_file(spec.log, job))
-        wait_until(f"{path}", lambda: path.exists() and path.stat().st_size, SETTLE_S)
+        _wait_filled(path)
         return path.read_text()
+
+    def wait_printing(self, spec: PilotSpec, job: JobName) -> None:
+        """Until a job that runs has printed something."""
+        _wait_filled(self.rig.printing(Path(self.scheduler.log_file(spec.log, job)), job))
+
+
+def _wait_filled(path: Path) -> None:
+    wait_until(f"{path}", lambda: path.exists() and path.stat().st_size, SETTLE_S)

@@ -1,0 +1,149 @@
+"""A private Grid Engine: qmaster and one execd, a queue main.q, a parallel environment smp."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.clusters.place import ClusterError, Place, missing, opened, wait_until
+from tests.clusters.sge import config
+
+PORT_BASE = 17_400
+LIB = Path("/usr/lib/gridengine")
+PROGRAMS = ("qsub", "qstat", "qacct", "qdel", "qconf", str(LIB / "sge_qmaster"),
+            str(LIB / "sge_execd"))  # fmt: skip
+
+
+def lacking() -> str:
+    """What this machine lacks for a cluster, in words; "" if nothing."""
+    if os.geteuid() != 0:
+        return "execd has to be started by root"
+    return missing(PROGRAMS)
+
+
+class SgeCluster:
+    """Jobs are of the user who submits them, root too."""
+
+    def __init__(self, name: str, shape: config.Shape) -> None:
+        self.shape = shape
+        self.place = Place(f"sge-{name}", PORT_BASE)
+        with opened(self.place):
+            self._lay_out(name)
+            self.start_master()
+            self._configure()
+            self.start_host()
+            self._make_queue()
+            wait_until("main.q", self._ready)
+
+    def _lay_out(self, name: str) -> None:
+        place, folder, port = self.place, self.place.folder, self.place.port
+        arch = place.run(str(config.SHARE / "util/arch")).stdout.decode().strip()
+        place.environ |= {
+            "SGE_ROOT": str(folder), "SGE_CELL": "default", "SGE_CLUSTER_NAME": name,
+            "SGE_QMASTER_PORT": str(port), "SGE_EXECD_PORT": str(port + 1), "SGE_ARCH": arch,
+            "LD_LIBRARY_PATH": str(LIB),
+        }  # fmt: skip
+        place.marks.append(f"SGE_ROOT={folder}")
+        common = folder / "default/common"
+        for part in (common, folder / "default/spool/qmaster/job_scripts",
+                     folder / "default/spool/execd", folder / "tmp"):  # fmt: skip
+            part.mkdir(parents=True)
+        for part in ("bin", "lib", "utilbin"):
+            (folder / part).mkdir()
+            (folder / part / arch).symlink_to(LIB)
+        for part in ("util", "mpi"):
+            (folder / part).symlink_to(config.SHARE / part)
+        (common / "cluster_name").write_text(f"{name}\n")
+        (common / "act_qmaster").write_text("localhost\n")
+        (common / "host_aliases").write_text(config.host_aliases())
+        (common / "bootstrap").write_text(config.bootstrap(folder))
+        (folder / "tmp/global").write_text(config.global_conf(folder, port))
+        self._spool(common)
+
+    def _spool(self, common: Path) -> None:
+        """What an installation would ask for."""
+        run, folder = self.place.run, self.place.folder
+        params = f"{common};{folder}/default/spool/qmaster"
+        run(str(LIB / "spoolinit"), "classic", "libspoolc", params, "init")
+        defaults = str(LIB / "spooldefaults")
+        run(defaults, "configuration", str(folder / "tmp/global"))
+        run(defaults, "complexes", str(config.SHARE / "util/resources/centry"))
+        run(defaults, "usersets", str(config.SHARE / "util/resources/usersets"))
+        run(defaults, "managers", "root")
+
+    def _configure(self) -> None:
+        self.control("-ah", "localhost")
+        self.control("-as", "localhost")
+        self._give("-Msconf", config.changed(self.control("-ssconf"), config.SCHEDULER))
+        known = config.changed(self.control("-sc"), {})
+        kept = [line for line in known.split("\n") if line.split()[:1] != ["h_vmem"]]
+        self._give("-Mc", "\n".join(kept) + config.RESOURCES)
+
+    def _make_queue(self) -> None:
+        hosts = ("qconf", "-sel")  # fails while there is none
+        wait_until("the host", lambda: b"localhost" in self.place.run(*hosts, check=False).stdout)
+        shape = self.shape
+        values = f"slots={shape.slots},gpu={shape.gpus},h_vmem={shape.memory}"
+        self.control("-rattr", "exechost", "complex_values", values, "localhost")
+        self._give("-Ap", config.PARALLEL)
+        self._give("-Aq", config.queue(shape))
+
+    def _give(self, option: str, text: str) -> None:
+        path = self.place.folder / "tmp/given"
+        path.write_text(text)
+        self.control(option, str(path))
+
+    # Daemons.
+
+    def start_master(self) -> None:
+        self.place.start("qmaster", str(LIB / "sge_qmaster"), env={"SGE_ND": "1"})
+        wait_until("qmaster", lambda: self.place.alive("qmaster") and self._answers())
+
+    def stop_master(self) -> None:
+        self.place.stop("qmaster")
+
+    def start_host(self) -> None:
+        self.place.start("execd", str(LIB / "sge_execd"), env={"SGE_ND": "1"})
+
+    def stop_host(self) -> None:
+        self.place.stop("execd")
+
+    def _answers(self) -> bool:
+        try:
+            return self.place.run("qconf", "-sh", check=False, timeout_s=10).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    def _ready(self) -> bool:
+        """The host has reported, and the queue is in no bad state."""
+        self.place.alive("execd")
+        text = self.place.run("qstat", "-f", "-q", "main.q", check=False).stdout.decode()
+        rows = [line.split() for line in text.split("\n") if line.startswith("main.q@")]
+        return len(rows) == 1 and len(rows[0]) == 5 and rows[0][3] != "-NA-"
+
+    # What an administrator does.
+
+    def control(self, *words: str) -> str:
+        """qconf. Raises ClusterError."""
+        return self.place.run("qconf", *words).stdout.decode()
+
+    def close(self) -> None:
+        """Delete all jobs, end all daemons, remove everything."""
+        with contextlib.suppress(ClusterError, subprocess.TimeoutExpired):
+            self.place.run("qdel", "-f", "-u", "*", check=False, timeout_s=10)
+            jobs = ("qstat", "-u", "*")
+            wait_until("the end of all jobs", lambda: not self.place.run(*jobs).stdout, 15)
+        self.place.close()
+
+
+@contextlib.contextmanager
+def cluster(name: str, **shape: object) -> Iterator[SgeCluster]:
+    """A cluster for as long as the block lasts; `shape` as config.Shape."""
+    made = SgeCluster(name, config.Shape(**shape))  # type: ignore[arg-type]
+    try:
+        yield made
+    finally:
+        made.close()

@@ -1,0 +1,52 @@
+"""Grid Engine under the contract."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from schedulers.base import JobName
+from schedulers.sge import Sge
+from tests.clusters.rig import Rig, need
+from tests.clusters.sge.cluster import SgeCluster, lacking
+from tests.clusters.sge.config import Shape
+
+
+class SgeRig(Rig):
+    """A cluster of one host.
+
+    qacct does not tell who killed a job, and qstat not an old job from one that never was. A job is
+    warned by SIGUSR2.
+    """
+
+    held = {"options": ["-h"]}  # noqa: RUF012
+    impossible = {"gpu": 99}  # noqa: RUF012
+    lacks = frozenset({"sigterm", "cancelled", "never", "paths"})
+    time_s = 5
+    unknown = JobName("9999999")
+
+    def __init__(self, name: str) -> None:
+        need("Grid Engine", lacking())
+        self.cluster = SgeCluster(name, Shape())
+        self.place = self.cluster.place
+        self.scheduler = Sge()
+
+    def foreign(self, name: str) -> None:
+        words = ("-h", "-N", name, "-o", "/dev/null", "-j", "y")
+        self.place.run("qsub", *words, stdin=b"true\n", check=False)
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        self.cluster.stop_master()
+        try:
+            yield
+        finally:
+            self.cluster.start_master()
+
+    def close(self) -> None:
+        self.cluster.close()
+
+
+def plain() -> Rig:
+    """As it is packaged."""
+    return SgeRig("gamma")

@@ -1,0 +1,1 @@
+"""Torque's commands in front of a real Slurm."""

@@ -1,0 +1,77 @@
+"""qsub, qstat and qdel in Torque's style in front of Slurm: Debian's slurm-wlm-torque, unpacked.
+
+Its package cannot be installed beside Grid Engine's, which has programs of the same names.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from tests.clusters.place import ClusterError, missing
+
+PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libslurm38", "libswitch-perl")
+PROGRAMS = ("apt-get", "dpkg-deb", "patchelf", "perl")
+COMMANDS = ("qsub", "qstat", "qdel", "qhold", "qrls", "pbsnodes")
+SLURMS = ("sbatch", "salloc", "srun", "scancel", "squeue", "scontrol", "sinfo")
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "floe-tests/slurm-pbs"
+
+
+def lacking() -> str:
+    """What this machine lacks to make them, in words; "" if nothing."""
+    return "" if (CACHE / "bin/qsub").exists() else missing(PROGRAMS)
+
+
+def programs() -> Path:
+    """The folder for PATH; made once, and kept in the cache. Raises ClusterError."""
+    if not (CACHE / "bin/qsub").exists():
+        CACHE.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix="slurm-pbs-", dir=CACHE.parent))
+        try:
+            _unpack(fresh)
+            _wrap(fresh)
+            fresh.chmod(0o755)
+            if not CACHE.exists():
+                fresh.rename(CACHE)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return CACHE / "bin"
+
+
+def _run(*argv: str, cwd: Path) -> None:
+    done = subprocess.run(argv, cwd=cwd, capture_output=True, check=False, timeout=300)
+    if done.returncode:
+        said = (done.stdout + done.stderr).decode("utf-8", "replace")[-1000:]
+        raise ClusterError(f"{' '.join(argv)}: {said}")
+
+
+def _unpack(tree: Path) -> None:
+    debs = tree / "debs"
+    debs.mkdir()
+    _run("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", *PACKAGES, cwd=debs)
+    for deb in debs.glob("*.deb"):
+        _run("dpkg-deb", "-x", str(deb), str(tree), cwd=tree)
+    shutil.rmtree(debs)
+
+
+def _wrap(tree: Path) -> None:
+    """Let them find their libraries, and Slurm's commands, which they seek beside themselves."""
+    [perl] = [path.relative_to(tree) for path in tree.glob("usr/lib/*/perl5/*") if path.is_dir()]
+    library = CACHE / perl.parents[1]
+    for binary in (tree / perl).rglob("*.so"):
+        _run("patchelf", "--force-rpath", "--set-rpath", str(library), str(binary), cwd=tree)
+    places = f"{CACHE / perl}:{CACHE / 'usr/share/perl5'}"
+    (tree / "bin").mkdir()
+    for name in COMMANDS:
+        if not (tree / "usr/bin" / name).exists():
+            continue
+        path = tree / "bin" / name
+        path.write_text(f'#!/bin/sh\nPERL5LIB={places} exec perl {CACHE}/usr/bin/{name} "$@"\n')
+        path.chmod(0o755)
+    for name in SLURMS:
+        link = tree / "usr/bin" / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"/usr/bin/{name}")
