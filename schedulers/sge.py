@@ -1,7 +1,7 @@
 """Grid Engine 8.1.9 and its forks: qsub, qstat, qacct, qdel, qconf. Pure.
 
 One submission is an array job: its tasks are called 47.1, 47.2, ...; a single job 47. Resources are
-whatever a site calls them: the names are settings.
+whatever a site calls them: the names are settings. An account is a project (-P): sge_project(5).
 
 A job that is over is absent from qstat, and qacct tells how it ended: of those that ran. One that
 was deleted while it waited leaves no trace but that the master, asked for it by its number, does
