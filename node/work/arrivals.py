@@ -182,12 +182,12 @@ class Arrivals:
         self.lose(session, why)
         await self._ended(session, why)
 
-    async def left(self, session: Session) -> None:
-        """The pilot took its leave: what it still holds was never begun."""
+    async def left(self, session: Session, body: Mapping[str, Any]) -> None:
+        """The pilot took its leave, and may say why: what it still holds was never begun."""
         for lease in list(session.leases.values()):
             self.board.leases.give_back(lease, set(lease.left))
         self.left_well.add(session.pilot)
-        await self._ended(session, "left")
+        await self._ended(session, _text(body, "why") or "left")
 
     async def _ended(self, session: Session, why: str) -> None:
         self.board.sessions.remove(session)

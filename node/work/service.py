@@ -190,7 +190,7 @@ class Work:
         self._tails.take(session, body.get("logs"))
         acked = await self._intake.take(session, body)
         if body.get("leaving") is True:
-            await self.arrivals.left(session)
+            await self.arrivals.left(session, body)
         return {"acked": acked, "orders": session.due_orders(self._board.now_s())}
 
     async def may_read(self, session: Session, digest: bytes) -> bool:

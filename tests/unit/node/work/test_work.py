@@ -291,6 +291,14 @@ def test_a_pilot_that_leaves_frees_what_it_holds() -> None:
     assert house.work.session(pilot.secret) is None
 
 
+@pytest.mark.parametrize(("why", "kept"), [("Slurm ends this job", None), (7, "left")])
+def test_why_a_pilot_left_is_kept(why: object, kept: str | None) -> None:
+    house = House(Described(1, 5))
+    pilot = house.pilot()
+    pilot.report({**pilot.results(), "leaving": True, "why": why})
+    assert [row.why for row in store.recent(house.disk.conn, 5)] == [kept or why]
+
+
 def test_a_token_serves_once_and_an_unknown_one_never() -> None:
     house = House()
     pilot = house.pilot()
