@@ -163,7 +163,7 @@ def test_a_login_that_runs_nothing_is_told_in_words(
 
 
 def test_a_login_that_hangs_is_given_up(host: Sshd, loop: Spawning, make: Make) -> None:
-    key = host.login("hanging", "echo wait a moment; exec sleep 1000")
+    key = host.login("hanging", "echo wait a moment; exec cat >/dev/null")
     words = refused(loop, make(host.settings(key=str(key), connect_s=1)))
     assert "it does not answer; it printed 'wait a moment'" in words
 
@@ -333,7 +333,7 @@ import sys
 from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from schedulers.base import Command
+from schedulers.base import Command, SchedulerError
 from schedulers.ssh import SshRunner
 from schedulers.ssh_options import SshSettings, Tunnel
 
@@ -341,8 +341,11 @@ settings = eval(sys.argv[1])
 runner = SshRunner(reactor, settings, Path(sys.argv[2]))
 
 async def main():
-    await runner.run(Command(["true"]))
-    print("connected", flush=True)
+    try:
+        await runner.run(Command(["true"]))
+        print("connected", flush=True)
+    except SchedulerError as error:
+        print(error, flush=True)
 
 reactor.callWhenRunning(lambda: Deferred.fromCoroutine(main()))
 reactor.run()
