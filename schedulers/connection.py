@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from schedulers import remote
 from schedulers.child import GRACE_S, Reactor, in_session
-from schedulers.ssh_faults import Fault, explain
+from schedulers.ssh_faults import Fault, explain, shut_tunnel
 from schedulers.ssh_options import SshSettings, connection
 
 OPEN_FACTOR = 4  # a shell has to obey within so many times what the connection may take
@@ -74,14 +74,18 @@ class Connection(ProcessProtocol):
 
     def connectionMade(self) -> None:
         assert self.transport is not None
-        self.transport.write(remote.ready(self._mark))
+        tunnel = self._settings.tunnel
+        self.transport.write(remote.ready(self._mark, tunnel.port if tunnel else None))
 
     def outReceived(self, data: bytes) -> None:
-        if self.ready:
+        if self.ready or self._over:
             return
         self._out += data
         del self._out[:-SAID_BYTES_MAX]
         if remote.is_ready(bytes(self._out), self._mark):
+            if shut := shut_tunnel(bytes(self._out), self._settings):
+                self.close(shut)
+                return
             self.ready = self._was_ready = True
             self._stop_timer()
             self._out.clear()

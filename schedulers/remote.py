@@ -22,6 +22,10 @@ NOISE_BYTES_MAX = 256 << 10  # before the first mark
 OVERDUE = 124  # exit status of timeout(1)
 SIGNALS = range(129, 144)  # 128 + n: how sh tells signal n
 
+# 127.0.0.1 and ::1 in /proc/net, on machines of either order of bytes.
+_LOOPBACK = {
+    b"0100007F", b"7F000001", b"0" * 24 + b"01000000", b"0" * 24 + b"00000001",
+}  # fmt: skip
 _PROFILE = (
     "path=$PATH; "
     "for file in /etc/profile ~/.profile; do "
@@ -34,14 +38,28 @@ _PLAIN = (
 )
 
 
-def ready(mark: str) -> bytes:
-    """Orders that print the mark and hold the session open until stdin ends."""
-    return f"printf '%s\\n' {mark}; exec cat >/dev/null\n".encode()
+def ready(mark: str, tunnel_port: int | None = None) -> bytes:
+    """Orders that print the mark and hold the session open until stdin ends.
+
+    tunnel_port: before the mark, tell who listens there, where the host can tell (proc(5)).
+    """
+    look = ""
+    if tunnel_port is not None:
+        line = f"^ *[0-9]+: [0-9A-F]+:{tunnel_port:04X} [0-9A-F]+:0000 0A "
+        look = f"grep -hE '{line}' /proc/net/tcp /proc/net/tcp6 2>/dev/null; "
+    return f"{look}printf '%s\\n' {mark}; exec cat >/dev/null\n".encode()
 
 
 def is_ready(out: bytes, mark: str) -> bool:
     """Whether `ready` was obeyed."""
     return f"{mark}\n".encode() in out
+
+
+def is_shut(out: bytes, tunnel_port: int) -> bool:
+    """Whether the host is known to listen at the tunnel's port for its own programs alone."""
+    line = rb"^ *\d+: ([0-9A-F]+):%04X [0-9A-F]+:0000 0A " % tunnel_port
+    addresses = re.findall(line, out, re.MULTILINE)
+    return bool(addresses) and set(addresses) <= _LOOPBACK
 
 
 def orders(argv: Sequence[str], mark: str, time_s: float, *, profile: bool) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schedulers import texts
+from schedulers import remote, texts
 from schedulers.ssh_options import SshSettings
 
 
@@ -19,6 +19,7 @@ class Fault:
     lasting: bool
 
 
+_OWN = ("127.0.0.1", "::1", "localhost")
 # Told by sshd or the login shell in place of running our command, whatever the status.
 _ACCOUNT = (
     (
@@ -129,6 +130,19 @@ def explain(err: bytes, out: bytes, status: int | None, settings: SshSettings) -
     if status is None:
         return Fault(f"it does not answer{_printed(out)}", False)
     return Fault(f"ssh ended: {_quote(complaints, '') or 'it said nothing'}", False)
+
+
+def shut_tunnel(out: bytes, settings: SshSettings) -> Fault | None:
+    """Whether workers cannot reach the tunnel though they are meant to: sshd does not tell."""
+    tunnel = settings.tunnel
+    if tunnel is None or tunnel.address in _OWN or not remote.is_shut(out, tunnel.port):
+        return None
+    return Fault(
+        f"the tunnel's port {tunnel.port} can be reached from the host itself alone: its sshd "
+        "needs `GatewayPorts clientspecified`; if workers run on the host, give "
+        f"127.0.0.1:{tunnel.port}",
+        True,
+    )
 
 
 def _shell_ended(said: bytes, status: int | None) -> Fault:

@@ -21,17 +21,17 @@ from schedulers.base import Command, Completed, SchedulerError
 from schedulers.runner import Lost, NotRun
 from schedulers.ssh import SshRunner
 from schedulers.ssh_options import SshSettings, Tunnel
+from tests.clusters.rig import need
 from tests.clusters.sshd import Sshd, alive, free_port, make_key, missing, sshd
 from tests.fakes.spawning import Spawning
 from tests.vectors.words import HOSTILE
-
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 Make = Callable[..., SshRunner]
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    need("a submit host", missing())
     folder = tmp_path_factory.mktemp("sshd")
     (folder / "home").mkdir()
     with sshd(folder, home=folder / "home", lines=("MaxSessions 4",)) as running:
@@ -192,8 +192,7 @@ def test_a_missing_private_key_is_told(host: Sshd, loop: Spawning, make: Make) -
 def test_other_login_shells_change_no_word(
     host: Sshd, loop: Spawning, make: Make, shell: str
 ) -> None:
-    if shutil.which(shell) is None and "CI" not in os.environ:
-        pytest.skip(f"no {shell} here")
+    need(f"{shell} as a login shell", "" if shutil.which(shell) else "install it")
     key = host.login(shell, f'exec {shell} -c "$SSH_ORIGINAL_COMMAND"')
     runner = make(host.settings(key=str(key)))
     done = run(loop, runner, "printf", "%s\\0", *HOSTILE)
@@ -326,6 +325,14 @@ def test_workers_reach_the_node_through_a_tunnel(host: Sshd, loop: Spawning, mak
     loop.result(runner.close())
     other.retry()
     assert run(loop, other, "bash", "-c", reach).out == b"the node"
+
+
+def test_a_tunnel_that_workers_cannot_reach_is_no_tunnel(
+    host: Sshd, loop: Spawning, make: Make
+) -> None:
+    words = refused(loop, make(host.settings(tunnel=Tunnel(free_port(), 1))))
+    assert "can be reached from the host itself alone" in words
+    assert "GatewayPorts clientspecified" in words
 
 
 PROGRAM = """

@@ -15,6 +15,7 @@ from schedulers.base import Command, Completed, SchedulerError
 from schedulers.command import LocalRunner
 from schedulers.runner import Lost, NotRun, Runner
 from schedulers.ssh import SshRunner
+from tests.clusters.rig import need
 from tests.clusters.sshd import Sshd, alive, missing, sshd
 from tests.fakes.spawning import Spawning
 from tests.vectors.words import HOSTILE
@@ -59,8 +60,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         home = tmp_path / "home"
         runner = LocalRunner(loop.reactor, os.environ | {"HOME": str(home)})
     else:
-        if why := missing():
-            pytest.skip(why)
+        need("a submit host", missing())
         served: Sshd = request.getfixturevalue("daemon")
         home = served.folder / "home"
         shutil.rmtree(home)

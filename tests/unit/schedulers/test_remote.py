@@ -64,3 +64,25 @@ def test_too_much_is_cut() -> None:
     out, err = marked("x" * 2000, "0")
     assert answered(out, err).done == Completed(0, b"x" * 1000, b"warned\n", True)
     assert answered(out[:1500], b"", -9, cut=True).done == Completed(-9, b"x" * 1000, b"", True)
+
+
+LINE = b"   1: %s:2328 %s:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "shut"),
+    [
+        ([], False),  # the host does not tell
+        ([b"0100007F"], True),
+        ([b"0100007F", b"0" * 24 + b"01000000"], True),
+        ([b"00000000"], False),
+        ([b"0100007F", b"0" * 32], False),
+        ([b"0A00000A"], False),
+    ],
+)
+def test_a_tunnel_for_the_host_alone_is_told_from_one_for_all(
+    addresses: list[bytes], shut: bool
+) -> None:
+    out = b"Welcome\n" + b"\n".join(LINE % (each, b"0" * len(each)) for each in addresses)
+    assert remote.is_shut(out, 0x2328) == shut
+    assert not remote.is_shut(out, 0x2329)
