@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from node.provisioning.book import Inquiry
+from node.provisioning.jobs import Inquiry
 from node.provisioning.ports import Tools
 from schedulers.base import JobName, JobState, OtherForm, Queue, Report, SchedulerError
 

@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import Final
 
+from node.provisioning.jobs import QUEUED, Cancel, Changes, Ended, Inquiry, Job, Submission
 from node.provisioning.shapes import Shape
 from schedulers.base import LOOKUP_JOBS_MAX, JobName, JobState, Report
 
@@ -33,109 +32,9 @@ SILENT_S: Final = 900.0  # one that left the listing and has been silent for so 
 UNKNOWN_S_MAX: Final = 3600.0  # a job of which nobody has said anything is charged so long
 AGAIN_S: Final = 600.0  # what looking up did not tell at first is looked up again so often
 EAGER_S: Final = 600.0  # at first with every listing
-_QUEUED = (JobState.QUEUED, JobState.HELD)
 _NOBODYS_FAULT = (
     JobState.CANCELLED, JobState.NODE_FAILED, JobState.PREEMPTED, JobState.UNKNOWN,
 )  # fmt: skip
-
-
-class Cancel(Enum):
-    """Why we end a job; the value is for people."""
-
-    SILENT = "it never spoke to this node"
-    SURPLUS = "there is no work for it"
-    LIMIT = "the limits are lower now"
-    LATE = "it came back after it had been given up"
-    EXTRA = "it is one more than was asked for"
-    ORDER = "an admin ended it"
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """One job. Times are monotonic."""
-
-    name: JobName
-    state: JobState
-    since_s: float  # of this state
-    words: str = ""
-    host: str = ""
-    exit: int | None = None
-    pilot: int | None = None  # that announced itself from it
-    spoke_s: float = float("-inf")
-    left: bool = False  # its pilot said goodbye, or is known to have ended
-    missing_s: float | None = None  # since when listings lack it
-    asked_s: float = float("-inf")  # when it was last looked up
-    cancelled: Cancel | None = None
-    cancelled_s: float = float("-inf")
-    over: bool = False  # ended, or given up
-    given_up: bool = False  # nobody said that it ended
-
-    @property
-    def queued(self) -> bool:
-        return self.state in _QUEUED and self.pilot is None
-
-    @property
-    def coming(self) -> bool:
-        """Submitted, and not announced."""
-        return self.pilot is None
-
-
-@dataclass(slots=True, eq=False)
-class Submission:
-    """One submission: an intent, then jobs. It ends with the last of them."""
-
-    no: int
-    tag: str
-    shape: Shape
-    count: int
-    row: int  # the pilot row of its token
-    made_s: float
-    jobs: dict[JobName, Job] = field(default_factory=dict)
-    doubtful: bool = True
-    looks: int = 0  # good listings that began after it was made
-    asked: bool = False  # the accounting has told all that it knows of the tag
-    asked_s: float = float("-inf")
-    nameless: dict[int, str] = field(default_factory=dict)  # pilots without a known job: host
-    ended: bool = False
-    words: str = ""
-
-    @property
-    def living(self) -> list[Job]:
-        return [job for job in self.jobs.values() if not job.over]
-
-    @property
-    def unseen(self) -> int:
-        """Pilots that may exist without our knowing their jobs."""
-        return max(0, self.count - len(self.jobs)) if self.doubtful else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A job is over. young: before its pilot announced itself, by nobody's order."""
-
-    submission: Submission
-    job: Job
-    why: str
-    young: bool
-
-
-@dataclass(slots=True)
-class Changes:
-    """What follows from news: rows to write, pilots to bury, jobs to cancel."""
-
-    jobs: list[tuple[Submission, Job]] = field(default_factory=list)  # new or changed
-    named: list[Submission] = field(default_factory=list)  # in doubt no longer
-    ended: list[Ended] = field(default_factory=list)
-    over: list[Submission] = field(default_factory=list)
-    cancel: list[Job] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What to look up: jobs, and the tags of their submissions or of those in doubt."""
-
-    jobs: Sequence[JobName]
-    tags: Sequence[str]
 
 
 class Book:
@@ -369,7 +268,7 @@ class Book:
             job.pilot = pilot
             changes.jobs.append((submission, job))
         job.spoke_s = now_s
-        if job.state in _QUEUED or job.state is JobState.UNKNOWN:
+        if job.state in QUEUED or job.state is JobState.UNKNOWN:
             job.state, job.since_s = JobState.RUNNING, now_s
 
     def _match(self, submission: Submission, now_s: float, changes: Changes) -> None:

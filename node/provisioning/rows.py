@@ -7,8 +7,9 @@ from typing import Any
 
 import apsw
 
-from node.provisioning.book import Book, Cancel, Job, Submission
+from node.provisioning.book import Book
 from node.provisioning.breaker import Breaker
+from node.provisioning.jobs import Cancel, Job, Submission
 from node.provisioning.shapes import Shape
 from node.store import submissions as store
 from node.store.submissions import JobRow, SubmissionRow

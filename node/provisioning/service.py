@@ -10,8 +10,8 @@ from twisted.logger import Logger
 from node.claims.capacity import More
 from node.dispatch import Room
 from node.model.dataset import Needs
-from node.provisioning.book import Cancel
 from node.provisioning.demand import bins_of, busy_rooms, largest, room_of
+from node.provisioning.jobs import Cancel
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig

@@ -14,7 +14,7 @@ from typing import Any
 
 import apsw
 
-from node.provisioning.book import Submission
+from node.provisioning.jobs import Submission
 from node.provisioning.plan import Order
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import submission_of

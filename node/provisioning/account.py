@@ -1,0 +1,117 @@
+"""What is known of one batch system at the moment: for the plan, and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from node.provisioning.breaker import Breaker
+from node.provisioning.plan import Coming, SystemFacts
+from node.provisioning.ports import House
+from node.provisioning.rows import load_breakers, read_book
+from node.provisioning.settings import SystemConfig
+from node.provisioning.shapes import Shape
+from node.store import submissions as store
+from schedulers.base import Queue
+
+_log = Logger()
+
+STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
+
+
+class Account:
+    """The book, the breakers, and what the batch system last said."""
+
+    def __init__(self, house: House, settings: SystemConfig) -> None:
+        self._house = house
+        self.settings = settings
+        now_s = house.reactor.seconds()
+        self.book = read_book(house.conn, settings.name, settings.announce_s, now_s)
+        self.breakers: dict[Shape, Breaker] = load_breakers(
+            store.memory(house.conn, settings.name) or []
+        )
+        self.version = ""
+        self.trouble = ""  # the last error, in words
+        self.trouble_s = float("-inf")  # when it was seen
+        self.looked_s: float | None = None  # when the last good listing was asked for
+        self.queues: Sequence[Queue] = ()
+        self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
+        self.draining = False  # no more submissions, by an admin
+        self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
+        self._next_submit_s = now_s
+
+    def facts(self) -> SystemFacts:
+        """For the plan."""
+        now_s = self._house.reactor.seconds()
+        coming, mine = self._coming(now_s), {}
+        for factory in self.settings.factories:
+            of = [each for each in self.book if each.shape.factory == factory.name]
+            queued = sum(each.unseen + sum(job.queued for job in each.living) for each in of)
+            running = sum(sum(not job.queued for job in each.living) for each in of)
+            mine[factory.name] = (queued, running)
+        outstanding = self.book.coming()
+        allowed, words = {}, dict(self.waits)
+        for shape, breaker in self.breakers.items():
+            most = breaker.allows(now_s, outstanding[shape])
+            if most is not None:
+                allowed[shape] = most
+                words[shape] = breaker.words(now_s)
+        since = self._surplus_s
+        return SystemFacts(
+            self.settings, self.book.queued(), self.book.running(), coming, self.queues, mine,
+            allowed, words, self._barred(now_s), {each: now_s - since[each] for each in since},
+        )  # fmt: skip
+
+    def _coming(self, now_s: float) -> list[Coming]:
+        found: list[Coming] = []
+        for each in self.book:
+            age_s = now_s - each.made_s
+            jobs = [job for job in each.living if job.coming]
+            for job in jobs[len(each.nameless) :]:
+                found.append(Coming(each.shape, age_s, job.name, job.queued))
+            found += [Coming(each.shape, age_s)] * max(0, each.unseen)
+        return found
+
+    def _barred(self, now_s: float) -> str:
+        if self.draining:
+            return "an admin drains this batch system"
+        if self.looked_s is None:
+            return self.trouble or "it has not answered yet"
+        if now_s - self.looked_s > STALE_LOOKS * self.settings.look_s:
+            return f"it has not told of its jobs for {now_s - self.looked_s:.0f} s: {self.trouble}"
+        if now_s < self._next_submit_s:
+            return f"the next submission is due in {self._next_submit_s - now_s:.0f} s"
+        return ""
+
+    def _complain(self, words: str) -> None:
+        if words != self.trouble:
+            _log.warn("site.{name}: {words}", name=self.settings.name, words=words)
+        self.trouble, self.trouble_s = words, self._house.reactor.seconds()
+
+    def shown(self) -> dict[str, Any]:
+        """What is to be known of this batch system."""
+        now_s = self._house.reactor.seconds()
+        return {
+            "name": self.settings.name,
+            "kind": self.settings.kind,
+            "host": self.settings.host,
+            "version": self.version,
+            "queued": self.book.queued(),
+            "running": self.book.running(),
+            "queued_max": self.settings.queued_max,
+            "running_max": self.settings.running_max,
+            "states": dict(self.book.counts()),
+            "foreign": self.book.foreign,
+            "looked_s_ago": None if self.looked_s is None else round(now_s - self.looked_s, 1),
+            "trouble": self.trouble,
+            "trouble_s_ago": round(now_s - self.trouble_s, 1) if self.trouble else None,
+            "barred": self._barred(now_s),
+            "breakers": [
+                {"shape": shape.words(), "why": words}
+                for shape, each in self.breakers.items()
+                if (words := each.words(now_s))
+            ],
+            "waits": [f"{shape.words()}: {words}" for shape, words in self.waits.items()],
+        }
