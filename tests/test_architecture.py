@@ -52,6 +52,7 @@ PURE = [
     "schedulers/ssh_faults.py", "schedulers/ssh_options.py",
     "node/unitstate.py", "node/model/dag.py",
     "node/provisioning/book.py", "node/provisioning/breaker.py", "node/provisioning/demand.py",
+    "node/provisioning/jobs.py", "node/provisioning/plugins.py", "node/work/hosts.py",
     "node/provisioning/plan.py", "node/provisioning/settings.py", "node/provisioning/shapes.py",
     "node/model/share.py", "pilot/expand.py",
     "schedulers/base.py", "schedulers/htcondor.py", "schedulers/htcondor_ads.py",

@@ -85,7 +85,7 @@ class Arrivals:
         if session is None:
             secret = secrets.token_urlsafe(32)
             session, several = self._first(_text(body, "token"), secret)
-        session.host = _text(body, "host")[:255] or "unknown"
+        self.board.sessions.place(session, _text(body, "host")[:255] or "unknown")
         pid = body.get("pid")
         session.pid = pid if type(pid) is int and 0 <= pid < PID_END else 0
         session.isolation = _text(body, "isolation")[:32]

@@ -16,7 +16,7 @@ import apsw
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
-from federation.records import Outcome, Results
+from federation.records import Outcome, Results, cells
 from node.model.share import GPU_WEIGHT
 from node.ranges import ranges_of
 from node.store import pilots as store
@@ -24,6 +24,7 @@ from node.store.database import StoreError
 from node.store.pilots import WHOLE
 from node.unitstate import TaskState
 from node.work.board import TASKS_A_DATASET, Board, failure_of, watch
+from node.work.hosts import quick_fails
 from node.work.refusals import Refusal
 from node.work.reports import (
     BadReport,
@@ -149,8 +150,28 @@ class Intake:
                 self.board.reactor.callLater(rest_s, self.board.leases.kick)
             task = self._task(group)
             if task is not None:
+                self._judge_host(session, task, record)
                 self._apply(session.leases.get(group.lease), task, record)
         return waiting
+
+    def _judge_host(self, session: Session, task: TaskState, record: Results) -> None:
+        """Find out whether the worker swallows units."""
+        if not session.in_batch_system:
+            return
+        rows, failed = len(record.jobs), failures(record)
+        failed = [row for row in failed if row[1] != Outcome.STOPPED]
+        wall_s = {}
+        if failed:
+            walls = cells(record.wall_ms, rows)
+            wall_s = {job: ms / 1000 for job, ms in zip(record.jobs, walls, strict=True)}
+        fails = quick_fails(task.no, failed, wall_s)
+        succeeded = rows - len(failures(record))
+        hosts = self.board.leases.hosts
+        banned = hosts.note(
+            session.host, task.no, succeeded, fails, len(fails) < len(failed), self.board.now_s()
+        )
+        if banned is not None:
+            _log.warn("worker {host} gets no more units: {why}", host=banned.name, why=banned.why)
 
     def _of_known_jobs(self, session: Session, group: Group) -> Group:
         """The group without rows of jobs that the dataset does not have, if it has any of them.

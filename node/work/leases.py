@@ -14,6 +14,7 @@ from node.dispatch import Dispatch, Offer, Pick, Room
 from node.ranges import jobs_of, ranges_of
 from node.store import pilots as store
 from node.unitstate import TaskState
+from node.work.hosts import Hosts
 from node.work.ports import Journal
 from node.work.sessions import Lease, Parked, Session, Sessions, Stop, Tail
 
@@ -31,6 +32,7 @@ class Leases:
     dispatch: Dispatch
     sessions: Sessions
     journal: Journal
+    hosts: Hosts = field(default_factory=Hosts)
     next_no: int = 1
     draining: bool = False  # nothing new goes out
     on_ready: Callable[[], None] | None = None  # told when units wait and no pilot does
@@ -56,8 +58,25 @@ class Leases:
             return []
         if session.rests:
             offer = replace(offer, units_max=min(offer.units_max, max(1, offer.whole.cpu)))
+        most = self._most_units(session)
+        if most is not None:
+            offer = replace(offer, units_max=min(offer.units_max, most))
+        if offer.units_max <= 0:
+            return []
         offer = self._as_of_now(session, offer)
         return [self._lease(session, pick) for pick in self.dispatch.take(offer)]
+
+    def _most_units(self, session: Session) -> int | None:
+        """What may go to the worker of a pilot, which may swallow units; None: no limit."""
+        if not session.in_batch_system:
+            return None
+        host = self.hosts.known.get(session.host)
+        if host is not None and host.good and self.reactor.seconds() >= host.until_s:
+            return None
+        there = self.sessions.at(session.host)
+        out = sum(len(lease.left) for each in there for lease in each.leases.values())
+        others = self.sessions.other_hosts(session.host)
+        return self.hosts.allows(session.host, out, self.reactor.seconds(), others=others)
 
     def _lease(self, session: Session, pick: Pick) -> Lease:
         no = self.next_no
@@ -117,6 +136,7 @@ class Leases:
             self._as_of_now(session, offer).free
             for session, offer in now
             if not (session.stale or session.draining or session.leaving or session.rests)
+            and not self.hosts.barred(session.host, self.reactor.seconds())
         ]
 
     def park(self, session: Session, offer: Offer) -> Parked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -108,6 +108,11 @@ class Session:
     tails_due: list[Tail] = field(default_factory=list)  # not asked for yet
 
     @property
+    def in_batch_system(self) -> bool:
+        """Whether a submission to a batch system made it: those have tags of their own kind."""
+        return self.tag.startswith("floe-")
+
+    @property
     def state(self) -> str:
         """One word for people."""
         if self.lost:
@@ -181,6 +186,7 @@ class Sessions:
     def __init__(self) -> None:
         self._by_secret: dict[bytes, Session] = {}
         self.by_pilot: dict[int, Session] = {}
+        self._by_host: dict[str, list[Session]] = {}
 
     def __len__(self) -> int:
         return len(self.by_pilot)
@@ -191,10 +197,34 @@ class Sessions:
     def add(self, session: Session) -> None:
         self._by_secret[session.secret] = session
         self.by_pilot[session.pilot] = session
+        self._by_host.setdefault(session.host, []).append(session)
+
+    def place(self, session: Session, host: str) -> None:
+        """Where a pilot says that it is."""
+        if host != session.host:
+            self._leave(session)
+            session.host = host
+            self._by_host.setdefault(host, []).append(session)
+
+    def at(self, host: str) -> Sequence[Session]:
+        """All pilots on one worker."""
+        return self._by_host.get(host, ())
+
+    def other_hosts(self, host: str) -> bool:
+        """Whether there are pilots on another worker."""
+        return len(self._by_host) > (host in self._by_host)
+
+    def _leave(self, session: Session) -> None:
+        there = self._by_host.get(session.host, [])
+        if session in there:
+            there.remove(session)
+        if not there:
+            self._by_host.pop(session.host, None)
 
     def remove(self, session: Session) -> None:
         self._by_secret.pop(session.secret, None)
         self.by_pilot.pop(session.pilot, None)
+        self._leave(session)
 
     def find(self, token: str) -> Session | None:
         """The session of a bearer token."""

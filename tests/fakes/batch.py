@@ -95,7 +95,8 @@ class Batch:
                 break
             if job.state is JobState.QUEUED and now_s - job.made_s >= self.wait_s:
                 job.state, job.started_s = JobState.RUNNING, now_s
-                job.host = f"w{int(job.name.split('.')[0]) % 3}"
+                no, task = map(int, job.name.split("."))
+                job.host = f"w{(no + task) % 3}"
                 self.on_start(job)
 
     def end(

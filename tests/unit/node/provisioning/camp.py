@@ -13,6 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from federation.records import Outcome
 from node.provisioning.ports import House as Around
 from node.provisioning.ports import Tools
 from node.provisioning.service import BatchSystems
@@ -69,7 +70,9 @@ class Pilot(PilotSide):
                 self.due_s = now_s + self.camp.unit_s
         if self.units():
             self.idle_since_s = now_s
-            if now_s >= self.due_s:
+            if self.job.host == self.camp.swallows:
+                self.finish(error="exit", outcome=int(Outcome.PAYLOAD))
+            elif now_s >= self.due_s:
                 self.finish()
         elif self.leaving or now_s - self.idle_since_s > (self.settings["idle_s"] or 10**9):
             self.house.ask(self.house.work.report(
@@ -98,6 +101,7 @@ class Camp:
         self.pilots: list[Pilot] = []
         self.tells_job = True
         self.unit_s = 60.0
+        self.swallows = ""  # a host on which every unit fails at once
         self.up = False
         self.behave: Callable[[Batch, FakeJob], None] = self.good
         self._names = (f"{number:08x}" for number in itertools.count(1))

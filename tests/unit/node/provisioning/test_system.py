@@ -276,3 +276,16 @@ def test_two_batch_systems_share_the_work():
     camp = Camp(Described(1, 5000), systems=(SETTINGS, other))
     camp.run(300)
     assert [len(batch.running()) for batch in camp.batches.values()] == [4, 4]
+
+
+def test_a_black_hole_costs_less_than_ten_units_and_is_named_with_the_evidence():
+    """Every unit fails at once on one of three hosts; a unit elsewhere takes a minute."""
+    camp = Camp(Described(1, 300))
+    camp.swallows = "w1"
+    assert camp.run(6000, lambda: done(camp, 64, 300))
+    failed = [attempt for attempt in camp.house.disk.attempts if attempt[2] != 0]
+    assert 5 <= len(failed) < 10
+    (shown,) = camp.house.work.leases.hosts.shown(camp.clock.seconds())
+    assert shown["host"] == "w1"
+    assert "such units run well on w" in str(shown["why"])
+    assert not camp.house.disk.failed(64)
