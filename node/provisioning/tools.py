@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,15 @@ def tools_of(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> 
     run: a private folder for sockets. api_port: on which the node listens, also the port of the
     tunnel at the submit host.
     """
+    more = dict(settings.more)
+    if settings.kind == "slurm":
+        more["mark"] = secrets.token_hex(4)  # nobody writes it into a job's name beforehand
     made = scheduler(
         settings.kind,
         settings.name,
         commands=settings.commands,
         python=settings.python,
-        more=settings.more,
+        more=more,
     )
     return Tools(made, _runner(reactor, settings, run, api_port), url_of(settings, api_port))
 

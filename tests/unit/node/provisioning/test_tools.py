@@ -1,0 +1,15 @@
+"""The plugins that a node makes of its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from node.provisioning.settings import SystemConfig
+from node.provisioning.tools import tools_of
+
+
+def test_nobody_knows_beforehand_how_slurms_listings_are_marked(tmp_path: Path) -> None:
+    settings = SystemConfig("cluster", "slurm")
+    made = [tools_of(None, settings, tmp_path, 7422).scheduler for _ in range(2)]
+    assert made[0].listing().argv != made[1].listing().argv
+    assert made[0].listing().argv == made[0].listing().argv
