@@ -168,34 +168,28 @@ class Slurm:
     def looked_up(
         self, number: int, done: Completed, jobs: Sequence[JobName]
     ) -> dict[JobName, Report]:
-        found: Iterable[tuple[JobName, Report]]
+        known: dict[JobName, Report] = {}
         if number == 0:
-            found = self._accounted(texts.whole(done, "sacct"))
-        elif done.status != 0 and _only_gone(done):
-            found = []  # squeue fails if it is asked for one job, and that is gone
-        else:
-            found = self._remembered(texts.whole(done, "squeue"))
-        known = dict(found)
-        return {job: report for job in jobs or known if (report := _of(job, known)) is not None}
+            known = self._accounted(texts.whole(done, "sacct"))
+        elif done.status == 0 or not _only_gone(done):  # it fails if it is asked for a gone job
+            known = self._remembered(texts.whole(done, "squeue"))
+        found = ((job, _of(job, known)) for job in jobs or known)
+        # Of the living, the accounting may be long behind: its daemon was down, or a job got lost.
+        return {job: each for job, each in found if each and (number or each.state.over)}
 
-    def _accounted(self, text: str) -> list[tuple[JobName, Report]]:
-        """What sacct tells of ended jobs.
-
-        Of others it may be long behind: its daemon was down, or the controller lost the job.
-        """
-        found = []
+    def _accounted(self, text: str) -> dict[JobName, Report]:
+        """What sacct tells; other lines are warnings, or tasks that wait."""
+        found = {}
         for line in text.split("\n"):
             fields = line.split("|")
-            if len(fields) != 5 or not _JOB.fullmatch(fields[0]) or not texts.tag_of(fields[4]):
-                continue  # a warning, or tasks that wait
-            job, state, code, host, tag = fields
-            report = _ended(state, _exit(code, what="sacct"), host, "", tag)
-            if report.state.over:
-                found.append((JobName(job), report))
+            if len(fields) == 5 and _JOB.fullmatch(fields[0]) and texts.tag_of(fields[4]):
+                job, state, code, host, tag = fields
+                found[JobName(job)] = _ended(state, _exit(code, what="sacct"), host, "", tag)
         return found
 
-    def _remembered(self, text: str) -> Iterator[tuple[JobName, Report]]:
+    def _remembered(self, text: str) -> dict[JobName, Report]:
         """What the controller still knows, of the living and the dead."""
+        found = {}
         for line in text.split("\n"):
             fields = [field.strip() for field in line.split("|")]
             if len(fields) != 8 or f"{fields[1]}|" != self._mark or not texts.tag_of(fields[6]):
@@ -203,7 +197,9 @@ class Slurm:
             job, _, state, code, host, reason, tag, _ = fields
             if not _JOB.fullmatch(job):
                 raise SchedulerError(f"squeue: cannot read {texts.harmless(line, 120)!r}")
-            yield JobName(job), _ended(state, _exit(code, what="squeue"), host, reason, tag)
+            exit_ = _exit(code, what="squeue")
+            found[JobName(job)] = _ended(state, exit_, host, reason, tag)
+        return found
 
     # Cancel.
 

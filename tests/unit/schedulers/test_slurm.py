@@ -286,6 +286,8 @@ def test_tasks_that_were_cancelled_before_they_started_share_one_row() -> None:
     assert {job: report.state for job, report in jobs.items()} == {
         "7_0": JobState.DONE, "7_1": JobState.CANCELLED, "7_2": JobState.CANCELLED,
     }  # fmt: skip
+    started = f"7_0|RUNNING|0:0|n1|{TAG}\n7|CANCELLED by 0|0:0|None assigned|{TAG}\n"
+    assert set(looked_up(0, out(started), "7_0", "7_1")) == {"7_1"}
     alive = f"7 |floe|PENDING |0 | |None |{TAG} |\n"
     assert looked_up(1, out(alive), "7_1") == {}
 
