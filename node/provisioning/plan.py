@@ -10,6 +10,7 @@ A pilot that has been queued for long does not keep units from being offered els
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -121,9 +122,7 @@ def plan(facts: Facts) -> Plan:
             _explain_all(made, wants, name, "this site is being drained")
         elif order := _order(system, wants, made):
             made.submit[name] = order
-            rooms = [order.shape.room()] * order.count
-            for room in rooms:
-                _absorb(room, wants)
+            _absorb(order.shape.room(), wants, order.count)
     return made
 
 
@@ -132,27 +131,38 @@ def _fullness(system: SystemFacts) -> tuple[float, str]:
     return (system.queued / most if most else 1.0, system.settings.name)
 
 
-def _absorb(room: Room, wants: Sequence[_Want], began: int = 0) -> None:
-    """Let units have this room. began: turns that it has on its hands already."""
-    for want in wants:
-        turns = want.bin.turns - began
-        if want.units <= 0 or turns <= 0:
-            continue
-        if fit := min(-(-want.units // turns), room.units(want.bin.needs)):
-            want.units -= min(want.units, fit * turns)
-            room = room.less(want.bin.needs, fit)
+def _absorb(room: Room, wants: Sequence[_Want], count: int = 1, began: int = 0) -> None:
+    """Let units have so many such rooms. began: turns that these have on their hands already."""
+    while count > 0:
+        taken: list[tuple[_Want, int]] = []
+        left = room
+        for want in wants:
+            if want.units <= 0 or (turns := want.bin.turns - began) <= 0:
+                continue
+            if fit := min(-(-want.units // turns), left.units(want.bin.needs)):
+                taken.append((want, fit * turns))
+                left = left.less(want.bin.needs, fit)
+        if not taken:
+            return
+        # All rooms are filled alike, until one of these bins runs out.
+        alike = max(1, min(count, *(want.units // units for want, units in taken)))
+        for want, units in taken:
+            want.units -= min(want.units, units * alike)
+        count -= alike
 
 
 def _charge_coming(facts: Facts, wants: list[_Want], made: Plan) -> None:
-    """Pilots on their way take units; shapes that find none are surplus."""
+    """Pilots on their way take units; shapes that fit none are surplus."""
     for system in facts.systems:
-        name = system.settings.name
-        made.surplus[name] = {each.shape for each in system.coming if each.queued}
-        for each in sorted(system.coming, key=lambda coming: coming.queued):
-            if any(want.bin.units and each.shape.room().units(want.bin.needs) for want in wants):
-                made.surplus[name].discard(each.shape)
-            if each.age_s < HEDGE_S or not each.queued:
-                _absorb(each.shape.room(), wants)
+        queued = {each.shape for each in system.coming if each.queued}
+        made.surplus[system.settings.name] = {
+            shape
+            for shape in queued
+            if not any(want.bin.units and shape.room().units(want.bin.needs) for want in wants)
+        }
+        charged = [each for each in system.coming if each.age_s < HEDGE_S or not each.queued]
+        for shape, count in Counter(each.shape for each in charged).items():
+            _absorb(shape.room(), wants, count)
 
 
 def _trim(system: SystemFacts, made: Plan) -> None:
@@ -179,9 +189,9 @@ def _order(system: SystemFacts, wants: Sequence[_Want], made: Plan) -> Order | N
     """The submission that is due, if one is: for the shape that has least in the queue."""
     settings = system.settings
     own = [_Want(want.bin, want.units) for want in wants]
-    for each in system.coming:
-        if each.queued and each.age_s >= HEDGE_S:  # it counts here
-            _absorb(each.shape.room(), own)
+    stuck = [each.shape for each in system.coming if each.queued and each.age_s >= HEDGE_S]
+    for shape, count in Counter(stuck).items():  # they count here
+        _absorb(shape.room(), own, count)
     orders: list[tuple[int, int, Order]] = []
     for at, want in enumerate(own):
         if want.units:

@@ -131,6 +131,10 @@ class BatchSystems:
         """Facts about each, for `floe site show`."""
         return [system.shown() for system in self.systems]
 
+    def hosts(self) -> list[dict[str, object]]:
+        """Workers that get no units, and why."""
+        return self._house.work.leases.hosts.shown(self._house.reactor.seconds())
+
     def more(self) -> list[More]:
         """Pilots that may still be started, for claims."""
         return [

@@ -1,0 +1,129 @@
+"""How many pilots, of which shape, and where: plans of made-up moments."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from node.dispatch import Room
+from node.model.dataset import Needs
+from node.provisioning.breaker import OPEN_S_MAX, OPEN_S_MIN, STRIKES_MAX, Breaker
+from node.provisioning.plan import HEDGE_S, SURPLUS_S, Bin, Coming, Facts, SystemFacts, plan
+from node.provisioning.settings import Factory, SystemConfig
+from node.provisioning.shapes import Shape, shape_for
+from schedulers.base import JobName, Queue
+
+GB = 10**9
+SMALL = Needs(1, 0, GB, GB, 3600)
+GPU = Needs(1, 1, 8 * GB, GB, 3600)
+OPEN = SystemConfig("maui", "slurm", queued_max=100, running_max=1000, submit_max=50)
+SHAPE = shape_for(Factory(), SMALL)
+
+
+def system(settings: SystemConfig = OPEN, **how: object) -> SystemFacts:
+    return replace(SystemFacts(settings, 0, 0), **how)  # type: ignore[arg-type]
+
+
+def facts(*systems: SystemFacts, units: int = 10, **how: object) -> Facts:
+    return replace(Facts([Bin(SMALL, units, 3600.0)], (), (), systems), **how)  # type: ignore[arg-type]
+
+
+def test_each_ready_unit_gets_a_pilot_of_its_size():
+    made = plan(facts(system()))
+    order = made.submit["maui"]
+    assert (order.count, order.shape.cpu, order.shape.time_s) == (10, 1, 7200)
+    assert order.shape.room().memory_bytes >= GB
+
+
+def test_what_is_idle_or_on_its_way_is_charged_first():
+    idle = [Room(4, 0, 8 * GB, 8 * GB)]
+    coming = [Coming(SHAPE, 0.0)] * 3
+    made = plan(facts(system(coming=coming, queued=3), idle=idle))
+    assert made.submit["maui"].count == 10 - 4 - 3
+
+
+def test_short_units_share_a_pilot():
+    made = plan(replace(facts(system()), bins=[Bin(SMALL, 1000, 1.0)]))
+    assert made.submit["maui"].count == 4  # 300 each
+
+
+def test_pilots_that_wait_for_long_elsewhere_do_not_count_here():
+    hilo = replace(OPEN, name="hilo")
+    stuck = system(coming=[Coming(SHAPE, HEDGE_S)] * 10, queued=10)
+    made = plan(facts(stuck, system(hilo)))
+    assert made.submit["hilo"].count == 10
+    assert "maui" not in made.submit
+
+
+def test_a_shape_leaves_others_their_share_of_the_queue():
+    tight = replace(OPEN, queued_max=10)
+    coming = [Coming(SHAPE, 0.0)] * 5
+    made = plan(
+        replace(
+            facts(system(tight, coming=coming, queued=5)),
+            bins=[Bin(SMALL, 500, 3600.0), Bin(GPU, 500, 3600.0)],
+        )
+    )
+    order = made.submit["maui"]
+    assert (order.shape.gpu, order.count) == (1, 5)
+
+
+def test_gpus_are_not_wasted_on_units_that_need_none():
+    two = replace(OPEN, factories=(Factory("gpu", 8, 2, 64 * GB), Factory("cpu", 8, 0, 64 * GB)))
+    assert plan(facts(system(two))).submit["maui"].factory.name == "cpu"
+
+
+def test_the_shortest_class_of_walltime_that_holds_a_unit_is_asked_for():
+    long = replace(SMALL, time_s=9 * 3600)
+    made = plan(replace(facts(system()), bins=[Bin(long, 1, 3600.0)]))
+    assert made.submit["maui"].shape.time_s == 24 * 3600
+
+
+def test_what_no_queue_allows_is_explained_and_not_submitted():
+    queue = Queue("short", time_s_max=1800, default=True)
+    made = plan(facts(system(queues=[queue])))
+    assert not made.submit
+    assert "queue short allows 30 min" in made.why[SMALL]["maui"].replace("30m", "30 min")
+
+
+def test_queued_pilots_go_when_they_have_had_no_work_for_a_while_but_for_the_minimum():
+    kept = replace(OPEN, pilots_min=1, factories=(Factory(cpu=1, memory_bytes=2 * GB),))
+    coming = [Coming(SHAPE, float(age), JobName(f"{age}")) for age in (10, 20, 30)]
+    now = system(kept, coming=coming, queued=3, surplus_s={SHAPE: SURPLUS_S})
+    assert plan(Facts([], (), (), [now])).cancel == {"maui": ["10", "20"]}
+    young = replace(now, surplus_s={SHAPE: SURPLUS_S - 1})
+    assert plan(Facts([], (), (), [young])).cancel == {}
+
+
+def test_a_minimum_is_kept_with_nothing_to_do_and_not_while_the_site_drains():
+    kept = replace(OPEN, pilots_min=3, factories=(Factory(cpu=1, memory_bytes=2 * GB),))
+    assert plan(Facts([], (), (), [system(kept, running=1)])).submit["maui"].count == 2
+    assert not plan(Facts([], (), (), [system(kept)], draining=True)).submit
+
+
+def test_a_plan_over_ten_thousand_pilots_takes_less_than_a_second():
+    shapes = [Shape("default", cpu, 0, cpu * GB, GB, 7200) for cpu in range(1, 101)]
+    coming = [Coming(shape, 0.0, JobName("1")) for shape in shapes for _ in range(100)]
+    bins = [Bin(Needs(cpu, 0, cpu * GB, GB, 3600), 10_000, 3600.0) for cpu in range(1, 201)]
+    began_s = time.process_time()
+    plan(Facts(bins, (), (), [system(coming=coming, queued=10_000)]))
+    assert time.process_time() - began_s < 1.0
+
+
+def test_a_breaker_opens_for_longer_each_time_and_a_bunch_counts_once():
+    breaker, now_s = Breaker(), 0.0
+    for _ in range(STRIKES_MAX + 50):
+        breaker.failed(now_s, "no route")
+    assert breaker.allows(now_s, 0) == 0
+    assert breaker.until_s == OPEN_S_MIN
+    waits = []
+    for _ in range(10):
+        now_s = breaker.until_s
+        assert breaker.allows(now_s, 0) == 1
+        assert breaker.allows(now_s, 1) == 0  # one is tried at a time
+        breaker.failed(now_s, "no route")
+        waits.append(breaker.until_s - now_s)
+    assert waits == sorted(waits)
+    assert waits[-1] == OPEN_S_MAX
+    breaker.worked()
+    assert breaker.allows(now_s, 5) is None
