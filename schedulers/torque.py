@@ -19,7 +19,7 @@ from schedulers.base import (
     Report,
     SchedulerError,
 )
-from schedulers.pbs import Pbs, extra, index_of, whole_array
+from schedulers.pbs import UNKNOWN_ID, Pbs, extra, index_of, whole_array
 from schedulers.pbsrecords import from_text, jobs_from_text
 from schedulers.pbswords import TORQUE_EXITS
 
@@ -97,6 +97,9 @@ class Torque(Pbs):
         return self._living(jobs_from_text(self._listing_text(done), "qstat"))
 
     def _listing_text(self, done: Completed) -> str:
+        """Some of its kin call it a failure that there is no job, and say no word of it."""
+        if done.status == UNKNOWN_ID and not done.out.strip() and not done.err.strip():
+            return ""
         text = texts.whole(done, "qstat", lines=False)
         if text.strip() and not re.search(r"^Job Id:", text, re.MULTILINE):
             raise SchedulerError(f"qstat: printed no jobs: {texts.harmless(text, 80)!r}")

@@ -344,7 +344,10 @@ def test_slurms_commands_say_nothing_of_jobs_that_are_gone() -> None:
     assert Torque().looked_up(0, out("", 153), jobs) == {}
     [job] = Torque().listed(printed("torque/qstat-f.txt")).values()
     assert (job.state, job.host, job.tag) == (JobState.RUNNING, "alpha1", "floe-pbs-torque01")
-    assert Torque().listed(out("")) == {}
+    assert Torque().listed(out("")) == Torque().listed(out("", 153)) == {}
+    for done in (out("", 1), out("", 153, "qstat: Unknown Job Id\n"), out("junk\n", 153)):
+        with pytest.raises(SchedulerError):
+            Torque().listed(done)
 
 
 def test_the_reason_of_a_job_or_of_its_array_is_told() -> None:
