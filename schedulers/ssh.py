@@ -26,14 +26,14 @@ from schedulers.command import plain_environment
 from schedulers.connection import Connection
 from schedulers.runner import OUTPUT_BYTES_MAX, TIMEOUT_S, ByCommands, Lost, NotRun, check
 from schedulers.ssh_faults import Fault
-from schedulers.ssh_options import PINNED, SOCKET_CHARS_MAX, SshSettings, session
+from schedulers.ssh_options import NO_SOCKET, PINNED, SOCKET_CHARS_MAX, SshSettings, session
 
 WAITING_MAX = 1000  # commands that wait for a session
 SLACK_S = 10.0  # for the way there and back, beyond the time of a command
 STEADY_S = 60.0  # a connection that lived so long was a good one
 _SAFE = re.compile(r"/[A-Za-z0-9_./+@=,-]*")  # ssh expands %, ~ and ${} in the socket's path
 _NO_SESSION = re.compile(rb"open failed|open refused|refused by peer", re.I)
-_NO_SOCKET = re.compile(rb"control socket connect", re.I)
+_MAYBE_SENT = b"from master failed"  # the connection's process died while it was asked
 
 
 class SshRunner(ByCommands):
@@ -125,8 +125,9 @@ class SshRunner(ByCommands):
         if _NO_SESSION.search(ended.done.err):
             more = "it refuses one more session (MaxSessions of its sshd): set sessions lower"
             return NotRun(f"{self.name}: {program} was not run: {more} ({words})")
-        if _NO_SOCKET.search(ended.done.err):
-            return NotRun(f"{self.name}: {program} was not run: the connection broke ({words})")
+        if NO_SOCKET.encode() in ended.done.err and _MAYBE_SENT not in ended.done.err:
+            link.close(Fault("the connection's socket is gone", False))
+            return NotRun(f"{self.name}: {program} was not run: the connection broke")
         if ended.done.status != 255:
             return NotRun(
                 f"{self.name}: {program} was not run: the shell's start-up files ended it "

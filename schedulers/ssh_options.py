@@ -14,6 +14,7 @@ CONNECT_S = 15  # until the host has said which software it is
 ALIVE_S = 15  # between two questions whether the other end is still there
 ALIVE_COUNT = 3  # unanswered ones, after which it is not
 PINNED = "floe-pinned"  # the name under which a key from our settings is known
+NO_SOCKET = "floe: no connection"  # what a session says that was never sent
 # Of sun_path, unix(7): ssh first binds to the name with a dot and 16 more characters.
 SOCKET_CHARS_MAX = 107 - 17
 
@@ -131,7 +132,8 @@ def session(settings: SshSettings, socket: str, command: str) -> list[str]:
     """The command line of one more session in the connection behind `socket`; never a new one."""
     options = [
         "ControlMaster=no",
-        "ProxyCommand=exit 1",  # without the socket ssh would connect by itself
+        # Without the socket ssh would connect by itself; now it says so.
+        f"ProxyCommand=sh -c 'echo {NO_SOCKET} >&2; exit 1'",
         "ClearAllForwardings=yes",
         "LogLevel=ERROR",
     ]

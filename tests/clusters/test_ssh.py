@@ -259,10 +259,23 @@ def test_a_connection_cut_during_a_command_leaves_its_end_unknown(
     host.signal_sessions(signal.SIGKILL)
     with pytest.raises(Lost, match="the connection broke while sh ran"):
         loop.result(begun)
+    loop.until(lambda: runner.fault)
     assert "next try in 2 s" in refused(loop, runner)
     runner.retry()
     assert run(loop, runner, "true").status == 0
     loop.until(lambda: not alive(pid))  # its time is over there too
+
+
+def test_a_command_whose_connection_has_just_gone_was_not_run(
+    host: Sshd, loop: Spawning, make: Make, tmp_path: Path
+) -> None:
+    runner = make(host.settings())
+    run(loop, runner, "true")
+    (socket_file,) = (tmp_path / "run0").glob("*.ssh")
+    socket_file.unlink()
+    assert "true was not run: the connection broke" in refused(loop, runner)
+    runner.retry()
+    assert run(loop, runner, "true").status == 0
 
 
 def test_a_server_that_hangs_is_noticed(host: Sshd, loop: Spawning, make: Make) -> None:
@@ -290,6 +303,7 @@ def test_a_file_that_came_in_part_replaces_nothing(host: Sshd, loop: Spawning, m
             loop.result(begun)
         loop.until(lambda: os.listdir(home) == ["file"])
         assert (home / "file").read_bytes() == b"old"
+        loop.until(lambda: runner.fault)
         runner.retry()
 
 

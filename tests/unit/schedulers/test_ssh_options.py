@@ -82,7 +82,7 @@ def test_a_careless_ssh_config_changes_nothing_that_matters(careless: str) -> No
 def test_a_session_never_connects_by_itself(careless: str) -> None:
     found = effective(session(SshSettings("login", config=careless), "/run/a.ssh", "true"))
     assert (found["controlmaster"], found["controlpath"]) == ("false", "/run/a.ssh")
-    assert found["proxycommand"] == "exit 1"
+    assert found["proxycommand"] == "sh -c 'echo floe: no connection >&2; exit 1'"
     assert "proxyjump" not in found
 
 
