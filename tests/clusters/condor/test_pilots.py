@@ -44,6 +44,12 @@ def workers(rig: CondorRig, program: str) -> list[int]:
     return [pid for pid in mine if Path(f"/proc/{pid}/comm").read_text().strip() == program]
 
 
+def wait_started(rig: CondorRig, job: JobName) -> None:
+    """A job counts as running before its program starts, and until then may start elsewhere."""
+    ask = ("condor_q", job, "-af", "NumJobStarts")
+    wait_until(f"a start of {job}", lambda: rig.pool.tool(*ask).strip() == "1")
+
+
 def end_of(ours: Submissions, job: JobName, tag: str) -> Report:
     ours.wait_gone([job])
     return ours.ended([job], tag)[job]
@@ -86,7 +92,7 @@ def test_a_file_that_is_gone_holds_the_pilot_and_is_named(
 def test_an_evicted_pilot_is_not_started_again(rig: CondorRig, ours: Submissions) -> None:
     spec = ours.spec(settings={"sleep_s": 600})
     (job,) = ours.submit(spec)
-    ours.wait([job], JobState.RUNNING)
+    wait_started(rig, job)
     rig.pool.tool("condor_vacate_job", job)
     report = end_of(ours, job, spec.name)
     assert report.state is JobState.PREEMPTED
@@ -99,8 +105,7 @@ def test_a_pilot_whose_worker_failed_is_told_from_an_evicted_one(
 ) -> None:
     spec = ours.spec(settings={"sleep_s": 600})
     (job,) = ours.submit(spec)
-    wait_until("a starter", lambda: workers(rig, "condor_starter"))
-    ours.wait([job], JobState.RUNNING)
+    wait_started(rig, job)
     for pid in workers(rig, "condor_starter"):
         os.kill(pid, signal.SIGKILL)
     assert end_of(ours, job, spec.name).state is JobState.NODE_FAILED
