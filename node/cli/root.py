@@ -42,7 +42,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "down": ("lifecycle", "Stop the node; running pilots carry on."),
         "status": ("lifecycle", "Show the node, its work and its disk in a few lines."),
         "site": ("site", "Show, test, drain or limit this site."),
-        "pilots": ("site", "List the pilots of this site."),
+        "pilots": ("pilots", "List the pilots of this site."),
         "mesh": ("mesh", "Show the sites that share the work; recover a restored one."),
         "users": ("people", "List, add or remove the people who may submit."),
         "keys": ("people", "Show the keys of this site and yours."),

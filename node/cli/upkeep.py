@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb, verb_group
+from node.cli.facts import fact_lines
 from node.cli.failures import ERROR, OK, Failed
 from node.cli.output import harmless, note, plural, print_json, say, size
-from node.cli.site import fact_lines
 
 BACKUP_S_MAX = 24 * 3600.0  # a node answers once the whole copy is durable
 
