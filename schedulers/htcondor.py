@@ -38,11 +38,12 @@ _OURS = 'regexp("^floe-", JobBatchName)'
 
 
 class HTCondor:
-    """One schedd: that of this host, or the one that `commands` name.
+    """One schedd.
 
-    name: of the site section. commands: other names for COMMANDS, for wrappers, or for
-    "condor_q -name ap2.example.org". python: the first Python to try on a worker. Raises
-    ValueError for commands that HTCondor does not have.
+    name: of the site section. commands: other names for COMMANDS, for wrappers. python: the first
+    Python to try on a worker. schedd: another one than this host's usual one; it must see the files
+    of this host. pool: the collector that knows it. Raises ValueError for commands that HTCondor
+    does not have.
     """
 
     def __init__(
@@ -51,14 +52,22 @@ class HTCondor:
         *,
         commands: Mapping[str, str] | None = None,
         python: str = "",
+        schedd: str = "",
+        pool: str = "",
     ) -> None:
         self.name = name
         self._commands = texts.Commands(COMMANDS, commands or {})
         self._python = python
+        self._pool = ["-pool", pool] if pool else []
+        self._schedd = [*(["-name", schedd] if schedd else []), *self._pool]
+
+    def _argv(self, command: str, *words: str) -> list[str]:
+        """The command line of one that speaks to the schedd."""
+        return self._commands.argv(command, *self._schedd, *words)
 
     def version(self) -> Command:
         """Asks the schedd whether this account may submit; it answers with its version."""
-        return Command(self._commands.argv("condor_ping", "-type", "SCHEDD", "-verbose", "WRITE"))
+        return Command(self._argv("condor_ping", "-type", "SCHEDD", "-verbose", "WRITE"))
 
     def version_of(self, done: Completed) -> str:
         text = read.whole(done, "condor_ping")
@@ -74,7 +83,7 @@ class HTCondor:
         words = ["-terse", *spec.options, "-"]
         lines = description(spec, self._python)
         text = "".join(f"{line}\n" for line in lines)
-        return Command(self._commands.argv("condor_submit", *words), text.encode())
+        return Command(self._argv("condor_submit", *words), text.encode())
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
         text = read.whole(done, "condor_submit")
@@ -94,7 +103,7 @@ class HTCondor:
     def listing(self) -> Command:
         """Only jobs with a tag are sent: others may be very many."""
         words = ["-json", "-attributes", read.LISTED, "-constraint", _OURS]
-        return Command(self._commands.argv("condor_q", *words))
+        return Command(self._argv("condor_q", *words))
 
     def listed(self, done: Completed) -> dict[JobName, Report]:
         # Where there is nothing to tell, it prints nothing; a schedd that does not answer makes it
@@ -107,7 +116,7 @@ class HTCondor:
             words = ["-totals", "-constraint", _OURS]
             raise OtherForm(
                 f"condor_q: printed no jobs, but {texts.harmless(text, 80)!r}",
-                Command(self._commands.argv("condor_q", *words)),
+                Command(self._argv("condor_q", *words)),
             )
         return read.queued(read.ads(text, "condor_q"))
 
@@ -116,7 +125,7 @@ class HTCondor:
         asked = jobs[:LOOKUP_JOBS_MAX]
         bounds = ["-match", str(len(asked)), "-scanlimit", str(HISTORY_JOBS_MAX)]
         words = ["-json", "-attributes", read.ENDED, *bounds, "-constraint", _which(asked, tags)]
-        return [Command(self._commands.argv("condor_history", *words))]
+        return [Command(self._argv("condor_history", *words))]
 
     def looked_up(
         self, number: int, done: Completed, jobs: Sequence[JobName]
@@ -128,7 +137,7 @@ class HTCondor:
     def cancel(self, jobs: Sequence[JobName]) -> Command:
         for job in jobs:
             _numbers(job)
-        return Command(self._commands.argv("condor_rm", *jobs))
+        return Command(self._argv("condor_rm", *jobs))
 
     def cancelled(self, done: Completed) -> None:
         """It fails if all jobs are gone, and not if it was refused some: its lines tell."""
@@ -141,7 +150,7 @@ class HTCondor:
 
     def describe(self, job: JobName) -> Command:
         _numbers(job)
-        return Command(self._commands.argv("condor_q", "-better-analyze", job))
+        return Command(self._argv("condor_q", "-better-analyze", job))
 
     def described(self, done: Completed) -> str:
         return read.sentence(read.whole(done, "condor_q -better-analyze"))
@@ -152,7 +161,7 @@ class HTCondor:
         """All slots but those cut from others."""
         facts = "TotalSlotCpus,TotalSlotMemory,TotalSlotGPUs"
         words = ["-json", "-attributes", facts, "-constraint", 'SlotType =!= "Dynamic"']
-        return Command(self._commands.argv("condor_status", *words))
+        return Command(self._commands.argv("condor_status", *self._pool, *words))
 
     def limits_of(self, done: Completed) -> list[Queue]:
         """One nameless queue, as large as the largest slots."""

@@ -34,6 +34,7 @@ def description(spec: PilotSpec, python: str) -> Iterator[str]:
     yield "transfer_executable = false"
     yield f"arguments = {_arguments(['-c', job_line(argv, python=python)])}"
     yield f"batch_name = {spec.name}"
+    yield "description = Icefloe pilot"  # what condor_q shows instead of the command line
     yield "should_transfer_files = YES"
     yield "when_to_transfer_output = ON_EXIT"
     if files:

@@ -253,6 +253,21 @@ def test_the_words_of_a_refusal_are_quoted() -> None:
         CONDOR.submitted(failed(err), SPEC)
 
 
+def test_another_schedd_and_its_pool_are_named_to_every_command() -> None:
+    condor = HTCondor(schedd="ap2.example.org", pool="cm.example.org:9618")
+    pool = ["-pool", "cm.example.org:9618"]
+    for command in (
+        condor.version(),
+        condor.submit(SPEC),
+        condor.listing(),
+        *condor.lookup([JobName("1.0")], [SPEC.name]),
+        condor.cancel([JobName("1.0")]),
+        condor.describe(JobName("1.0")),
+    ):
+        assert list(command.argv[1:5]) == ["-name", "ap2.example.org", *pool]
+    assert list(condor.limits().argv[1:3]) == pool
+
+
 # What became of jobs.
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+from importlib import import_module
 from pathlib import Path
 
+import pytest
+
+from node.provisioning.plugins import PLUGINS
 from node.provisioning.settings import SystemConfig
 from node.provisioning.tools import tools_of
 
@@ -13,3 +18,10 @@ def test_nobody_knows_beforehand_how_slurms_listings_are_marked(tmp_path: Path) 
     made = [tools_of(None, settings, tmp_path, 7422).scheduler for _ in range(2)]
     assert made[0].listing().argv != made[1].listing().argv
     assert made[0].listing().argv == made[0].listing().argv
+
+
+@pytest.mark.parametrize("kind", PLUGINS)
+def test_a_plugin_takes_every_setting_that_its_section_has(kind: str) -> None:
+    plugin = PLUGINS[kind]
+    made = inspect.signature(getattr(import_module(plugin.module), plugin.name)).parameters
+    assert {argument for argument, _ in plugin.keys.values()} <= set(made)
