@@ -232,7 +232,7 @@ class Book:
         job.host = report.host or job.host
         words = ": ".join(each for each in (report.state.value, report.words) if each)
         if job.cancelled is not None:
-            words = job.words if job.cancelled is Cancel.SILENT else job.cancelled.value
+            words = job.cancel_words
         else:
             job.words = report.words
         self._end(submission, job, now_s, words, changes)
@@ -321,6 +321,10 @@ class Book:
                     "spoken to this node: can workers reach it?"
                 )
                 self._cancel(job, Cancel.SILENT, now_s, changes)
+        elif job.state is JobState.HELD and job.pilot is not None:
+            # A pilot starts once: released, it would be of no use.
+            if job.left or not self._lately(job.spoke_s, now_s):
+                self._cancel(job, Cancel.HELD, now_s, changes)
         elif job.missing_s is not None and job.state is JobState.UNKNOWN:
             silent_s = now_s - max(job.spoke_s, job.since_s)
             if silent_s > (UNKNOWN_S_MAX if job.pilot is None else SILENT_S):

@@ -20,6 +20,7 @@ class Cancel(Enum):
     SURPLUS = "there is no work for it"
     LIMIT = "the limits are lower now"
     LATE = "it came back after it had been given up"
+    HELD = "it was held after its pilot had left"
     EXTRA = "it is one more than was asked for"
     ORDER = "an admin ended it"
 
@@ -52,6 +53,15 @@ class Job:
     def coming(self) -> bool:
         """Submitted, and not announced."""
         return self.pilot is None
+
+    @property
+    def cancel_words(self) -> str:
+        """Why we end it; with what the batch system or its silence says where that matters."""
+        if self.cancelled is Cancel.SILENT:
+            return self.words
+        if self.cancelled is Cancel.HELD:
+            return f"{Cancel.HELD.value}: {self.words or 'no reason given'}"
+        return self.cancelled.value if self.cancelled is not None else ""
 
 
 @dataclass(slots=True, eq=False)

@@ -220,8 +220,8 @@ class BatchSystem(Account):
             await self._close(submission)
         await self._cancel([job.name for job in changes.cancel])
         for job in changes.cancel:
-            if job.cancelled is Cancel.SILENT:
-                self._complain(f"job {job.name} {job.words}")
+            if job.cancelled in (Cancel.SILENT, Cancel.HELD):
+                self._complain(f"job {job.name}: {job.cancel_words}")
 
     async def _write(self, changes: Changes) -> None:
         wall_ms = self._house.wall_ms()

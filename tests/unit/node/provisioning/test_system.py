@@ -137,6 +137,17 @@ def test_a_pilot_that_runs_and_never_speaks_is_ended_with_its_host():
     assert "started on w" in camp.node.trouble
 
 
+def test_a_pilot_that_is_held_after_it_ran_is_ended_with_the_reason():
+    camp = Camp(Described(1, 40))
+    camp.run(60, lambda: any(pilot.units() for pilot in camp.pilots))
+    victim = next(pilot for pilot in camp.pilots if pilot.units())
+    victim.gone = True
+    victim.job.state, victim.job.words = JobState.HELD, "over its memory"
+    assert camp.run(300, lambda: victim.job.state is JobState.CANCELLED)
+    assert camp.system.trouble.endswith("it was held after its pilot had left: over its memory")
+    assert camp.run(3000, lambda: done(camp, 64, 40))
+
+
 @pytest.mark.parametrize("tells_job", [True, False])
 def test_a_pilot_cancelled_by_somebody_else_is_buried_and_its_units_run_again(tells_job: bool):
     camp = Camp(Described(1, 40))
