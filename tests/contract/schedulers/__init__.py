@@ -1,0 +1,5 @@
+"""All batch systems under one contract."""
+
+import pytest
+
+pytest.register_assert_rewrite("tests.contract.schedulers.contract", "tests.contract.submissions")
