@@ -136,7 +136,7 @@ def test_what_a_command_leaves_running_does_not_hold_it_up_and_is_ended(place: P
 def test_all_that_a_late_command_started_is_ended(place: Place) -> None:
     script = "sleep 1000 & echo $! $$ >pids; wait"
     with pytest.raises(Lost):
-        place.run("sh", "-c", script, timeout_s=0.3)
+        place.run("sh", "-c", script, timeout_s=2)  # until then it has begun
     pids = (place.home / "pids").read_text().split()
     place.loop.until(lambda: not any(alive(int(pid)) for pid in pids))
 

@@ -19,7 +19,8 @@ class Loop:
 
     def __init__(self) -> None:
         self.reactor: Any = EPollReactor()
-        self.reactor.seconds = time.monotonic
+        self._ahead_s = 0.0
+        self.reactor.seconds = lambda: time.monotonic() + self._ahead_s
         self.reactor.startRunning(installSignalHandlers=False)
 
     def until(self, true: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
@@ -34,6 +35,10 @@ class Loop:
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:
             self.reactor.iterate(TURN_S)
+
+    def skip(self, seconds: float) -> None:
+        """All that was to happen within this time is due now."""
+        self._ahead_s += seconds
 
     def result(self, awaitable: Awaitable[Any], patience_s: float = PATIENCE_S) -> Any:
         """What an awaitable comes to; raises what it fails with."""

@@ -14,7 +14,7 @@ import pytest
 from schedulers.base import Command, Completed
 from schedulers.child import Bounds
 from schedulers.command import LocalRunner
-from schedulers.runner import Lost
+from schedulers.runner import TIMEOUT_S, Lost
 from tests.fakes.spawning import Spawning
 
 
@@ -61,9 +61,12 @@ def test_rubbish_costs_neither_memory_nor_time(loop: Spawning) -> None:
 def test_nothing_that_a_late_command_started_stays(loop: Spawning, tmp_path: Path) -> None:
     pids = tmp_path / "pids"
     script = f"trap '' TERM; sleep 1000 & echo $! $$ >{pids}; sleep 1000"
-    with pytest.raises(Lost, match=r"^sh did not end within 0.3 s$"):
-        sh(loop, script, Bounds(0.3))
-    assert not [pid for pid in pids.read_text().split() if alive(int(pid))]
+    begun = loop.begin(LocalRunner(loop.reactor).run(Command(["sh", "-c", script])))
+    loop.until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    loop.skip(TIMEOUT_S)
+    with pytest.raises(Lost, match=rf"^sh did not end within {TIMEOUT_S:g} s$"):
+        loop.result(begun)
+    loop.until(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
 def alive(pid: int) -> bool:
