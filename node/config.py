@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from federation.address import PORT as MESH_PORT
 from federation.address import BadAddress, with_port
@@ -32,6 +32,7 @@ from node.readers import (
 )
 
 CONFIG_BYTES_MAX = 1024 * 1024
+LOOPBACK: Final = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # of who listens everywhere
 
 
 class ConfigError(Exception):
@@ -44,6 +45,18 @@ class ApiConfig:
     url: str = ""  # how pilots and people reach the API, where that is not the address above
     names: tuple[str, ...] = ()  # more host names in the certificate
     metrics: bool = False  # show /metrics to whoever reaches the port, as Prometheus needs it
+
+    def told(self, port: int, host: str) -> tuple[str, ...]:
+        """Addresses that pilots on other machines are told; they try one after the other.
+
+        port: the one it listens on; host: this machine's name.
+        """
+        if self.url:
+            return (self.url,)
+        listened = self.listen.rpartition(":")[0]
+        own = LOOPBACK.get(listened)
+        hosts = (listened,) if own is None else (host, own)
+        return tuple(f"https://{each}:{port}" for each in hosts)
 
 
 @dataclass(frozen=True, slots=True)

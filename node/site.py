@@ -28,7 +28,7 @@ from keys.identity import show
 from node import pilotzip
 from node.beacon.making import Self
 from node.claims.capacity import More
-from node.config import Config
+from node.config import LOOPBACK, Config
 from node.council.service import Council
 from node.council.tables import FoldedFacts
 from node.council.views import Views
@@ -370,7 +370,7 @@ class Site:
             work=work,
             conn=store.conn,
             program=pilotzip.build(),
-            urls=[self._config.api.url or address.api],
+            urls=self._config.api.told(port, os.uname().nodename),
             fingerprint=address.fingerprint,
             folder=str(self._home.pilots),
             hide=[str(self._home.path)],
@@ -411,7 +411,7 @@ class Site:
 
     def _address(self, opened: Opened, port: int) -> NodeAddress:
         host = self._config.api.listen.rpartition(":")[0]
-        reached = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+        reached = LOOPBACK.get(host, host)
         return NodeAddress(
             pid=os.getpid(),
             api=f"https://{reached}:{port}",

@@ -43,6 +43,7 @@ class Book:
     def __init__(self, announce_s: float) -> None:
         """announce_s: a pilot that started has so long to announce itself."""
         self.announce_s = announce_s
+        self.told = "it"  # what pilots are told of where this node is
         self.submissions: dict[str, Submission] = {}
         self.foreign = 0  # jobs in the last listing whose tag we did not write down
 
@@ -318,7 +319,7 @@ class Book:
             if waited_s > self.announce_s and not submission.nameless:
                 job.words = (
                     f"started on {job.host or 'a worker'} {waited_s / 60:.0f} min ago and has not "
-                    "spoken to this node: can workers reach it?"
+                    f"spoken to this node: can workers reach {self.told}?"
                 )
                 self._cancel(job, Cancel.SILENT, now_s, changes)
         elif job.state is JobState.HELD and job.pilot is not None:

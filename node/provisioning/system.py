@@ -54,6 +54,7 @@ class BatchSystem(Account):
     ) -> None:
         """numbers: of new submissions, shared by all batch systems of the node."""
         super().__init__(house, settings)
+        self.book.told = tools.url or " or ".join(house.urls)
         self._tools = tools
         self._numbers = numbers
         self._asking = Asking(tools)

@@ -111,6 +111,20 @@ def test_files_that_are_no_settings_at_all_are_named(tmp_path, content):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ("", ("https://127.0.0.1:7422",)),
+        ('listen = "10.0.0.1:0"', ("https://10.0.0.1:7422",)),
+        ('listen = "0.0.0.0:0"', ("https://login1:7422", "https://127.0.0.1:7422")),
+        ('listen = "[::]:0"', ("https://login1:7422", "https://[::1]:7422")),
+        ('listen = "0.0.0.0:0"\nurl = "https://gate:1"', ("https://gate:1",)),
+    ],
+)
+def test_pilots_on_other_machines_are_told_where_the_api_is(text, told):
+    assert parse(f"[api]\n{text}").api.told(7422, "login1") == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
         ("", ("login1:7777",)),
         ('listen = "[::]:7421"', ("login1:7777",)),
         ('listen = "127.0.0.1:0"', ("127.0.0.1:7777",)),

@@ -133,7 +133,7 @@ def test_a_pilot_that_runs_and_never_speaks_is_ended_with_its_host():
     camp.behave = camp.silent
     camp.run(SETTINGS.announce_s + 120)
     assert {job.state for job in camp.batch.jobs.values()} >= {JobState.CANCELLED}
-    assert "has not spoken to this node: can workers reach it?" in camp.node.trouble
+    assert "has not spoken to this node: can workers reach https://node:1?" in camp.node.trouble
     assert "started on w" in camp.node.trouble
 
 
