@@ -14,7 +14,7 @@ from node.provisioning.rows import load_breakers, read_book
 from node.provisioning.settings import SystemConfig
 from node.provisioning.shapes import Shape
 from node.store import submissions as store
-from schedulers.base import Queue
+from schedulers.base import JobState, Queue
 
 _log = Logger()
 
@@ -38,9 +38,23 @@ class Account:
         self.looked_s: float | None = None  # when the last good listing was asked for
         self.queues: Sequence[Queue] = ()
         self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
+        self._held: set[Shape] = set()  # of which some are held, as the listing says
         self.draining = False  # no more submissions, by an admin
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
         self._next_submit_s = now_s
+
+    def _hear_why(self) -> None:
+        """What the listing itself says of pilots that are held."""
+        held = {
+            each.shape: f"job {job.name} is held: {job.words}"
+            for each in self.book
+            for job in each.living
+            if job.queued and job.state is JobState.HELD and job.words
+        }
+        for shape in self._held - held.keys():
+            self.waits.pop(shape, None)
+        self._held = set(held)
+        self.waits |= held
 
     def facts(self) -> SystemFacts:
         """For the plan."""

@@ -190,11 +190,12 @@ class BatchSystem(Account):
     async def _ask_why(self) -> None:
         """Have the pilot that waits longest explained, now and then."""
         now_s = self._house.reactor.seconds()
+        self._hear_why()
         waiting = [
             (job.state is not JobState.HELD, job.since_s, each, job)
             for each in self.book
             for job in each.living
-            if job.queued and job.missing_s is None
+            if job.queued and job.missing_s is None and each.shape not in self._held
         ]
         if now_s < self._next_describe_s or not waiting:
             return

@@ -253,11 +253,17 @@ def test_a_bin_that_fits_no_pilot_is_explained():
 def test_pilots_that_wait_are_explained_by_the_batch_system():
     camp = Camp(Described(1, 4))
     camp.batch.held = "the working folder is missing"
-    camp.run(700)
+    camp.run(2 * LOOK_S + 10)
     (said,) = camp.node.why.values()
     assert "1 pilot waits in the queue" in said["maui"]
     assert "is held: the working folder is missing" in said["maui"]
     assert camp.system.shown()["states"] == {"held": 1}
+    assert not camp.verbs("describe"), "the listing said it already"
+    for job in camp.batch.living():
+        job.state, job.words = JobState.QUEUED, ""
+    camp.batch.slots = 0
+    camp.run(LOOK_S)
+    assert "is held" not in next(iter(camp.node.why.values()))["maui"]
 
 
 def test_queued_pilots_without_work_are_cancelled():
