@@ -37,7 +37,7 @@ SOON_S: Final = 1.0  # after units became ready, so that more of them count
 BACKOFF_S_MAX: Final = 600.0
 STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
 QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
-DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits, and before the first
+DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits; so long it may do so unasked
 TAIL_BYTES: Final = 2000
 FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
 STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
@@ -64,7 +64,7 @@ class BatchSystem(Account):
         self._failures = 0  # looks in a row
         self._next_look_s = now_s
         self._next_queues_s = now_s
-        self._next_describe_s = now_s + DESCRIBE_S
+        self._next_describe_s = now_s
         self._ended = deque(each.tag for each in self.book.submissions.values() if each.ended)
         self._remembered = dump_breakers(self.breakers)
         self._call: Any = None
@@ -199,10 +199,10 @@ class BatchSystem(Account):
         ]
         if now_s < self._next_describe_s or not waiting:
             return
-        self._next_describe_s = now_s + DESCRIBE_S
         _, since_s, submission, job = min(waiting, key=lambda each: each[:2])
         if job.state is not JobState.HELD and now_s - since_s < DESCRIBE_S:
             return
+        self._next_describe_s = now_s + DESCRIBE_S
         try:
             said = await self._asking.describe(job.name)
         except SchedulerError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from schedulers.base import Command, Completed, JobName, Scheduler
+from schedulers.base import Command, Completed, JobName, OtherForm, Report, Scheduler
 from tests.clusters.place import Place
 
 NO_CLUSTER = "no cluster of "
@@ -60,6 +60,13 @@ class Rig(abc.ABC):
         """What the node does with a command, but waiting for it."""
         done = self.place.run(*command.argv, stdin=command.stdin, check=False)
         return Completed(done.returncode, done.stdout, done.stderr)
+
+    def listing(self) -> dict[JobName, Report]:
+        """What the node sees. Raises SchedulerError."""
+        try:
+            return self.scheduler.listed(self.run(self.scheduler.listing()))
+        except OtherForm as error:
+            return self.scheduler.listed(self.run(error.instead))
 
     def printing(self, log: Path, job: JobName) -> Path:
         """Where a job's output is while it runs."""

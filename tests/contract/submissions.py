@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from schedulers.base import JobName, JobState, OtherForm, PilotSpec, Report, SchedulerError
+from schedulers.base import JobName, JobState, PilotSpec, Report, SchedulerError
 from tests.clusters.place import wait_until
 from tests.clusters.rig import Rig
 
@@ -78,10 +78,7 @@ class Submissions:
 
     def listing(self) -> dict[JobName, Report]:
         """Raises SchedulerError."""
-        try:
-            return self.scheduler.listed(self.rig.run(self.scheduler.listing()))
-        except OtherForm as error:
-            return self.scheduler.listed(self.rig.run(error.instead))
+        return self.rig.listing()
 
     def tagged(self, tag: str) -> dict[JobName, Report]:
         """What the listing has of one submission."""

@@ -108,7 +108,7 @@ def test_all_mistakes_in_all_batch_systems_are_told_at_once():
         [site.B]
         kind = "slurm"
         [site.c]
-        look = "1s"
+        look = "0s"
         folder = "pilots"
         options = ["one\\ntwo"]
         times = []
@@ -125,7 +125,7 @@ def test_all_mistakes_in_all_batch_systems_are_told_at_once():
     assert "site.a.host  '-oProxyCommand=evil' is no host for ssh" in text
     assert "site.B  is no name" in text
     assert "site.c.kind  is missing" in text
-    assert "site.c.look  '1s' is too often for a batch system" in text
+    assert "site.c.look  '0s' is too often for a batch system" in text
     assert "site.c.folder  'pilots' is no absolute path" in text
     assert "site.c.options" in text
     assert "no line of printable characters" in text

@@ -1,0 +1,197 @@
+"""What a batch system has to offer for the lives in life.py, and a node that works above it."""
+
+from __future__ import annotations
+
+import abc
+import json
+import shlex
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from os import kill
+from pathlib import Path
+from typing import Any
+
+from bench.site import Site, make_site, take_down
+from schedulers.base import JobName, Report
+from tests.clusters.place import wait_until
+from tests.clusters.rig import Rig
+
+SYSTEM = "main"  # what nodes call the batch system
+DISK_MB = 50  # steps between the kinds of pilots
+RUNS_S = 60  # until a pilot that was submitted runs a unit
+MEMORY = "200MB"  # of a unit
+
+
+class Ground(abc.ABC):
+    """A cluster for lives, made by `__init__`.
+
+    commands: of its plugin, the one that submits first. held: settings of pilots that the batch
+    system holds from the beginning; overdue: of pilots that it ends after overdue_s at most, long
+    before they expect it. settings: further ones of the section.
+    """
+
+    rig: Rig
+    kind: str
+    commands: Sequence[str]
+    held: Mapping[str, object]
+    overdue: Mapping[str, object]
+    overdue_s: float = 150
+    settings: Mapping[str, object] = {}
+
+    def command(self, name: str) -> str:
+        """The words by which a node on this machine runs a command of this cluster."""
+        environ = self.rig.place.environ
+        words = [f"{key}={value}" for key, value in environ.items() if key not in ("HOME",)]
+        return shlex.join(["env", *words, name])
+
+    @abc.abstractmethod
+    def cancel(self, job: JobName) -> None:
+        """End a job as its owner or an administrator would, by the system's own command."""
+
+    @abc.abstractmethod
+    def node_down(self, job: JobName, host: str) -> AbstractContextManager[None]:
+        """The worker on which a job runs is set down for as long as the block lasts."""
+
+    def close(self) -> None:
+        """Take everything down."""
+        self.rig.close()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of pilots, for the units of one life. more: its settings beyond the size."""
+
+    name: str
+    more: Mapping[str, object]
+
+
+class Camp:
+    """A node above one batch system, or several; each life has its own kind of pilots there.
+
+    Kinds differ in their disk: the first is the smallest, so that its pilots take no units of
+    those behind it.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        kinds: Sequence[Kind],
+        commands: Mapping[str, str] | None = None,
+        more: str = "",
+    ) -> None:
+        """commands: in place of the ground's own. more: further sections of config.toml."""
+        self.ground = ground
+        self.kinds = [kind.name for kind in kinds]
+        self.base = Path(tempfile.mkdtemp(prefix="floe-life-", dir="/tmp"))
+        self.base.chmod(0o755)
+        config = _config(ground, kinds, commands or {}) + more
+        self.site: Site = make_site(self.base, "camp", slots=0, config=config)
+        self.site.up()
+
+    def disk_mb(self, kind: str) -> int:
+        return DISK_MB * (1 + self.kinds.index(kind))
+
+    def submit(self, name: str, kind: str, script: str, jobs: int = 1, time: str = "10m") -> None:
+        """A dataset of `jobs` shell scripts, which only pilots of this kind, or later ones, fit."""
+        sized = ("--disk", f"{self.disk_mb(kind)}MB", "--memory", MEMORY, "--time", time)
+        words = ("--name", name, "--jobs", str(jobs), "--retry", "0", *sized)
+        self.site.run("submit", *words, "--", "sh", "-c", script)
+
+    def attempts(self, name: str, job: int = 0) -> list[dict[str, Any]]:
+        """All attempts at a unit that ended."""
+        found: list[dict[str, Any]] = self.site.json("show", f"{name}/{job}/main")["attempts"]
+        return found
+
+    def counts(self, name: str) -> dict[str, int]:
+        found: dict[str, int] = self.site.json("show", name)["counts"]
+        return found
+
+    def wait_running(self, name: str, units: int = 1) -> None:
+        wait_until(
+            f"{units} running units of {name}",
+            lambda: self.counts(name)["running"] >= units,
+            RUNS_S,
+        )
+
+    # What the node wrote down.
+
+    def rows(self, sql: str, *words: object) -> list[tuple[Any, ...]]:
+        """From its store."""
+        where = f"file:{self.site.home / 'floe.sqlite'}?mode=ro"
+        with closing(sqlite3.connect(where, uri=True, timeout=10)) as store:
+            return store.execute(sql, words).fetchall()
+
+    def submissions(self, kind: str) -> list[str]:
+        """Tags of all submissions of a kind."""
+        sql = "SELECT tag FROM submission WHERE shape ->> 'factory' = ? ORDER BY no"
+        return [str(tag) for (tag,) in self.rows(sql, kind)]
+
+    def jobs(self, kind: str) -> dict[JobName, str]:
+        """Jobs of a kind that are not over, by their names: their states as the node knows them."""
+        sql = (
+            "SELECT job, state FROM batch_job JOIN submission ON no = submission "
+            "WHERE shape ->> 'factory' = ? AND NOT over ORDER BY job"
+        )
+        return {JobName(job): str(state) for job, state in self.rows(sql, kind)}
+
+    def only_job(self, kind: str) -> JobName:
+        (job,) = self.jobs(kind)
+        return job
+
+    def said(self, words: str) -> bool:
+        """Whether the node's log has these words."""
+        log = self.site.home / "log" / "node.log"
+        return log.exists() and words in log.read_text("utf-8", "replace")
+
+    # What the batch system says.
+
+    def listed(self) -> dict[JobName, Report]:
+        """All jobs of any node of this account."""
+        return self.ground.rig.listing()
+
+    def mine(self, kind: str) -> dict[JobName, Report]:
+        """Jobs of a kind that the batch system lists."""
+        tags = set(self.submissions(kind))
+        return {job: report for job, report in self.listed().items() if report.tag in tags}
+
+    # Its end.
+
+    def kill(self) -> None:
+        """As the kernel would."""
+        kill(self.site.pid, signal.SIGKILL)
+        wait_until("the end of the node", lambda: not Path(f"/proc/{self.site.pid}").exists())
+
+    def close(self) -> None:
+        take_down(self.site)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+def _config(ground: Ground, kinds: Sequence[Kind], commands: Mapping[str, str]) -> str:
+    """The section of the batch system, and its kinds of pilots."""
+    used = {name: ground.command(name) for name in ground.commands} | dict(commands)
+    section: dict[str, object] = {
+        "kind": ground.kind,
+        "look": "1s",
+        "submit_every": "1s",
+        "idle": "15s",
+        "cpu": 1,
+        "python": sys.executable,
+        **ground.settings,
+    }
+    lines = ["", f"[site.{SYSTEM}]", *_assigned(section)]
+    lines.append("commands = { " + ", ".join(_assigned(used)) + " }")
+    for number, kind in enumerate(kinds):
+        own = {"name": kind.name, "disk": f"{DISK_MB * (1 + number)}MB", **kind.more}
+        lines += [f"[[site.{SYSTEM}.pilot]]", *_assigned(own)]
+    return "\n".join(lines) + "\n"
+
+
+def _assigned(table: Mapping[str, object]) -> list[str]:
+    """Lines of TOML; its numbers, words and lists look like those of JSON."""
+    return [f"{key} = {json.dumps(value)}" for key, value in table.items()]
