@@ -17,7 +17,6 @@ from node.readers import (
     NAME,
     Reader,
     duration,
-    flag,
     names,
     refuse_unknown,
     size,
@@ -79,7 +78,7 @@ class SystemConfig:
     idle_s: int = 300  # a pilot with nothing to do ends after so long
     host: str = ""  # reached by ssh; "": the node's own machine
     url: str = ""  # how workers reach the node; "": [api] url
-    tunnel: bool = False  # workers reach the node through the submit host
+    tunnel: int | None = None  # port of the submit host that leads to the node; 0: the node's own
     ssh: Mapping[str, Any] = field(default_factory=dict)  # of schedulers.ssh_options.SshSettings
     folder: str = ""  # of pilots' files and logs, seen by submit host and workers
     python: str = ""  # of the workers
@@ -151,6 +150,15 @@ def _url(value: object) -> str:
     return string(value).rstrip("/")
 
 
+def _tunnel(value: object) -> int | None:
+    """true, false or a port."""
+    if isinstance(value, bool):
+        return 0 if value else None
+    if not isinstance(value, int) or not 1 <= value <= 65535:
+        raise ValueError("is neither true nor false, nor a port of the submit host")
+    return value
+
+
 def _commands(value: object) -> Mapping[str, str]:
     if not isinstance(value, dict):
         raise ValueError('is no table; write {sbatch = "/opt/bin/sbatch-site"}')
@@ -211,7 +219,7 @@ SYSTEM: Mapping[str, tuple[str, Reader]] = {
     "idle": ("idle_s", duration),
     "host": ("host", _or_none(_host)),
     "url": ("url", _or_none(_url)),
-    "tunnel": ("tunnel", flag),
+    "tunnel": ("tunnel", _tunnel),
     "folder": ("folder", _or_none(_folder)),
     "python": ("python", _or_none(_program)),
     "commands": ("commands", _commands),
@@ -304,7 +312,7 @@ def _check(system: SystemConfig, place: str, problems: list[str]) -> None:
         problems.append(f"{place}pilots_min is more than {place}running_max")
     if system.pilots_min and system.factories[0].cpu is None:
         problems.append(f"{place}pilots_min  needs a shape of its own; say cpu and memory, too")
-    if system.tunnel and not system.host:
+    if system.tunnel is not None and not system.host:
         problems.append(f"{place}tunnel  goes through a submit host; say host, too")
     if system.ssh and not system.host:
         problems.append(f"{place}{min(system.ssh)}  is for a submit host; say host, too")

@@ -18,8 +18,7 @@ from schedulers.ssh_options import SshSettings, Tunnel
 def tools_of(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> Tools:
     """How this batch system is spoken to.
 
-    run: a private folder for sockets. api_port: on which the node listens, also the port of the
-    tunnel at the submit host.
+    run: a private folder for sockets. api_port: on which the node listens.
     """
     more = dict(settings.more)
     if settings.kind == "slurm":
@@ -37,14 +36,15 @@ def tools_of(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> 
 def _runner(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> Runner:
     if not settings.host:
         return LocalRunner(reactor)
-    tunnel = Tunnel(api_port, api_port) if settings.tunnel else None
+    port = settings.tunnel
+    tunnel = Tunnel(port or api_port, api_port) if port is not None else None
     ssh = SshSettings(settings.host, tunnel=tunnel, **settings.ssh)
     return SshRunner(reactor, ssh, run / f"ssh-{settings.name}")
 
 
 def url_of(settings: SystemConfig, api_port: int) -> str:
     """How workers reach the node, where that is not its own address; "" where it is."""
-    if settings.url or not settings.tunnel:
+    if settings.url or settings.tunnel is None:
         return settings.url
     host = settings.host.rpartition("@")[2]
-    return f"https://{host}:{api_port}"
+    return f"https://{host}:{settings.tunnel or api_port}"

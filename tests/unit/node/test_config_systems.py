@@ -140,6 +140,8 @@ def test_all_mistakes_in_all_batch_systems_are_told_at_once():
         ("pilots_min = 3\nrunning_max = 2\ncpu = 1", "pilots_min is more than"),
         ("pilots_min = 1", "needs a shape of its own"),
         ("tunnel = true", "say host"),
+        ("tunnel = 18443", "say host"),
+        ('host = "x"\ntunnel = 70000', "nor a port"),
         ("port = 22", "is for a submit host"),
         ('host = "x"\nkey = "id"', "give an absolute path"),
         ('commands = {sbatch = "x"}', "sbatch"),

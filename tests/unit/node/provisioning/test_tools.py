@@ -10,7 +10,7 @@ import pytest
 
 from node.provisioning.plugins import PLUGINS
 from node.provisioning.settings import SystemConfig
-from node.provisioning.tools import tools_of
+from node.provisioning.tools import tools_of, url_of
 
 
 def test_nobody_knows_beforehand_how_slurms_listings_are_marked(tmp_path: Path) -> None:
@@ -25,3 +25,12 @@ def test_a_plugin_takes_every_setting_that_its_section_has(kind: str) -> None:
     plugin = PLUGINS[kind]
     made = inspect.signature(getattr(import_module(plugin.module), plugin.name)).parameters
     assert {argument for argument, _ in plugin.keys.values()} <= set(made)
+
+
+@pytest.mark.parametrize(("port", "url"), [(None, ""), (0, "https://login:7422"),
+                                           (18443, "https://login:18443")])  # fmt: skip
+def test_workers_are_told_the_end_of_the_tunnel_at_the_submit_host(
+    port: int | None, url: str
+) -> None:
+    settings = SystemConfig("cluster", "slurm", host="ana@login", tunnel=port)
+    assert url_of(settings, 7422) == url
