@@ -55,6 +55,7 @@ from node.services.mesh import MeshViews
 from node.services.metrics import Metrics
 from node.services.people import People
 from node.services.recovery import Recovery, standing_still
+from node.services.siteviews import NoSystems, SiteViews
 from node.services.sponsor import Sponsor
 from node.services.status import Identity, StatusViews, written_not
 from node.services.submit import Shape, Submissions
@@ -148,6 +149,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         units=units,
         listings=Listings(store.read, work, lists, meshing.bring, parts.need),
         status=_status(parts, people, facts, rate, recovery),
+        site=SiteViews(_identity(parts), parts.work, facts, parts.batch or NoSystems()),
         admin=_admin(parts, facts),
         recovery=recovery,
         members=(members := _members(parts)),
@@ -200,6 +202,9 @@ def _facts(parts: Parts, standstills: Standstills) -> SiteFacts:
         parts.store.tables.still_shards,
         standstill,
         batch=lambda: parts.batch.shapes() if parts.batch else [],
+        explain=lambda needs: parts.batch.explain(needs) if parts.batch else {},
+        barred=lambda: len(parts.batch.hosts()) if parts.batch else 0,
+        trouble_here=lambda: parts.provision.trouble,
     )
 
 
@@ -229,7 +234,13 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews, standstills: Stan
         found = [*filter(None, [held()]), *parts.meshing.care.warnings()]
         troubles = [*found, *written_not(store.journal)]
         return Own(
-            parts.version, ["local"], told.active, told.ready, told.pilots, facts.draining, troubles
+            parts.version,
+            _kinds(parts),
+            told.active,
+            told.ready,
+            told.pilots,
+            facts.draining,
+            troubles,
         )
 
     config = parts.config.mesh
@@ -248,7 +259,13 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews, standstills: Stan
     )
     views = MeshViews(source.facts, comparison.run, members.name_of)
     shown = parts.config.api.metrics
-    return MeshApi(views, Metrics(status.status, source.facts) if shown else None)
+    return MeshApi(views, Metrics(status.status, source.facts, parts.batch) if shown else None)
+
+
+def _kinds(parts: Parts) -> list[str]:
+    """Of batch systems in which this site may have pilots."""
+    local = ["local"] if parts.config.local.pilots_max else []
+    return sorted({*local, *(each.kind for each in parts.config.systems)})
 
 
 def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissions:

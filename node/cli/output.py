@@ -39,6 +39,13 @@ STATE_STYLE = {
     "alive": "green",
     "unreachable": "red",
     "drained": "yellow",
+    "ok": "green",
+    "stopped": "bold red",
+    "no answer": "bold red",
+    "held": "red",
+    "queued": "dim",
+    "in doubt": "yellow",
+    "unknown": "yellow",
 }
 
 

@@ -14,18 +14,18 @@ def site_verb() -> None:
     """Show, test, drain or limit this site."""
 
 
-@site_verb.command("show", examples=["floe site show --json"])
+@site_verb.command("show", examples=["floe site show", "floe site show maui"])
+@click.argument("name", default="")
 @json_option
 @pass_floe
-def site_show(floe: Floe) -> None:
-    """Show this site: its key, batch systems, what its workers offer and how they isolate units."""
-    from node.cli.siteviews import print_site
+def site_show(floe: Floe, name: str) -> None:
+    """Show this site: batch systems with what is wrong there, workers, hosts that get no units.
 
-    reply = floe.client().get("/v1/site")
-    if floe.as_json:
-        print_json(reply)
-    else:
-        print_site(reply)
+    NAME: one of its batch systems with limits and queues.
+    """
+    from node.cli.siteviews import show_site
+
+    show_site(floe, name)
 
 
 @site_verb.command("test", examples=["floe site test"])

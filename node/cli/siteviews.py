@@ -2,16 +2,211 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from node.cli.command import Floe
 from node.cli.facts import fact_lines
-from node.cli.output import say
+from node.cli.failures import NOT_FOUND, Failed
+from node.cli.output import (
+    duration,
+    harmless,
+    number,
+    plural,
+    print_json,
+    say,
+    say_wrapped,
+    size,
+    state,
+    table,
+)
 from node.client import Json
 
+HANG = "    "
+SETTINGS = (
+    "pilots_min", "pilots_max", "queued_max", "running_max", "submit_max", "submit_s", "look_s",
+    "slots", "gpus", "memory_bytes", "disk_bytes", "lifetime_s", "idle_s",
+)  # fmt: skip
 
-def print_site(reply: Json) -> None:
-    known = reply.get("site")
-    site: Mapping[str, Any] = known if isinstance(known, dict) else reply
-    for line in fact_lines(site):
+
+def show_site(floe: Floe, name: str) -> None:
+    """This site; or, by its name, one of its batch systems. Raises Failed."""
+    site: Json = floe.client().get("/v1/site").get("site") or {}
+    systems = {str(each.get("name")): each for each in _rows(site, "batch")}
+    found: Json = {"site": site}
+    if not name:
+        draw = partial(print_site, site)
+    elif name in systems:
+        found, draw = {"system": dict(systems[name])}, partial(print_system, systems[name])
+    else:
+        raise Failed(
+            f"this site has no batch system {harmless(name)!r}",
+            f"it has {', '.join(map(harmless, systems))}",
+            code="not-found",
+            exit_status=NOT_FOUND,
+        )
+    if floe.as_json:
+        print_json(found)
+    else:
+        draw()
+
+
+def print_site(site: Json) -> None:
+    """Who it is; a line for each batch system and what is wrong there; what workers offer."""
+    words = [
+        f"{harmless(site.get('name', '?'))}·{harmless(site.get('key', ''))[:8]}",
+        harmless(site.get("state", "?")),
+        harmless(site.get("version", "?")),
+        harmless(site.get("api", "?")),
+    ]
+    say(" · ".join(words))
+    if site.get("draining"):
+        say_wrapped(f"! drained {harmless(site['draining'])}: nothing new starts here")
+    systems = _rows(site, "batch")
+    _print_systems([each for each in systems if len(systems) == 1 or each.get("state") != "off"])
+    for system in systems:
+        _print_troubles(system)
+    _print_offers(site)
+    print_hosts(_rows(site, "hosts"))
+
+
+def print_system(system: Mapping[str, Any]) -> None:
+    """One batch system with its limits, its kinds of pilots, and its queues."""
+    _print_systems([system])
+    _print_troubles(system)
+    if system.get("foreign"):
+        say(f"  {plural(system['foreign'], 'job')} with a tag that this node did not write")
+    say("settings")
+    for line in fact_lines({key: system[key] for key in SETTINGS if key in system}, "  "):
         say(line)
+    _print_factories(_rows(system, "factories"))
+    _print_queues(_rows(system, "queues"))
+
+
+def _print_systems(systems: Sequence[Mapping[str, Any]]) -> None:
+    table(
+        ["BATCH", "KIND", "STATE", ">RUN", ">QUEUED", ">HELD", ">UNKNOWN", ">LOOKED", "VERSION"],
+        [_system_cells(system) for system in systems],
+    )
+
+
+def _system_cells(system: Mapping[str, Any]) -> list[object]:
+    states = system.get("states")
+    counts: Mapping[str, Any] = states if isinstance(states, dict) else {}
+    batch = isinstance(states, dict)
+    unsure = int(counts.get("unknown", 0)) + int(counts.get("in doubt", 0))
+    looked = system.get("looked_s_ago")
+    version = [harmless(system.get("version") or "")]
+    if system.get("host"):
+        version.append(f"at {harmless(system['host'])}")
+    return [
+        harmless(system.get("name", "?")),
+        harmless(system.get("kind", "?")),
+        state(system.get("state", "?")),
+        _of(system.get("running"), system.get("running_max")),
+        _of(system.get("queued"), system.get("queued_max")) if batch else "-",
+        number(counts.get("held", 0)) if batch else "-",
+        number(unsure) if batch else "-",
+        f"{duration(looked)} ago" if looked is not None else "never" if batch else "-",
+        " ".join(each for each in version if each) or "-",
+    ]
+
+
+def _of(value: object, most: object) -> str:
+    return f"{number(value)} of {number(most)}"
+
+
+def _print_troubles(system: Mapping[str, Any]) -> None:
+    """What is wrong there now, with "!", and what was; why pilots wait."""
+    name = harmless(system.get("name", "?"))
+    for breaker in _rows(system, "breakers"):
+        shape, why = harmless(breaker.get("shape", "?")), harmless(breaker.get("why", "?"))
+        say_wrapped(f"! {name}: {shape}: {why}", HANG)
+    trouble = harmless(system.get("trouble") or "")
+    reasons = [harmless(each["reason"]) for each in _rows(system, "breakers") if each.get("reason")]
+    if trouble and not any(reason in trouble for reason in reasons):
+        ago = system.get("trouble_s_ago")
+        looked = system.get("looked_s_ago")
+        old = isinstance(ago, int | float) and isinstance(looked, int | float) and looked < ago
+        when = f"last error, {duration(ago)} ago: " if old else ""
+        say_wrapped(f"{'-' if old else '!'} {name}: {when}{trouble}", HANG)
+    for words in system.get("waits") or []:
+        say_wrapped(f"- {name}: {harmless(words)}", HANG)
+
+
+def _print_offers(site: Json) -> None:
+    for offer in site.get("workers") or ["there are none, and none can be started"]:
+        say_wrapped(f"workers   {harmless(offer)}", " " * 10)
+    isolation = [harmless(each) for each in site.get("isolation") or [] if each]
+    say(f"isolation {', '.join(isolation) or 'not known: no pilot is up'}")
+
+
+def print_hosts(hosts: Sequence[Mapping[str, Any]]) -> None:
+    """Workers that get no units; nothing if there is none."""
+    if not hosts:
+        return
+    say("workers that get no units")
+    table(
+        ["HOST", "UNITS AGAIN", "WHY"],
+        [
+            [
+                harmless(each.get("host", "?")),
+                f"in {duration(each['banned_s'])}" if each.get("banned_s") else "when others tried",
+                harmless(each.get("why", "?")),
+            ]
+            for each in hosts
+        ],
+    )
+
+
+def _print_factories(factories: Sequence[Mapping[str, Any]]) -> None:
+    if not factories:
+        return
+    say("kinds of pilots (- follows the units that are ready)")
+    table(
+        ["NAME", ">CPU", ">GPU", ">MEMORY", ">DISK", "TIMES", "QUEUE", "ACCOUNT"],
+        [_factory_cells(each) for each in factories],
+    )
+
+
+def _factory_cells(each: Mapping[str, Any]) -> list[object]:
+    times = [duration(value) for value in each.get("times_s") or []]
+    return [
+        harmless(each.get("name", "?")),
+        number(each.get("cpu")),
+        number(each.get("gpu")),
+        size(each.get("memory_bytes")),
+        size(each.get("disk_bytes")),
+        " ".join(times) or "-",
+        harmless(each.get("queue") or "-"),
+        harmless(each.get("account") or "-"),
+    ]
+
+
+def _print_queues(queues: Sequence[Mapping[str, Any]]) -> None:
+    if not queues:
+        return
+    say("queues, as the batch system tells")
+    table(
+        ["NAME", ">TIME", ">CPU", ">GPU", ">MEMORY", "NOTE"],
+        [_queue_cells(each) for each in queues],
+    )
+
+
+def _queue_cells(each: Mapping[str, Any]) -> list[object]:
+    notes = ["default"] if each.get("default") else []
+    if not each.get("open", True):
+        notes.append(f"not open: {harmless(each.get('words') or 'no reason given')}")
+    return [
+        harmless(each.get("name", "?")),
+        duration(each.get("time_s_max")),
+        number(each.get("cpu_max")),
+        number(each.get("gpu_max")),
+        size(each.get("memory_bytes_max")),
+        ", ".join(notes),
+    ]
+
+
+def _rows(reply: Mapping[str, Any], name: str) -> Sequence[Mapping[str, Any]]:
+    return [row for row in reply.get(name) or [] if isinstance(row, dict)]

@@ -22,6 +22,7 @@ from node.services.listings import Listings
 from node.services.members import MemberOrders
 from node.services.people import People, Person
 from node.services.recovery import Recovery
+from node.services.siteviews import SiteViews
 from node.services.status import StatusViews
 from node.services.submit import Submissions
 from node.services.units import UnitViews
@@ -54,6 +55,7 @@ class Api:
     units: UnitViews
     listings: Listings
     status: StatusViews
+    site: SiteViews
     admin: AdminOrders
     recovery: Recovery
     members: MemberOrders
@@ -68,8 +70,8 @@ class Api:
             Route("POST", "/v1/login", self.login, login=False),
             Route("POST", "/v1/login/answer", self.login_answer, login=False),
             Route("GET", "/v1/status", self.plain(self.status.status)),
-            Route("GET", "/v1/site", self.plain(self.status.site)),
-            Route("GET", "/v1/pilots", self.plain(self.status.pilots)),
+            Route("GET", "/v1/site", self.plain(self.site.site)),
+            Route("GET", "/v1/pilots", self.list_pilots),
             Route("GET", "/v1/usage", self.plain(self.status.usage)),
             Route("GET", "/v1/store", self.plain(self.status.store)),
             Route("GET", "/v1/recovery", self.plain(self.recovery.shown), role="admin"),
@@ -178,6 +180,10 @@ class Api:
             field(body, "challenge", str), field(body, "signature", str)
         )
         return Reply({"token": token, "expires_s": limits.TOKEN_S, "name": person.name})
+
+    async def list_pilots(self, call: Call) -> Answer:
+        limit = call.number("limit", limits.PAGE_MAX, 1, limits.PAGE_MAX)
+        return Reply(await self.site.pilots(call.text("system"), call.text("state"), limit))
 
     async def list_people(self, call: Call) -> Answer:
         return Reply({"people": [_shown(person) for person in self.people.all()]})

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -18,6 +19,7 @@ from schedulers.base import JobState, Queue
 
 _log = Logger()
 
+QUEUES_SHOWN: Final = 200
 STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
 
 
@@ -111,6 +113,7 @@ class Account:
             "name": self.settings.name,
             "kind": self.settings.kind,
             "host": self.settings.host,
+            "state": self.state(),
             "version": self.version,
             "queued": self.book.queued(),
             "running": self.book.running(),
@@ -123,9 +126,43 @@ class Account:
             "trouble_s_ago": round(now_s - self.trouble_s, 1) if self.trouble else None,
             "barred": self._barred(now_s),
             "breakers": [
-                {"shape": shape.words(), "why": words}
+                {"shape": shape.words(), "why": words, "reason": each.why}
                 for shape, each in self.breakers.items()
                 if (words := each.words(now_s))
             ],
             "waits": [f"{shape.words()}: {words}" for shape, words in self.waits.items()],
+            "pilots_min": self.settings.pilots_min,
+            "submit_max": self.settings.submit_max,
+            "submit_s": self.settings.submit_s,
+            "look_s": self.settings.look_s,
+            "factories": [asdict(each) for each in self.settings.factories],
+            "queues": [asdict(each) for each in self.queues[:QUEUES_SHOWN]],
         }
+
+    def state(self) -> str:
+        """One word for people."""
+        now_s = self._house.reactor.seconds()
+        if self.draining:
+            return "drained"
+        if self.looked_s is None:
+            return "no answer" if self.trouble else "starting"
+        if now_s - self.looked_s > STALE_LOOKS * self.settings.look_s:
+            return "no answer"
+        return "stopped" if any(each.opened for each in self.breakers.values()) else "ok"
+
+    def jobs_shown(self) -> Iterator[dict[str, Any]]:
+        """Every job that has not ended; what may exist without our knowing is one row more."""
+        now_s = self._house.reactor.seconds()
+        for each in self.book:
+            common = {"system": self.settings.name, "tag": each.tag, "shape": each.shape.words()}
+            for job in each.living:
+                yield {
+                    **common, "job": job.name, "state": job.state.value, "words": job.words,
+                    "host": job.host, "since_s": round(now_s - job.since_s, 1), "pilot": job.pilot,
+                }  # fmt: skip
+            if each.unseen:
+                words = each.words or "the batch system has not named its jobs yet"
+                yield {
+                    **common, "job": "", "state": "in doubt", "words": words, "host": "",
+                    "since_s": round(now_s - each.made_s, 1), "pilot": None, "count": each.unseen,
+                }  # fmt: skip

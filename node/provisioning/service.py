@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from twisted.logger import Logger
@@ -130,6 +130,11 @@ class BatchSystems:
     def shown(self) -> list[dict[str, Any]]:
         """Facts about each, for `floe site show`."""
         return [system.shown() for system in self.systems]
+
+    def jobs(self) -> Iterator[dict[str, Any]]:
+        """Every job that has not ended, for `floe pilots`."""
+        for system in self.systems:
+            yield from system.jobs_shown()
 
     def hosts(self) -> list[dict[str, object]]:
         """Workers that get no units, and why."""

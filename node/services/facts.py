@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from node.changes import Change, UnitsSettled
 from node.config import Config
+from node.model.dataset import Needs
 from node.services.recovery import NOBODY_LEADS
 from node.services.submit import Shape
 from node.services.why import Workers
@@ -75,6 +76,10 @@ class SiteFacts:
     standstill: Callable[[bytes], tuple[str, bool] | None] = lambda shard: None
     # CPUs, GPUs, memory and disk of the largest pilots in batch systems.
     batch: Callable[[], Sequence[tuple[int, int, int | None, int | None]]] = lambda: ()
+    # Why units that ask for this do not start, by batch system.
+    explain: Callable[[Needs], Mapping[str, str]] = lambda needs: {}
+    barred: Callable[[], int] = lambda: 0  # hosts that get no units
+    trouble_here: Callable[[], str] = lambda: ""  # why no pilots are started on this machine
     draining: str = ""  # why, while the site is drained
 
     def shapes(self) -> list[Shape]:
@@ -122,6 +127,7 @@ class SiteFacts:
             slots=slots,
             busy=max(0, slots - idle),
             trouble=self.trouble(),
+            barred=self.barred(),
             draining=self.draining,
         )
 

@@ -13,6 +13,7 @@ from federation.pulse import Health
 from node.services.mesh import Facts
 from node.services.meshfacts import LinkFact, MeshFacts
 from node.services.meshwhy import alarms, shard_name
+from node.services.siteviews import NoSystems, Systems
 
 LANES = ("control", "results")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -20,16 +21,18 @@ Status = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Metrics:
-    """status: what `floe status` shows; facts: what `floe mesh` shows."""
+    """status: what `floe status` shows; facts: what `floe mesh` shows; systems: `floe site`."""
 
-    def __init__(self, status: Status, facts: Facts) -> None:
+    def __init__(self, status: Status, facts: Facts, systems: Systems | None = None) -> None:
         self._status = status
         self._facts = facts
+        self._systems = systems or NoSystems()
 
     async def text(self) -> bytes:
         """All figures in Prometheus's text format."""
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Once(await self._status(), await self._facts()))
+        registry.register(_Batch(self._systems.shown(), self._systems.hosts()))
         return generate_latest(registry)
 
 
@@ -144,6 +147,43 @@ class _Once(Collector):
         for shard in self._facts.shards:
             leads.add_metric([shard_name(shard), shard.leader], 1)
         yield leads
+
+
+class _Batch(Collector):
+    """The figures of the batch systems, and of workers that get no units."""
+
+    def __init__(self, systems: Sequence[Mapping[str, Any]], hosts: Sequence[object]) -> None:
+        self._systems = systems
+        self._hosts = hosts
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("floe_barred_hosts", "Workers that get no units", len(self._hosts))
+        pilots = GaugeMetricFamily(
+            "floe_batch_pilots", "Pilots by what a batch system says", labels=["batch", "state"]
+        )
+        most = GaugeMetricFamily("floe_batch_pilots_max", "Limits", labels=["batch", "state"])
+        up = GaugeMetricFamily(
+            "floe_batch_up", "Whether a batch system tells of its jobs", labels=["batch"]
+        )
+        looked = GaugeMetricFamily(
+            "floe_batch_look_seconds", "Since the last good listing", labels=["batch"]
+        )
+        stopped = GaugeMetricFamily(
+            "floe_batch_stopped_shapes",
+            "Kinds of pilots held back after failures",
+            labels=["batch"],
+        )
+        for system in self._systems:
+            name = system["name"]
+            for state, count in system["states"].items():
+                pilots.add_metric([name, state], count)
+            for state in ("queued", "running"):
+                most.add_metric([name, state], system[f"{state}_max"])
+            up.add_metric([name], system["state"] not in ("no answer", "starting"))
+            if system["looked_s_ago"] is not None:
+                looked.add_metric([name], system["looked_s_ago"])
+            stopped.add_metric([name], len(system["breakers"]))
+        yield from (pilots, most, up, looked, stopped)
 
 
 def _figure(value: Any) -> float:

@@ -1,4 +1,4 @@
-"""The site at a glance: status, site, pilots, usage, store."""
+"""The site at a glance: status, usage, store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import apsw
 
 from federation.ids import Lane
 from keys.identity import show
-from node.config import as_tables
 from node.fold import VERSION as FOLD_VERSION
 from node.fold import state_root
 from node.services.facts import Rate, SiteFacts
@@ -169,28 +168,6 @@ class StatusViews:
             found.append("the disk is nearly full: submissions stop soon")
         return found
 
-    async def site(self) -> Value:
-        identity = self._identity
-        pilots = self._work.pilots()
-        local = as_tables(self._facts.config)["site.local"]
-        return {
-            "site": {
-                "name": identity.name,
-                "key": self._key,
-                "api": identity.api,
-                "fingerprint": identity.fingerprint,
-                "version": identity.version,
-                "generation": identity.generation,
-                "state": "drained" if self._facts.draining else "alive",
-                "batch": [{"name": "local", **local}],
-                "workers": [shape.shown() for shape in self._facts.shapes()],
-                "isolation": sorted({str(pilot["isolation"]) for pilot in pilots}),
-            }
-        }
-
-    async def pilots(self) -> Value:
-        return {"pilots": [_pilot(pilot) for pilot in self._work.pilots()]}
-
     async def usage(self) -> Value:
         today = int(time.time()) // SECONDS_A_DAY
 
@@ -252,21 +229,3 @@ class StatusViews:
             "backlog": self._journal.backlog,
             **self._facts.disk(),
         }
-
-
-def _pilot(pilot: dict[str, Any]) -> Value:
-    offered = pilot["resources"]
-    slots = int(offered.get("cpu", 1))
-    return {
-        "id": pilot["pilot"],
-        "tag": pilot["tag"],
-        "state": pilot["state"],
-        "host": pilot["host"],
-        "pid": pilot["pid"],
-        "running": pilot["units"],
-        "slots": slots,
-        "idle_slots": pilot["idle_slots"],
-        "seen_s": pilot["heard_s_ago"],
-        "isolation": pilot["isolation"],
-        "resources": offered,
-    }

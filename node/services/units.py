@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import apsw
 
@@ -35,6 +35,7 @@ class Running(Work, Protocol):
     """The part of the work service that knows where units are, and what they print."""
 
     async def tail(self, task: int, job: int, offset: int) -> tuple[int, bytes] | None: ...
+    def explain(self, task: int, job: int) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +211,7 @@ class UnitViews:
             retry_max=unit.spec.tasks[unit.row.task % TASKS_A_DATASET].retry_max,
             live=live,
             workers=self._facts.workers(),
+            batch=self._batch(unit),
             ready_units=unit.dataset.counts.ready,
             units_per_s=self._rate.units_per_s(),
             memory_seen_bytes=unit.memory_seen_bytes,
@@ -217,6 +219,11 @@ class UnitViews:
             now_ms=self._wall_ms(),
         )
         return why_unit(facts).shown()
+
+    def _batch(self, unit: Unit) -> Mapping[str, str]:
+        """What the batch systems say of such units; some ask for more after they failed."""
+        asked_for = self._work.explain(unit.row.task, unit.row.job).get("needs", unit.needs)
+        return self._facts.explain(asked_for)
 
     # Pieces
 

@@ -286,7 +286,7 @@ class DatasetViews:
             state = "settled" if settled >= total else "waiting"
             waits.append(Dependency(after.text, "", state, settled, total))
         needs = needs_of(task.overrides, spec.needs)
-        return TaskFacts(task.name, counts, needs, waits)
+        return TaskFacts(task.name, counts, needs, waits, self._facts.explain(needs))
 
 
 def _order(order: OpenOrder) -> Value:

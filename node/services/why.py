@@ -69,6 +69,7 @@ class Workers:
     slots: int = 0
     busy: int = 0
     trouble: str = ""  # why no pilots are started, if so
+    barred: int = 0  # hosts that get no units, as everything failed there at once
     draining: str = ""  # why nothing is started at all, if so
 
 
@@ -91,6 +92,7 @@ class UnitFacts:
     retry_max: int = 3
     live: Mapping[str, Any] | None = None  # host, started_ms, heard_s_ago, lost
     workers: Workers = field(default_factory=Workers)
+    batch: Mapping[str, str] = field(default_factory=dict)  # by batch system: why no more pilots
     ready_units: int = 0  # in all datasets that this one competes with
     units_per_s: float = 0.0  # settled lately, all datasets
     memory_seen_bytes: int = 0  # the most that a finished unit of the task needed
@@ -276,6 +278,7 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
         why.add("block", f"it needs {needs_text(facts.needs)}")
         for shape in workers.shapes:
             why.add("block", shape.shown())
+        add_batch(why, facts.batch, workers, "block")
         why.next.append(_smaller(facts))
         return
     if workers.trouble:
@@ -294,7 +297,22 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
                     f", all of them done in about {shown_s(facts.ready_units / facts.units_per_s)}"
                 )
             why.add("wait", text)
+    add_batch(why, facts.batch, workers)
     _add_memory_advice(why, facts)
+
+
+def add_batch(
+    why: Why, batch: Mapping[str, str], workers: Workers, mark: str = "wait", prefix: str = ""
+) -> None:
+    """The batch systems' part of the answer; prefix: of which units it is said."""
+    for system, words in batch.items():
+        if words not in workers.trouble:
+            why.add(mark, f"{prefix}{system}: {words}")
+    if batch and "floe site show" not in why.next:
+        why.next.append("floe site show")
+    if workers.barred:
+        hosts = f"{workers.barred:,} worker{'s get' if workers.barred > 1 else ' gets'}"
+        why.add("wait", f"{hosts} no units, as everything failed there at once: floe site show")
 
 
 def _add_memory_advice(why: Why, facts: UnitFacts) -> None:

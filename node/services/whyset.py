@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.model.dataset import Needs
-from node.services.why import MOVING, Dependency, Why, Workers, needs_text, shown_s
+from node.services.why import MOVING, Dependency, Why, Workers, add_batch, needs_text, shown_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class TaskFacts:
     counts: Mapping[str, int]
     needs: Needs
     waits: Sequence[Dependency] = ()
+    batch: Mapping[str, str] = field(default_factory=dict)  # by batch system: why no more pilots
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,22 @@ def why_dataset(facts: DatasetFacts) -> Why:
         why.next.append(f"floe errors {facts.name}")
     if counts.get("ready") and not facts.paused:
         _add_idle_workers(why, facts.workers, elsewhere=bool(counts.get("running")))
+        if not facts.workers.draining:
+            _add_batch(why, facts)
     return why
+
+
+def _add_batch(why: Why, facts: DatasetFacts) -> None:
+    """What the batch systems say of the units that are ready, once where they say the same."""
+    said: dict[tuple[str, str], list[str]] = {}
+    for task in facts.tasks:
+        if task.counts.get("ready"):
+            for system, words in task.batch.items():
+                said.setdefault((system, words), []).append(task.name)
+    for (system, words), names in said.items():
+        prefix = f"{', '.join(names)}: " if len(facts.tasks) > 1 else ""
+        add_batch(why, {system: words}, replace(facts.workers, barred=0), prefix=prefix)
+    add_batch(why, {}, facts.workers)
 
 
 def _order_line(verb: str, refused: str) -> tuple[str, str]:

@@ -274,10 +274,17 @@ class Work:
                 "idle_slots": session.idle_now(),
                 "heard_s_ago": round(now_s - session.seen_s, 1),
                 "state": session.state,
+                "idle_s": self._idle_s(session, now_s),
+                "job": session.job,
                 "note": self._note(session),
             }
             for session in self.sessions
         ]
+
+    def _idle_s(self, session: Session, now_s: float) -> float | None:
+        """How long it has had nothing to do; None while it has."""
+        since_s = session.idle_since_s
+        return None if session.leases or since_s is None else round(now_s - since_s, 1)
 
     def _note(self, session: Session) -> str:
         left_s = session.rests_until_s - self._board.now_s()

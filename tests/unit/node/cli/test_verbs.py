@@ -546,7 +546,7 @@ def test_a_key_that_gets_another_name_is_told(floe: Floe, node: FakeNode, key: P
 def test_the_whole_machine_is_shown_in_words(floe: Floe, node: FakeNode) -> None:
     batch = {"name": "local", "memory_bytes": 0, "disk_bytes": 2 * 10**9}
     node.replies["/v1/site"] = {"site": {"name": "desy", "batch": [batch]}}
-    shown = floe("site", "show").out
+    shown = floe("site", "show", "local").out
     assert "all of it" in shown
     assert "2 GB" in shown
     assert "0 B" not in shown

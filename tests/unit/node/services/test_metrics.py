@@ -11,7 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from federation.pulse import Health
 from node.services.meshfacts import LinkFact, MeshFacts
 from node.services.metrics import Metrics
+from node.services.siteviews import Systems
+from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.services.test_meshwhy import MADISON, shard, site
+from tests.unit.node.work.house import Described
 
 STATUS = {
     "version": "1.4.0", "uptime_s": 7.5, "datasets": 2,
@@ -22,14 +25,14 @@ STATUS = {
 }  # fmt: skip
 
 
-def read(facts: MeshFacts) -> dict[tuple[str, ...], float]:
+def read(facts: MeshFacts, systems: Systems | None = None) -> dict[tuple[str, ...], float]:
     async def status() -> Mapping[str, Any]:
         return STATUS
 
     async def mesh() -> MeshFacts:
         return facts
 
-    text = asyncio.run(Metrics(status, mesh).text()).decode()
+    text = asyncio.run(Metrics(status, mesh, systems).text()).decode()
     samples = [
         sample for family in text_string_to_metric_families(text) for sample in family.samples
     ]
@@ -90,3 +93,19 @@ def test_names_from_other_sites_cannot_break_the_format() -> None:
     found = read(MeshFacts((MADISON, site(note=evil)), (LinkFact(evil, "in", "", True),)))
     assert found["floe_link_up", "records", evil] == 1
     assert found["floe_alarms",] == 0
+
+
+def test_batch_systems_have_figures() -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.slots = 3
+    camp.run(200)
+    found = read(MeshFacts((MADISON,)), camp.node)
+    assert found["floe_batch_pilots", "maui", "running"] == 3
+    assert found["floe_batch_pilots", "maui", "queued"] == 3
+    assert found["floe_batch_pilots_max", "maui", "running"] == SETTINGS.running_max
+    assert found["floe_batch_up", "maui"] == 1
+    assert found["floe_batch_look_seconds", "maui"] <= SETTINGS.look_s
+    assert found["floe_batch_stopped_shapes", "maui"] == 0
+    camp.batch.faults.fails = True
+    camp.run(SETTINGS.look_s * 6)
+    assert read(MeshFacts((MADISON,)), camp.node)["floe_batch_up", "maui"] == 0

@@ -251,3 +251,35 @@ def test_an_order_without_effect_is_told_with_the_reason() -> None:
 def test_missing_files_are_told() -> None:
     facts = DatasetFacts("nugen", counts(ready=5), [], files="no site that is reachable has it")
     assert "files that came with it: no site that is reachable" in text(why_dataset(facts))
+
+
+def test_the_batch_systems_part_of_the_answer_is_told_once():
+    held = "job 4711 is held: JobHeldAdmin"
+    broken = "3 pilots in a row ended before they spoke to this node; one is tried in 60 s"
+    workers = Workers([SHAPE], trouble=f"site.gpu: {broken}", barred=2)
+    facts = unit(workers=workers, batch={"maui": held, "gpu": broken})
+    shown = text(why_unit(facts))
+    assert f"wait maui: {held}" in shown
+    assert shown.count(broken) == 1
+    assert "2 workers get no units, as everything failed there at once" in shown
+    assert "-> floe site show" in shown
+
+
+def test_a_unit_that_fits_nowhere_quotes_each_batch_system():
+    batch = {"maui": "needs 2 GPUs, its pilots have 0"}
+    shown = text(why_unit(unit(needs=Needs(gpu=2), batch=batch)))
+    assert "block maui: needs 2 GPUs, its pilots have 0" in shown
+
+
+def test_a_dataset_tells_what_its_tasks_wait_for_in_batch_systems():
+    counts = {"units": 20, "settled": 0, "ready": 20, "running": 0, "failed": 0, "blocked": 0,
+              "cancelled": 0, "waiting": 0}  # fmt: skip
+    full = "20 of 20 queued pilots, as many as are allowed"
+    tasks = [
+        TaskFacts("sim", counts, Needs(), batch={"maui": full}),
+        TaskFacts("reco", counts, Needs(), batch={"maui": full}),
+        TaskFacts("late", counts | {"ready": 0}, Needs(), batch={"maui": "nobody asked"}),
+    ]
+    shown = text(why_dataset(DatasetFacts("nugen", counts, tasks, workers=WORKERS)))
+    assert f"wait sim, reco: maui: {full}" in shown
+    assert "nobody asked" not in shown

@@ -1,0 +1,200 @@
+"""`floe site show` and `floe pilots` over what a node with batch systems really tells."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from node.config import Config
+from node.services.facts import SiteFacts
+from node.services.siteviews import SiteViews
+from node.services.status import Identity
+from schedulers.base import JobState
+from tests.fakes.api_server import FakeNode
+from tests.unit.node.cli.conftest import Floe
+from tests.unit.node.provisioning.camp import SETTINGS, Camp
+from tests.unit.node.work.house import Described
+
+HOSTILE = "\x1b]0;owned\x07[red]x[/red]"
+LOOK_S = SETTINGS.look_s
+
+
+def views(camp: Camp) -> SiteViews:
+    facts = SiteFacts(
+        Config(name="desy"), Path("/"), camp.house.work, lambda: 0, lambda: camp.node.trouble,
+        tuple, batch=camp.node.shapes, explain=camp.node.explain,
+    )  # fmt: skip
+    me = Identity(b"d" * 32, "desy", "1.4.0", "https://login2:7422", "ff", 1, "")
+    return SiteViews(me, camp.house.work, facts, camp.node)
+
+
+def tell(node: FakeNode, camp: Camp, **asked: Any) -> None:
+    """Let the node answer with what this site is like now."""
+    shown = views(camp)
+    node.replies["/v1/site"] = asyncio.run(shown.site())
+    told = {"system": "", "state": "", "limit": 100} | asked
+    node.replies["/v1/pilots"] = asyncio.run(shown.pilots(**told))
+
+
+def line_of(text: str, start: str) -> list[str]:
+    return next(line.split() for line in text.splitlines() if line.startswith(start))
+
+
+def test_a_batch_system_at_work_is_one_line(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.run(200)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert shown.startswith("desy·")
+    cells = line_of(shown, "maui")
+    running, queued = camp.system.book.running(), camp.system.book.queued()
+    assert cells[1:3] == ["slurm", "ok"]
+    assert " ".join(cells).startswith(f"maui slurm ok {running} of 6 {queued} of 4 0 0")
+    assert "!" not in shown
+
+
+def test_a_batch_system_that_is_silent_says_so_with_its_words(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.run(200)
+    camp.batch.faults.fails = True
+    camp.run(6 * LOOK_S)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert "no answer" in shown
+    assert "! maui: no answer about jobs: cannot reach the daemon" in shown
+    camp.batch.faults.fails = False
+    camp.run(20 * LOOK_S)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert line_of(shown, "maui")[2] == "ok"
+    assert "- maui: last error," in shown
+    assert "!" not in shown
+
+
+def test_pilots_that_die_are_a_reason_shown_once(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.behave = camp.dies
+    camp.run(600)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert line_of(shown, "maui")[2] == "stopped"
+    assert shown.count("no route to node") == 1
+    assert re.search(r"^! maui: 4 CPUs, 8 GB, 2h: \d pilots in a row ended", shown, re.MULTILINE)
+
+
+def test_a_held_pilot_is_shown_with_the_reason(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 40))
+    camp.batch.held = f"JobHeldAdmin {HOSTILE}"
+    camp.run(12 * LOOK_S)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    held = sum(job.state is JobState.HELD for job in camp.batch.living())
+    assert line_of(shown, "maui")[9] == str(held) != "0"
+    assert "is held: JobHeldAdmin" in shown
+    pilots = floe("pilots").out
+    assert f"maui: {held} held" in pilots
+    assert "JobHeldAdmin" in pilots
+    assert "\x1b" not in shown + pilots
+    assert "JobHeldAdmin" in next(iter(camp.node.explain(needs(camp)).values()))
+
+
+def needs(camp: Camp) -> Any:
+    return next(iter(camp.house.work.dispatch.ready.tasks.values())).needs
+
+
+def test_a_worker_that_swallows_units_is_shown_with_the_evidence(
+    floe: Floe, node: FakeNode
+) -> None:
+    camp = Camp(Described(1, 300))
+    camp.swallows = "w1"
+    camp.run(1500, lambda: bool(camp.node.hosts()) and "run well" in str(camp.node.hosts()))
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert "workers that get no units" in shown
+    cells = line_of(shown, "w1")
+    assert cells[:2] == ["w1", "in"]
+    assert "such units run well on w" in shown
+
+
+def test_one_batch_system_is_shown_with_its_limits(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5), systems=(SETTINGS, replace(SETTINGS, name="other")))
+    camp.run(100)
+    tell(node, camp)
+    shown = floe("site", "show", "other").out
+    assert "maui" not in shown
+    assert "queued max" in shown
+    assert "2h00m 8h00m 1d0h 3d0h" in shown
+    assert floe("site", "show", "other", "--json").json()["system"]["running_max"] == 6
+    missing = floe("site", "show", "mauii")
+    assert missing.status == 4
+    assert "it has local, maui, other" in missing.err
+
+
+def test_every_pilot_has_its_job_host_and_units(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.slots = 3
+    camp.run(200)
+    tell(node, camp)
+    reply = floe("pilots", "--json").json()
+    up = [pilot for pilot in reply["pilots"] if pilot["state"] == "running"]
+    assert len(up) == 3
+    for pilot in up:
+        job = camp.batch.jobs[pilot["job"]]
+        assert (pilot["system"], pilot["host"], pilot["running"]) == ("maui", job.host, 4)
+    queued = [pilot for pilot in reply["pilots"] if pilot["state"] == "queued"]
+    assert {each["job"] for each in queued} == {
+        job.name for job in camp.batch.living() if job.state is JobState.QUEUED
+    }
+    assert reply["counts"] == {"maui": {"running": 3, "queued": len(queued)}}
+    assert f"maui: 3 running, {len(queued)} queued" in floe("pilots").out
+
+
+def test_a_pilot_without_work_tells_for_how_long(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 4))
+    camp.run(200)
+    tell(node, camp)
+    (idle,) = [each for each in floe("pilots", "--json").json()["pilots"] if each["id"]]
+    assert idle["state"] == "idle"
+    assert 60 < idle["idle_s"] < 200
+
+
+def test_a_job_that_runs_in_silence_is_starting(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 40))
+    camp.behave = camp.silent
+    camp.run(120)
+    tell(node, camp)
+    rows = floe("pilots", "--json").json()["pilots"]
+    assert {(row["state"], row["host"][:1]) for row in rows} == {("starting", "w")}
+
+
+def test_a_submission_in_doubt_is_one_row(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.faults.drops = 1
+    camp.run(10, lambda: bool(camp.verbs("submit")))
+    tell(node, camp)
+    (row,) = floe("pilots", "--json").json()["pilots"]
+    assert (row["state"], row["count"]) == ("in doubt", 4)
+    assert "- ×4" in floe("pilots").out
+    assert "the connection is gone" in floe("pilots").out
+
+
+@pytest.mark.parametrize(("asked", "count"), [({"system": "maui"}, 6), ({"system": "local"}, 0),
+                                              ({"state": "queued"}, 2)])  # fmt: skip
+def test_pilots_are_chosen_by_batch_system_and_state(asked: dict[str, str], count: int) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.run(200)
+    told = {"system": "", "state": "", "limit": 100} | asked
+    assert len(asyncio.run(views(camp).pilots(**told))["pilots"]) == count  # type: ignore[arg-type]
+
+
+def test_no_more_rows_come_than_were_asked_for(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.run(200)
+    tell(node, camp, limit=2)
+    assert floe("pilots", "--json").json()["left_out"] == 4
+    assert "and 4 more: --all" in floe("pilots").out
