@@ -86,6 +86,9 @@ class HTCondor:
         return Command(self._argv("condor_submit", *words), text.encode())
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        if done.status and spec.options and texts.plain(done.err).startswith("Usage:"):
+            shown = texts.harmless(" ".join(spec.options), 80)
+            raise SchedulerError(f"condor_submit: does not take all of these options: {shown!r}")
         text = read.whole(done, "condor_submit")
         found = [match for line in text.splitlines() if (match := _CLUSTER.fullmatch(line.strip()))]
         if len(found) != 1:

@@ -253,6 +253,12 @@ def test_the_words_of_a_refusal_are_quoted() -> None:
         CONDOR.submitted(failed(err), SPEC)
 
 
+def test_an_option_that_condor_submit_does_not_know_is_named() -> None:
+    usage = failed("Usage: condor_submit [options] [<attrib>=<value>] [- | <submit-file>]\n")
+    with pytest.raises(SchedulerError, match="does not take all of these options: '-fast'"):
+        CONDOR.submitted(usage, replace(SPEC, options=["-fast"]))
+
+
 def test_another_schedd_and_its_pool_are_named_to_every_command() -> None:
     condor = HTCondor(schedd="ap2.example.org", pool="cm.example.org:9618")
     pool = ["-pool", "cm.example.org:9618"]
