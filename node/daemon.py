@@ -86,7 +86,7 @@ def detach(
             stderr=errors,
             start_new_session=True,
             cwd="/",
-            env=_environment(),
+            env=surroundings(),
         )
     until_s = time.monotonic() + timeout_s
     said = _first_line(child, timeout_s)
@@ -165,8 +165,8 @@ def run(home: Home, *, detached: bool = False, network_home: bool = False) -> in
     return 1 if error else 0
 
 
-def _environment() -> Mapping[str, str]:
-    """The child's environment, with our own packages importable from where they are now."""
+def surroundings() -> Mapping[str, str]:
+    """A child's environment, with our own packages importable from where they are now."""
     root = str(Path(__file__).resolve().parent.parent)
     paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}

@@ -133,6 +133,10 @@ class SchedulerError(Exception):
     """A batch system refused, or printed what we cannot read; the message quotes it."""
 
 
+class Refused(SchedulerError):
+    """A batch system said no, and will again: what is asked for has to change, or it does."""
+
+
 class OtherForm(SchedulerError):
     """An answer that cannot be read, but may be in another form: `instead` asks for it."""
 
@@ -146,11 +150,27 @@ class Scheduler(Protocol):
 
     name: str
 
+    def programs(self) -> Sequence[str]:
+        """What is run: names to be found in PATH, or paths."""
+
     def version(self) -> Command:
         """Shows that the tools are there and talk to their daemons."""
 
     def version_of(self, done: Completed) -> str:
         """In one line. Raises SchedulerError with the system's words: not there, not allowed."""
+
+    def rehearse(self, spec: PilotSpec) -> Command | None:
+        """Has the batch system judge a submission that is not made; None for one that cannot.
+
+        Its files and folder have to be there. Raises SchedulerError as `submit` does.
+        """
+
+    def rehearsed(self, done: Completed) -> str:
+        """What it says of a submission that it would take, "" if nothing.
+
+        Raises Refused with its words, or SchedulerError when it could not be asked, or would take
+        the same at another time.
+        """
 
     def submit(self, spec: PilotSpec) -> Command:
         """One command that submits `spec.count` pilots."""

@@ -78,7 +78,7 @@ def in_session(argv: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """The command line that runs `argv` as the leader of a session. Raises NotRun."""
     program = shutil.which(argv[0], path=env.get("PATH", os.defpath))
     if program is None:
-        raise NotRun(f"no program {argv[0]} in PATH")
+        raise NotRun(f"no program {argv[0]} in PATH", lasting=True)
     setsid = shutil.which("setsid", path=f"{env.get('PATH', '')}:{os.defpath}")
     if setsid is None:
         raise NotRun("no program setsid in PATH; it comes with util-linux")

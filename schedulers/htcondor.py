@@ -22,6 +22,7 @@ from schedulers.base import (
     OtherForm,
     PilotSpec,
     Queue,
+    Refused,
     Report,
     SchedulerError,
 )
@@ -34,6 +35,9 @@ HISTORY_JOBS_MAX = 100_000  # read back in the history before a job counts as no
 _CLUSTER = re.compile(r"(\d{1,9})\.(\d{1,9}) - (\d{1,9})\.(\d{1,9})")
 _JOB = re.compile(r"(\d{1,9})\.(\d{1,9})")
 _GONE = re.compile(r"Job \d+\.\d+ (?:not found|(?:already )?marked for (?:forced )?removal)")
+_LATER = re.compile(
+    r"Can't find address|Failed to (?:connect|fetch)|communication error|timed? ?out"
+)
 _OURS = 'regexp("^floe-", JobBatchName)'
 
 
@@ -65,6 +69,9 @@ class HTCondor:
         """The command line of one that speaks to the schedd."""
         return self._commands.argv(command, *self._schedd, *words)
 
+    def programs(self) -> list[str]:
+        return self._commands.programs()
+
     def version(self) -> Command:
         """Asks the schedd whether this account may submit; it answers with its version."""
         return Command(self._argv("condor_ping", "-type", "SCHEDD", "-verbose", "WRITE"))
@@ -74,7 +81,7 @@ class HTCondor:
         version = re.search(r"^Remote Version: +\$CondorVersion: (\S{1,40})", text, re.MULTILINE)
         account = re.search(r"^Remote Mapping: +(\S{1,100})", text, re.MULTILINE)
         if version is None or account is None or not re.search(r"^Authorized: +TRUE", text, re.M):
-            raise SchedulerError(f"condor_ping: may not submit: {texts.harmless(text)!r}")
+            raise Refused(f"condor_ping: may not submit: {texts.harmless(text)!r}")
         return texts.harmless(f"HTCondor {version[1]}, as {account[1]}")
 
     # Submitting.
@@ -84,6 +91,20 @@ class HTCondor:
         lines = description(spec, self._python)
         text = "".join(f"{line}\n" for line in lines)
         return Command(self._argv("condor_submit", *words), text.encode())
+
+    def rehearse(self, spec: PilotSpec) -> Command:
+        """Reads the description, and prints the job instead of sending it to the schedd."""
+        command = self.submit(spec)
+        words = [*command.argv[:-1], "-dry-run", "-", command.argv[-1]]
+        return Command(words, command.stdin)
+
+    def rehearsed(self, done: Completed) -> str:
+        """Warnings, such as of words in it that mean nothing to HTCondor."""
+        if done.status != 0:
+            words = f"condor_submit: {_rejection(done)}"
+            raise (SchedulerError if _LATER.search(words) else Refused)(words)
+        lines = texts.plain(done.err).splitlines()
+        return texts.harmless(" · ".join(each for each in lines if each.startswith("WARNING")))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
         if done.status and spec.options and texts.plain(done.err).startswith("Usage:"):
@@ -190,6 +211,17 @@ def _numbers(job: JobName) -> tuple[int, int]:
     if match is None:
         raise SchedulerError(f"HTCondor has no job {texts.harmless(job, 40)!r}")
     return int(match[1]), int(match[2])
+
+
+def _rejection(done: Completed) -> str:
+    """Why a description is refused: its first complaint; a page of usage may follow it."""
+    lines = [line.strip() for line in texts.plain(done.err).splitlines() if line.strip()]
+    first = next((at for at, line in enumerate(lines) if not line.startswith("WARNING")), None)
+    if first is None:
+        return read.why(done)
+    if lines[first].startswith("Usage"):
+        return f"knows no such option, and says {texts.harmless(lines[first], 80)!r}"
+    return texts.harmless(" ".join(lines[first : first + 2]))
 
 
 def _which(jobs: Sequence[JobName], tags: Sequence[str]) -> str:

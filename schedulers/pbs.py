@@ -71,6 +71,9 @@ class Pbs:
 
     # Is it there?
 
+    def programs(self) -> list[str]:
+        return self._commands.programs()
+
     def version(self) -> Command:
         return Command(self._commands.argv("qstat", "-B", "-f"))
 
@@ -100,6 +103,13 @@ class Pbs:
             lines.append(f"cd {shlex.quote(texts.word(spec.folder, 'folder'))} || exit 1")
         script = job_script(spec.argv, python=self._python, lines=lines)
         return Command(self._commands.argv("qsub", *words), script)
+
+    def rehearse(self, spec: PilotSpec) -> None:
+        """PBS has no such thing: a queue's limits are all that can be asked beforehand."""
+        self.submit(spec)
+
+    def rehearsed(self, done: Completed) -> str:
+        return ""
 
     def _log_pattern(self, spec: PilotSpec) -> str:
         """For qsub -o, which takes HOST:PATH and knows ^array_index^."""

@@ -20,7 +20,14 @@ ARGV_BYTES_MAX = 1 << 20  # below every ARG_MAX of Linux, with room for the envi
 
 
 class NotRun(SchedulerError):
-    """The command did not start, for certain: nothing was changed by it."""
+    """The command did not start, for certain: nothing was changed by it.
+
+    lasting: it will not start either before somebody does something.
+    """
+
+    def __init__(self, message: str, *, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 class Lost(SchedulerError):

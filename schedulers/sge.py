@@ -25,6 +25,7 @@ from schedulers.base import (
     JobState,
     PilotSpec,
     Queue,
+    Refused,
     Report,
     SchedulerError,
 )
@@ -41,6 +42,10 @@ _JOB = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
 _SUBMITTED = re.compile(r"(\d{1,10})(?:\.(\d{1,9})-(\d{1,9}):1)?")
 _RESOURCE = re.compile(r"[A-Za-z_][\w.-]{0,63}")
 _GONE = re.compile(r'^(denied: )?job "\d+"( task "\d+")? does not exist$')
+# The master is away: what commlib and gdi say then.
+_LATER = re.compile(
+    r"commlib error|unable to (?:send message|contact)|can't (?:reach|resolve)", re.I
+)
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML 1.0, 2.2
 
@@ -76,6 +81,9 @@ class Sge:
 
     # Is it there?
 
+    def programs(self) -> list[str]:
+        return self._commands.programs()
+
     def version(self) -> Command:
         return Command(self._commands.argv("qstat", "-g", "c"))
 
@@ -102,6 +110,20 @@ class Sge:
         words += [texts.word(option, "an option") for option in spec.options]
         script = job_script(spec.argv, python=self._python, lines=spec.lines)
         return Command(self._commands.argv("qsub", *words), script)
+
+    def rehearse(self, spec: PilotSpec) -> Command:
+        """-w v: the master judges the job against all queues as if they were empty: qsub(1).
+
+        It comes last, so that no option of the admin's undoes it.
+        """
+        command = self.submit(spec)
+        return Command([*command.argv, "-w", "v"], command.stdin)
+
+    def rehearsed(self, done: Completed) -> str:
+        if done.status != 0:
+            words = f"qsub: {texts.complaint(done).removesuffix(' · Exiting.')}"
+            raise (SchedulerError if _LATER.search(words) else Refused)(words)
+        return texts.harmless(done.out, 120)
 
     def _wishes(self, spec: PilotSpec) -> Iterator[str]:
         """Options that depend on the submission."""

@@ -23,6 +23,7 @@ from schedulers.base import (
     JobState,
     PilotSpec,
     Queue,
+    Refused,
     Report,
     SchedulerError,
 )
@@ -38,6 +39,14 @@ _STATE = re.compile(r"[A-Z_]{2,40}")
 _OPTION = re.compile(r"[a-z][a-z-]{0,40}")
 _GONE = re.compile(
     r"Invalid job id|already completing or completed|Job/step already|No active|not found",
+    re.IGNORECASE,
+)
+_WOULD_START = re.compile(r"Job \d+ to start at (\S+) using .* on nodes (\S+)")
+# What may be otherwise in a moment, of slurm_errno.h and its kin: the controller is away, the
+# partition or its nodes are down or full.
+_LATER = re.compile(
+    r"contact slurm controller|connect failure|Connection refused|timed out|Zero Bytes|standby"
+    r"|Required (?:partition|node) not available|Requested nodes are busy|temporarily",
     re.IGNORECASE,
 )
 _NO_HOST = {"", "(null)", "None assigned", "n/a"}
@@ -66,6 +75,9 @@ class Slurm:
         self._mark = f"{mark}|"
 
     # Is it there?
+
+    def programs(self) -> list[str]:
+        return self._commands.programs()
 
     def version(self) -> Command:
         return Command(self._commands.argv("scontrol", "show", "config"))
@@ -114,6 +126,19 @@ class Slurm:
 
     def log_file(self, log: str, job: JobName) -> str:
         return f"{log}.{job.partition('_')[2] or 0}"
+
+    def rehearse(self, spec: PilotSpec) -> Command:
+        """--test-only comes last: no option of the admin's undoes it."""
+        command = self.submit(spec)
+        return Command([*command.argv, "--test-only"], command.stdin)
+
+    def rehearsed(self, done: Completed) -> str:
+        """sbatch tells on stderr when and where it would start."""
+        if done.status != 0:
+            words = _named("sbatch", texts.complaint(done))
+            raise (SchedulerError if _LATER.search(words) else Refused)(words)
+        found = _WOULD_START.search(texts.plain(done.err + done.out))
+        return texts.harmless(f"would start {found[1]} on {found[2]}", 120) if found else ""
 
     # List.
 
@@ -236,6 +261,11 @@ class Slurm:
             return [_queue(name, rows) for name, rows in groups.items()]
         except ValueError as error:
             raise SchedulerError(f"sinfo: {error}") from None
+
+
+def _named(command: str, words: str) -> str:
+    """Words that say whose they are."""
+    return words if words.startswith(f"{command}:") else f"{command}: {words}"
 
 
 def _log_pattern(log: str, *, array: bool) -> str:

@@ -107,7 +107,7 @@ class SshRunner(ByCommands):
         if not answer.begun:
             raise self._not_begun(link, ended, command.argv[0])
         if answer.missing:
-            raise NotRun(f"{self.name}: no program {command.argv[0]} in PATH")
+            raise NotRun(f"{self.name}: no program {command.argv[0]} in PATH", lasting=True)
         late = self._reactor.seconds() - start_s >= timeout_s
         status = None if answer.done is None else answer.done.status
         if ended.overdue or (late and status in (remote.OVERDUE, -9)):
@@ -154,11 +154,14 @@ class SshRunner(ByCommands):
     def _connect(self) -> None:
         left_s = self._backoff.left_s(self._reactor.seconds())
         if left_s > 0:
-            why = self.fault.words if self.fault else "no connection"
-            raise NotRun(f"{self.name}: {why}; next try in {max(1, round(left_s))} s")
+            why, lasting = "no connection", False
+            if self.fault:
+                why, lasting = self.fault.words, self.fault.lasting
+            after = f"next try in {max(1, round(left_s))} s"
+            raise NotRun(f"{self.name}: {why}; {after}", lasting=lasting)
         key = self._settings.key
         if key and not os.access(key, os.R_OK):
-            raise NotRun(f"{self.name}: there is no private key {key} that we can read")
+            raise NotRun(f"{self.name}: no private key {key} that we can read", lasting=True)
         link = Connection(self._reactor, self._settings, self._opened, self._gone)
         link.start(*self._files(), self._environ)
         self._connection = link

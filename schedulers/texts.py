@@ -223,6 +223,10 @@ class Commands:
             if not self._words[name] or not words.isprintable():
                 raise ValueError(f"command {name} is {harmless(words, 40)!r}: give a program")
 
+    def programs(self) -> list[str]:
+        """What is to be found in PATH, each once."""
+        return list(dict.fromkeys(words[0] for words in self._words.values()))
+
     def argv(self, name: str, *words: str) -> list[str]:
         """The command line of `name` with these words."""
         return [*self._words[name], *words]

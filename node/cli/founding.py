@@ -94,7 +94,10 @@ def config_text(settings: Settings) -> str:
 
 
 def systemd_unit(home: Home) -> str:
-    """A user unit. KillMode=process: pilots outlive a restart of the node."""
+    """A user unit. KillMode=process: pilots outlive a restart of the node.
+
+    Nobody is there who could mend what a batch system refuses: all else goes on without it.
+    """
     from node.cli.lifecycle import unit_program
 
     return f"""[Unit]
@@ -104,7 +107,7 @@ After=network-online.target
 [Service]
 Type=exec
 Environment={_systemd_quoted(f"FLOE_HOME={home.path}")}
-ExecStart={unit_program()} up
+ExecStart={unit_program()} up --anyway
 Restart=on-failure
 RestartSec=5
 KillMode=process

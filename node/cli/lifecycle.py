@@ -148,15 +148,23 @@ def init_verb(
 
 @verb("up", examples=["floe up", "floe up --detach"])
 @click.option("--detach", is_flag=True, help="In the background; returns once the API answers.")
+@click.option("--anyway", is_flag=True, help="Do not ask batch systems whether they take pilots.")
 @json_option
 @pass_floe
-def up_verb(floe: Floe, detach: bool) -> int:
-    """Run the node of this home; Ctrl-C ends it."""
+def up_verb(floe: Floe, detach: bool, anyway: bool) -> int:
+    """Run the node of this home; Ctrl-C ends it.
+
+    It is not started while a batch system refuses its settings, as `floe config check` shows.
+    """
     from node import daemon
 
     if not floe.home.exists():
         raise Failed(f"there is no site in {floe.home.path}", "make one: floe init --name NAME")
     running = daemon.running(floe.home)
+    if running is None and not anyway:
+        from node.cli.trying import before_start
+
+        before_start(floe.home)
     if running is not None:
         if not detach:
             raise Failed(f"this site's node runs already, as process {running.pid}", "floe down")

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import click
+
 from node.cli.command import Floe, json_option, pass_floe, verb_group
-from node.cli.failures import ERROR, Failed
+from node.cli.failures import ERROR, OK, Failed
 from node.cli.output import print_json, say
 from node.config import API, LOCAL, MESH, STORE, Config, ConfigError, load
 from node.model.units import show_size, show_time
@@ -98,24 +100,39 @@ def _value(field: str, value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-@config_verb.command("check", examples=["floe config check && floe up --detach"])
+@config_verb.command(
+    "check", examples=["floe config check && floe up --detach", "floe config check --offline"]
+)
+@click.option("--offline", is_flag=True, help="Ask no batch system, only read the file.")
 @json_option
 @pass_floe
-def config_check(floe: Floe) -> int:
-    """Say everything that is wrong in config.toml; exit status 1 if anything is."""
+def config_check(floe: Floe, offline: bool) -> int:
+    """Say everything that is wrong in config.toml; exit status 1 if anything is.
+
+    Each batch system is asked what it would say of a pilot; nothing is submitted.
+    """
     try:
-        load(floe.home.config)
+        config = load(floe.home.config)
     except ConfigError as error:
         if not floe.as_json:
             raise Failed(str(error)) from None
-        print_json({"ok": False, "problems": str(error).split("\n  ")})
+        print_json({"ok": False, "problems": str(error).split("\n  "), "findings": []})
         return ERROR
+    from node.cli import trying
+    from node.provisioning.findings import asked_later, refused
+
+    found = [] if offline or not config.systems else trying.ask_systems(floe.home)
+    bad = refused(found)
     if floe.as_json:
-        print_json({"ok": True, "problems": []})
-    else:
-        missing = "" if floe.home.config.exists() else " (there is none: every default)"
-        say(f"{floe.home.config} is fine{missing}")
-    return 0
+        problems = [each.line() for each in bad]
+        shown = [each.shown() for each in found]
+        print_json({"ok": not bad, "problems": problems, "findings": shown})
+        return ERROR if bad else OK
+    missing = "" if floe.home.config.exists() else " (there is none: every default)"
+    trying.show(found)
+    later = ", as far as it can be told now" if asked_later(found) else ""
+    say(f"{floe.home.config} {'is refused' if bad else f'is fine{missing}{later}'}")
+    return ERROR if bad else OK
 
 
 def _load(floe: Floe) -> Config:

@@ -56,6 +56,10 @@ class NoFit(Exception):
     """No pilot of a factory can run such units; the message says why, for people."""
 
 
+class Closed(NoFit):
+    """Only now: the queue takes no jobs, or has no workers."""
+
+
 def shape_for(factory: Factory, needs: Needs, queues: Sequence[Queue] = ()) -> Shape:
     """The pilot that this factory makes for such units. Raises NoFit.
 
@@ -63,7 +67,7 @@ def shape_for(factory: Factory, needs: Needs, queues: Sequence[Queue] = ()) -> S
     """
     queue = queue_of(factory, queues)
     if queue is not None and not queue.open:
-        raise NoFit(f"queue {queue.name} is not open: {queue.words or 'no reason given'}")
+        raise Closed(f"queue {queue.name} is not open: {queue.words or 'no reason given'}")
     shape = Shape(
         factory.name,
         needs.cpu if factory.cpu is None else factory.cpu,

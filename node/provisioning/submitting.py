@@ -18,7 +18,8 @@ from node.provisioning.jobs import Submission
 from node.provisioning.plan import Order
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import submission_of
-from node.provisioning.settings import SystemConfig
+from node.provisioning.settings import Factory, SystemConfig
+from node.provisioning.shapes import Shape
 from node.store import submissions as store
 from node.store.pilots import PilotRow
 from node.store.submissions import SubmissionRow
@@ -26,6 +27,8 @@ from schedulers.base import JobName, PilotSpec, SchedulerError
 from schedulers.runner import NotRun
 
 PROGRAM = "pilot.pyz"
+SETTINGS = "settings.json"
+LOG = "log"
 _SITE_CHARS_MAX = 16
 
 
@@ -41,6 +44,41 @@ class Doubtful(Exception):
         self.refused = refused
 
 
+def tag_of(system: str, random: str) -> str:
+    """The name of a submission in its batch system, and of its pilots."""
+    site = re.sub(r"[^a-z0-9]", "", system)[:_SITE_CHARS_MAX].ljust(2, "0")
+    return f"floe-{site}-{random}"
+
+
+def folder_of(settings: SystemConfig, folder: str) -> str:
+    """Where pilots' files are on the submit host. folder: for what a section does not say."""
+    return settings.folder or f"{folder}/{settings.name}"
+
+
+def spec_of(
+    tag: str, shape: Shape, factory: Factory, count: int, program: str, folder: str
+) -> PilotSpec:
+    """What the batch system is asked for. folder: of this submission."""
+    settings = f"{folder}/{SETTINGS}"
+    return PilotSpec(
+        name=tag,
+        argv=(program, settings),
+        log=f"{folder}/{LOG}",
+        folder=folder,
+        files=(program, settings),
+        cpu=shape.cpu,
+        gpu=shape.gpu,
+        memory_bytes=shape.memory_bytes,
+        disk_bytes=shape.disk_bytes,
+        time_s=shape.time_s,
+        count=count,
+        queue=factory.queue,
+        account=factory.account,
+        options=factory.options,
+        lines=factory.lines,
+    )
+
+
 class Submitter:
     """Makes submissions to one batch system."""
 
@@ -53,19 +91,18 @@ class Submitter:
 
     def folder(self) -> str:
         """Of all pilots of this batch system, on the submit host."""
-        return self._settings.folder or f"{self._house.folder}/{self._settings.name}"
+        return folder_of(self._settings, self._house.folder)
 
     def folder_of(self, tag: str) -> str:
         return f"{self.folder()}/{tag}"
 
     def log(self, tag: str) -> str:
         """To which each pilot's number is added by the batch system."""
-        return f"{self.folder_of(tag)}/log"
+        return f"{self.folder_of(tag)}/{LOG}"
 
     async def intend(self, order: Order, no: int) -> tuple[Submission, str]:
         """Write a submission down, before anything is done about it; and its token."""
-        site = re.sub(r"[^a-z0-9]", "", self._settings.name)[:_SITE_CHARS_MAX].ljust(2, "0")
-        tag = f"floe-{site}-{self._house.name()}"
+        tag = tag_of(self._settings.name, self._house.name())
         token = self._house.token()
         made: list[SubmissionRow] = []
 
@@ -84,33 +121,18 @@ class Submitter:
     async def ship(self, submission: Submission, order: Order, token: str) -> PilotSpec:
         """Put the pilot and its settings where the batch system finds them. Raises NotMade."""
         program = f"{self.folder()}/{PROGRAM}"
-        settings = f"{self.folder_of(submission.tag)}/settings.json"
+        folder = self.folder_of(submission.tag)
         content = json.dumps(self._settings_of(submission, token)).encode()
         try:
             if not self._shipped:
                 await self._tools.runner.put(program, self._house.program, 0o700)
                 self._shipped = True
-            await self._tools.runner.put(settings, content, 0o600)
+            await self._tools.runner.put(f"{folder}/{SETTINGS}", content, 0o600)
         except SchedulerError as error:
             self._shipped = False
             raise NotMade(f"cannot put the pilot there: {error}") from None
-        shape, factory = submission.shape, order.factory
-        return PilotSpec(
-            name=submission.tag,
-            argv=(program, settings),
-            log=self.log(submission.tag),
-            folder=self.folder_of(submission.tag),
-            files=(program, settings),
-            cpu=shape.cpu,
-            gpu=shape.gpu,
-            memory_bytes=shape.memory_bytes,
-            disk_bytes=shape.disk_bytes,
-            time_s=shape.time_s,
-            count=submission.count,
-            queue=factory.queue,
-            account=factory.account,
-            options=factory.options,
-            lines=factory.lines,
+        return spec_of(
+            submission.tag, submission.shape, order.factory, submission.count, program, folder
         )
 
     def _settings_of(self, submission: Submission, token: str) -> dict[str, Any]:

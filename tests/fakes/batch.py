@@ -9,7 +9,7 @@ submission and dies before it says so. Commands are JSON words, and so is what t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,10 +23,13 @@ from schedulers.base import (
     JobState,
     PilotSpec,
     Queue,
+    Refused,
     Report,
     SchedulerError,
 )
 from schedulers.runner import Lost, NotRun
+
+REFUSED = 2  # exit status
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +60,7 @@ class Faults:
     forgets: bool = False  # the accounting knows nothing
     no_accounting: bool = False  # it does not answer
     refuses: str = ""  # submissions, in these words
+    warns: str = ""  # of a rehearsed one
     loses: int = 0  # submissions are made, and the command is killed before it says so
     drops: int = 0  # submissions are not made, and the command is killed
     unwritable: bool = False  # files
@@ -77,6 +81,7 @@ class Batch:
     on_end: Callable[[FakeJob], None] = lambda job: None
     held: str = ""  # new jobs are held, with this reason
     next_no: int = 1
+    queues: Sequence[Mapping[str, Any]] = ()
 
     def living(self) -> list[FakeJob]:
         return [job for job in self.jobs.values() if not job.state.over]
@@ -115,14 +120,20 @@ class Batch:
     def execute(self, verb: str, given: Any) -> Completed:
         made: dict[str, Callable[[Any], Completed]] = {
             "version": lambda _: _said("fake 1.0"),
+            "rehearse": self._rehearse,
             "submit": self._submit,
             "listing": self._listing,
             "lookup": self._lookup,
             "cancel": self._cancel,
             "describe": self._describe,
-            "limits": lambda _: _said([]),
+            "limits": lambda _: _said(self.queues),
         }
         return made[verb](given)
+
+    def _rehearse(self, _: Any) -> Completed:
+        if self.faults.refuses:
+            return Completed(REFUSED, b"", self.faults.refuses.encode())
+        return _said(self.faults.warns)
 
     def _submit(self, given: Any) -> Completed:
         if self.faults.refuses:
@@ -199,6 +210,9 @@ class FakeScheduler:
 
     name = "fake"
 
+    def programs(self) -> list[str]:
+        return ["fake"]
+
     def version(self) -> Command:
         return _command("version")
 
@@ -210,6 +224,14 @@ class FakeScheduler:
             "name": spec.name, "argv": list(spec.argv), "log": spec.log, "count": spec.count,
             "time_s": spec.time_s,
         })  # fmt: skip
+
+    def rehearse(self, spec: PilotSpec) -> Command:
+        return _command("rehearse", {"cpu": spec.cpu, "queue": spec.queue})
+
+    def rehearsed(self, done: Completed) -> str:
+        if done.status == REFUSED:
+            raise Refused(done.why())
+        return str(_read(done))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
         return [JobName(name) for name in _read(done)]

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 
-from schedulers.base import JobName, JobState, PilotSpec, SchedulerError
+from schedulers.base import JobName, JobState, PilotSpec, Refused, SchedulerError
 from tests.clusters.rig import Rig
 from tests.contract.submissions import Submissions
 
@@ -108,6 +108,18 @@ class Contract:
     def test_an_unknown_option_is_refused(self, ours: Submissions) -> None:
         with pytest.raises(SchedulerError, match=r"\w+ \w+"):
             ours.submit(ours.spec(options=["--no-such-option"]))
+
+    def test_a_submission_is_rehearsed_and_not_made(self, ours: Submissions) -> None:
+        spec = ours.spec(count=2)
+        command = ours.scheduler.rehearse(spec)
+        if command is None:
+            pytest.skip("this batch system rehearses nothing")
+        ours.scheduler.rehearsed(ours.rig.run(command))
+        assert not ours.tagged(spec.name)
+        bad = ours.scheduler.rehearse(ours.spec(options=["--no-such-option"]))
+        assert bad is not None
+        with pytest.raises(Refused, match=r"\w+ \w+"):
+            ours.scheduler.rehearsed(ours.rig.run(bad))
 
     # Cancel.
 

@@ -1,0 +1,54 @@
+"""What batch systems say of their settings, shown to people: `floe config check`, `floe up`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from node.cli.failures import Failed
+from node.cli.output import console, harmless, note, say, styled
+from node.config import ConfigError, load
+from node.home import Home
+from node.provisioning.findings import Finding, Verdict, refused
+
+_STYLES = {
+    Verdict.FINE: "green", Verdict.NOTE: "yellow", Verdict.LATER: "yellow",
+    Verdict.REFUSED: "bold red",
+}  # fmt: skip
+
+
+def ask_systems(home: Home) -> list[Finding]:
+    """Raises Failed if they could not be asked at all."""
+    from node.trial import TrialError, findings
+
+    try:
+        return findings(home)
+    except TrialError as error:
+        raise Failed(str(error)) from None
+
+
+def show(found: Sequence[Finding]) -> None:
+    """Each on a line; what to do on one of its own."""
+    for each in found:
+        line = styled(f"  {harmless(each.place)}  {each.step}  ")
+        line.append(each.verdict.value, style=_STYLES[each.verdict])
+        line.append(f"  {harmless(each.words)}")
+        console().print(line, soft_wrap=True)
+        if each.right:
+            say(f"    → {harmless(each.right)}")
+
+
+def before_start(home: Home) -> None:
+    """Raises Failed with the words of batch systems that refuse their settings."""
+    try:
+        if not load(home.config).systems:
+            return
+    except ConfigError:
+        return  # the node says so itself
+    found = ask_systems(home)
+    if bad := refused(found):
+        many = f"{len(bad)} problem{'s' if len(bad) > 1 else ''}"
+        lines = [f"{home.config}: {many}, the node was not started", *(each.line() for each in bad)]
+        raise Failed("\n  ".join(lines), "without asking them: floe up --anyway")
+    for each in found:
+        if each.verdict is not Verdict.FINE:
+            note(f"floe: {each.verdict.value}: {harmless(each.line())}")

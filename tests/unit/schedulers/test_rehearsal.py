@@ -1,0 +1,146 @@
+"""Submissions that are judged and not made: how they are asked for, and what real systems said."""
+
+from __future__ import annotations
+
+import pytest
+
+from schedulers.base import Completed, PilotSpec, Refused, Scheduler, SchedulerError
+from schedulers.htcondor import HTCondor
+from schedulers.pbs import Pbs
+from schedulers.sge import Sge
+from schedulers.slurm import Slurm
+from schedulers.torque import Torque
+
+SPEC = PilotSpec(
+    "floe-desy-k3x9w2q1", ["/d/pilot.pyz", "/d/settings.json"], "/d/log", folder="/d",
+    files=["/d/pilot.pyz", "/d/settings.json"], options=["-w", "e"],
+)  # fmt: skip
+
+
+def failed(err: str, status: int = 1) -> Completed:
+    return Completed(status, b"", err.encode())
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "last"),
+    [
+        (Slurm(), ["--test-only"]),
+        (Sge(), ["-w", "v"]),
+        (HTCondor(), ["-dry-run", "-", "-"]),
+    ],
+)
+def test_no_option_of_the_admins_makes_a_rehearsal_real(
+    scheduler: Scheduler, last: list[str]
+) -> None:
+    command = scheduler.rehearse(SPEC)
+    assert command is not None
+    real = scheduler.submit(SPEC)
+    assert list(command.argv[-len(last) :]) == last
+    assert [word for word in real.argv if word not in command.argv] == []
+    assert command.stdin == real.stdin
+
+
+@pytest.mark.parametrize("scheduler", [Pbs(), Torque()])
+def test_pbs_has_no_rehearsal_but_says_what_cannot_be_written(scheduler: Scheduler) -> None:
+    assert scheduler.rehearse(SPEC) is None
+    with pytest.raises(SchedulerError, match="queue"):
+        scheduler.rehearse(PilotSpec(SPEC.name, SPEC.argv, SPEC.log, queue="a b"))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "done", "words"),
+    [
+        (
+            Slurm(),
+            Completed(
+                0, b"", b"sbatch: Job 1 to start at 2026-11-26T07:32:15 using 1 processors on "
+                b"nodes gamma1 in partition main\n",
+            ),
+            "would start 2026-11-26T07:32:15 on gamma1",
+        ),
+        (
+            Sge(),
+            Completed(0, b"verification: found suitable queue(s)\n", b""),
+            "verification: found suitable queue(s)",
+        ),
+        (HTCondor(), Completed(0, b"ProcId=0\nJobStatus=1\n1.0 - 1.0\n", b""), ""),
+        (
+            HTCondor(),
+            Completed(
+                0, b"1.0 - 1.0\n",
+                b"WARNING: the line 'nosuchkey = 3' was unused by condor_submit. Is it a typo?\n",
+            ),
+            "WARNING: the line 'nosuchkey = 3' was unused by condor_submit. Is it a typo?",
+        ),
+    ],
+)  # fmt: skip
+def test_what_would_be_taken_is_told(scheduler: Scheduler, done: Completed, words: str) -> None:
+    assert scheduler.rehearsed(done) == words
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "err", "words"),
+    [
+        (
+            Slurm(),
+            "sbatch: error: invalid partition specified: nope\n"
+            "allocation failure: Invalid partition name specified\n",
+            "invalid partition specified: nope",
+        ),
+        (Slurm(), "sbatch: unrecognized option '--x'\nTry \"sbatch --help\"\n", "option '--x'"),
+        (
+            Slurm(),
+            "allocation failure: Requested node configuration is not available\n",
+            "sbatch: allocation failure: Requested node configuration is not available",
+        ),
+        (
+            Sge(),
+            'Unable to run job: job rejected: the requested project "nope" does not exist\n'
+            "Exiting.\n",
+            'project "nope" does not exist$',
+        ),
+        (
+            Sge(),
+            'Unable to run job: Job 3 cannot run in PE "smp" because it only offers 0 slots\n'
+            "verification: no suitable queues\nExiting.\n",
+            'cannot run in PE "smp" because it only offers 0 slots',
+        ),
+        (HTCondor(), "\nERROR: Invalid accounting_group: a b\n", "Invalid accounting_group: a b"),
+        (
+            HTCondor(),
+            "ERROR: Parse error in expression: \n\tRequestMemory = 2 gigs\n\t\n",
+            "RequestMemory = 2 gigs",
+        ),
+        (
+            HTCondor(),
+            "Usage: condor_submit [options] [<attrib>=<value>] [- | <submit-file>]\n    -terse\n",
+            "knows no such option",
+        ),
+    ],
+)
+def test_a_refusal_quotes_the_system(scheduler: Scheduler, err: str, words: str) -> None:
+    with pytest.raises(Refused, match=words):
+        scheduler.rehearsed(failed(err))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "err"),
+    [
+        (Slurm(), "allocation failure: Unable to contact slurm controller (connect failure)\n"),
+        (Slurm(), "allocation failure: Required partition not available (inactive or drain)\n"),
+        (
+            Sge(),
+            "error: commlib error: got select error (Connection refused)\n"
+            "Unable to run job: unable to send message to qmaster using port 6444\nExiting.\n",
+        ),
+        (HTCondor(), "\nERROR: Can't find address of local schedd\n"),
+    ],
+)
+def test_an_outage_is_no_refusal(scheduler: Scheduler, err: str) -> None:
+    with pytest.raises(SchedulerError) as caught:
+        scheduler.rehearsed(failed(err))
+    assert not isinstance(caught.value, Refused)
+
+
+def test_programs_are_those_that_are_run() -> None:
+    assert Pbs(commands={"qsub": "sudo -n qsub"}).programs() == ["sudo", "qstat", "qdel"]
