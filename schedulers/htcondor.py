@@ -87,7 +87,8 @@ class HTCondor:
     # Submitting.
 
     def submit(self, spec: PilotSpec) -> Command:
-        words = ["-terse", *spec.options, "-"]
+        options = [texts.word(option, "an option") for option in spec.options]
+        words = ["-terse", *options, "-"]
         lines = description(spec, self._python)
         text = "".join(f"{line}\n" for line in lines)
         return Command(self._argv("condor_submit", *words), text.encode())
@@ -165,9 +166,9 @@ class HTCondor:
 
     def cancelled(self, done: Completed) -> None:
         """It fails if all jobs are gone, and not if it was refused some: its lines tell."""
-        lines = [line.strip() for line in texts.plain(done.err + done.out).splitlines()]
-        refused = [line for line in lines if line and not _GONE.fullmatch(line)]
-        if done.status < 0 or (done.status and not any(lines)):
+        lines = texts.told(done, "condor_rm")
+        refused = [line for line in lines if not _GONE.fullmatch(line)]
+        if done.status < 0 or (done.status and not lines):
             raise SchedulerError(f"condor_rm: {read.why(done)}")
         if refused and (done.status or refused[0].startswith("Permission denied")):
             raise SchedulerError(f"condor_rm: {texts.harmless(refused[0])}")

@@ -37,8 +37,10 @@ _JOB = re.compile(r"(\d{1,12})(?:\[(\d{0,9})\])?(\.[\w.-]{1,255})?")
 _RESOURCE = re.compile(r"[A-Za-z][\w-]{0,63}")
 _VALUE = re.compile(r"[\w.@/%-]{1,200}")
 _PLAIN = re.compile(r"[\w.@+=][\w.@+=-]{0,199}")
-_UNKNOWN = re.compile(r"Unknown Job Id(?: Error)?:? (\S+)|(\d\S*)[: ]+Job has finished|"
-                      r"Job has finished,? (\d\S*)")  # fmt: skip
+_UNKNOWN = re.compile(  # a word is read from its beginning, so that endless ones cost nothing
+    r"Unknown Job Id(?: Error)?:? (\S{1,300})|(?<!\S)(\d\S{0,300})[: ]+Job has finished|"
+    r"Job has finished,? (\d\S{0,300})"
+)
 _GONE = re.compile(
     r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)",
     re.IGNORECASE,
@@ -222,7 +224,7 @@ class Pbs:
         return Command(self._commands.argv("qdel", *jobs))
 
     def cancelled(self, done: Completed) -> None:
-        lines = [line for line in texts.plain(done.err).split("\n") if line.strip()]
+        lines = texts.told(done, "qdel")
         wrong = [line for line in lines if not _GONE.search(line)]
         if done.status != 0 and (wrong or not lines):
             words = texts.harmless(" · ".join(wrong[-3:])) or texts.complaint(done)

@@ -47,6 +47,7 @@ _LATER = re.compile(
     r"commlib error|unable to (?:send message|contact)|can't (?:reach|resolve)", re.I
 )
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
+_TAGS_MAX = 1_000_000  # of a document: 40,000 jobs, some hundred megabytes of memory
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML 1.0, 2.2
 
 
@@ -225,7 +226,7 @@ class Sge:
         return Command(self._commands.argv("qdel", *_ranges(jobs)))
 
     def cancelled(self, done: Completed) -> None:
-        lines = [line for line in f"{texts.plain(done.out)}\n{_err(done)}".split("\n") if line]
+        lines = texts.told(done, "qdel")
         if done.status == 0:
             return
         told = [line for line in lines if _GONE.search(line) or _DELETED.search(line)]
@@ -328,6 +329,8 @@ def _tree(done: Completed, what: str, roots: Sequence[str]) -> ElementTree.Eleme
     start = text.find("<?xml")
     if start < 0 or "<!" in text:
         raise SchedulerError(f"{what}: printed no XML: {texts.harmless(text, 80)!r}")
+    if text.count("<") > _TAGS_MAX:
+        raise SchedulerError(f"{what}: printed more than {_TAGS_MAX} tags, which is too much")
     try:
         tree = ElementTree.fromstring(_UNREADABLE.sub("\ufffd", text[start:]))
     except (ElementTree.ParseError, ValueError, RecursionError) as error:

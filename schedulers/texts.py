@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from schedulers.base import TAG, WORDS_MAX, Completed, SchedulerError
 
 OUTPUT_BYTES_MAX = 32 << 20  # of one command; more is rubbish, and not read
+TOLD_BYTES_MAX = 2 << 20  # of a command that is not asked for data
 WORD_CHARS_MAX = 4096  # of one word that we put on a command line
 TASKS_MAX = 100_000  # tasks that a range such as 1-4 may stand for
 _ESCAPES = re.compile(
@@ -73,6 +74,17 @@ def uncut(done: Completed, what: str, *, lines: bool = True) -> str:
     if lines and text and not text.endswith("\n"):
         raise SchedulerError(f"{what}: its output ends in the middle of a line")
     return text
+
+
+def told(done: Completed, what: str) -> list[str]:
+    """The lines that a command printed on stderr and stdout, one for each job perhaps.
+
+    Raises SchedulerError for more than TOLD_BYTES_MAX.
+    """
+    if done.cut or len(done.out) + len(done.err) > TOLD_BYTES_MAX:
+        raise SchedulerError(f"{what}: {complaint(done)}, and much more")
+    lines = f"{plain(done.err)}\n{plain(done.out)}".split("\n")
+    return [line.strip() for line in lines if line.strip()]
 
 
 def rows(text: str, mark: str) -> Iterator[str]:
@@ -219,7 +231,7 @@ class Commands:
         for name, words in given.items():
             if name not in self._words:
                 raise ValueError(f"no command {name!r} is used here; known: {', '.join(known)}")
-            self._words[name] = shlex.split(words)
+            self._words[name] = shlex.split(words) if len(words) <= WORD_CHARS_MAX else []
             if not self._words[name] or not words.isprintable():
                 raise ValueError(f"command {name} is {harmless(words, 40)!r}: give a program")
 
