@@ -199,14 +199,17 @@ class Scheduler(Protocol):
     def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
         """Commands that tell of jobs that have left the listing, the best first.
 
-        tags: of the submissions to which they belong. Each next one is run only for what those
-        before it left unknown. At most LOOKUP_JOBS_MAX jobs at once.
+        tags: of the submissions to which they belong; without jobs, all jobs of these are asked
+        for. Each next one is run only for what those before it left unknown. At most
+        LOOKUP_JOBS_MAX jobs at once.
         """
 
     def looked_up(
         self, number: int, done: Completed, jobs: Sequence[JobName]
     ) -> dict[JobName, Report]:
         """What the answer to command `number` of `lookup` tells; jobs it does not name are absent.
+
+        jobs: of which it is to tell; none: all that are in the answer.
 
         Raises SchedulerError when nothing can be known from it.
         """

@@ -32,6 +32,7 @@ COMMANDS = (
     *("condor_submit", "condor_q", "condor_history", "condor_rm", "condor_status", "condor_ping"),
 )
 HISTORY_JOBS_MAX = 100_000  # read back in the history before a job counts as not found
+TAGGED_JOBS_MAX = 10_000  # of submissions whose jobs are not known
 _CLUSTER = re.compile(r"(\d{1,9})\.(\d{1,9}) - (\d{1,9})\.(\d{1,9})")
 _JOB = re.compile(r"(\d{1,9})\.(\d{1,9})")
 _GONE = re.compile(r"Job \d+\.\d+ (?:not found|(?:already )?marked for (?:forced )?removal)")
@@ -148,7 +149,8 @@ class HTCondor:
     def lookup(self, jobs: Sequence[JobName], tags: Sequence[str]) -> Sequence[Command]:
         """One search in the history, from its newest end, no further than HISTORY_JOBS_MAX jobs."""
         asked = jobs[:LOOKUP_JOBS_MAX]
-        bounds = ["-match", str(len(asked)), "-scanlimit", str(HISTORY_JOBS_MAX)]
+        most = len(asked) or TAGGED_JOBS_MAX
+        bounds = ["-match", str(most), "-scanlimit", str(HISTORY_JOBS_MAX)]
         words = ["-json", "-attributes", read.ENDED, *bounds, "-constraint", _which(asked, tags)]
         return [Command(self._argv("condor_history", *words))]
 
@@ -157,7 +159,7 @@ class HTCondor:
     ) -> dict[JobName, Report]:
         ads = read.ads(read.whole(done, "condor_history"), "condor_history")
         found = read.ended(ads)
-        return {job: found[job] for job in jobs if job in found}
+        return {job: found[job] for job in jobs or found if job in found}
 
     def cancel(self, jobs: Sequence[JobName]) -> Command:
         for job in jobs:
@@ -226,7 +228,10 @@ def _rejection(done: Completed) -> str:
 
 
 def _which(jobs: Sequence[JobName], tags: Sequence[str]) -> str:
-    """These jobs, as an expression: ids come again when a schedd loses its spool, tags do not."""
+    """These jobs, or all of these tags, as an expression.
+
+    Ids come again when a schedd loses its spool, tags do not.
+    """
     clusters: dict[int, list[int]] = {}
     for job in jobs:
         cluster, number = _numbers(job)
@@ -236,5 +241,5 @@ def _which(jobs: Sequence[JobName], tags: Sequence[str]) -> str:
         for cluster, numbers in sorted(clusters.items())
     ]
     names = ",".join(sorted({tag for tag in tags if texts.tag_of(tag)}))
-    ours = f'stringListMember(JobBatchName, "{names}") && ' if names else ""
-    return f"{ours}({' || '.join(parts) or 'false'})"
+    ours = [f'stringListMember(JobBatchName, "{names}")'] if names else []
+    return " && ".join([*ours, *([f"({' || '.join(parts)})"] if parts else [])]) or "false"

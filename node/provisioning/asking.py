@@ -31,11 +31,21 @@ class Asking:
 
     async def look_up(self, asked: Inquiry) -> tuple[dict[JobName, Report], str]:
         """What the accounting tells; and why not all of it answered, "" if it did."""
+        found, failed = await self._told(asked.jobs, asked.tags) if asked.jobs else ({}, "")
+        if asked.doubted:
+            more, why = await self._told([], asked.doubted)
+            found, failed = more | found, failed or why
+        return _known(found), failed
+
+    async def _told(
+        self, jobs: Sequence[JobName], tags: Sequence[str]
+    ) -> tuple[dict[JobName, Report], str]:
+        """Of these jobs; without jobs, of all that have these tags."""
         found: dict[JobName, Report] = {}
         failed = ""
-        for number, command in enumerate(self._scheduler.lookup(asked.jobs, asked.tags)):
-            unknown = [job for job in asked.jobs if job not in found]
-            if number and asked.jobs and not unknown:
+        for number, command in enumerate(self._scheduler.lookup(jobs, tags)):
+            unknown = [job for job in jobs if job not in found]
+            if number and jobs and not unknown:
                 break
             try:
                 done = await self._runner.run(command)
@@ -44,7 +54,7 @@ class Asking:
                 failed = str(error)
                 continue
             found |= {job: report for job, report in told.items() if job not in found}
-        return _known(found), failed
+        return found, failed
 
     async def cancel(self, jobs: Sequence[JobName]) -> None:
         """Raises SchedulerError."""

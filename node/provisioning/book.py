@@ -167,9 +167,10 @@ class Book:
         """What the last listing lacked, at most as much as one command may ask for."""
         jobs: list[JobName] = []
         tags: dict[str, None] = {}
+        doubted: list[str] = []
         for submission in self:
             if submission.doubtful and submission.looks and self._due(submission, now_s):
-                tags[submission.tag] = None
+                doubted.append(submission.tag)
             for job in submission.living:
                 if job.missing_s is None or len(jobs) >= LOOKUP_JOBS_MAX:
                     continue
@@ -178,7 +179,7 @@ class Book:
                     tags[submission.tag] = None
             if len(jobs) >= LOOKUP_JOBS_MAX:
                 break
-        return Inquiry(jobs, list(tags)) if tags else None
+        return Inquiry(jobs, list(tags), doubted) if tags or doubted else None
 
     def _due(self, submission: Submission, now_s: float) -> bool:
         return now_s - submission.made_s < EAGER_S or now_s - submission.asked_s >= AGAIN_S
@@ -191,13 +192,15 @@ class Book:
         wanted = set(asked.jobs)
         for name, report in reports.items():
             submission = self._owner(name) or self.submissions.get(report.tag)
-            if submission is None or (name not in wanted and report.tag not in asked.tags):
+            if submission is None or (name not in wanted and report.tag not in asked.doubted):
                 continue
             self._looked(submission, name, report, now_s, changes)
-        for tag in asked.tags:
+        for tag in asked.doubted:
             submission = self.submissions[tag]
             submission.asked_s = now_s
             submission.asked = submission.asked or answered
+        for tag in asked.tags:
+            submission = self.submissions[tag]
             for job in submission.living:
                 if job.name in wanted:
                     job.asked_s = now_s

@@ -116,7 +116,8 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
-    """What to look up: jobs, and the tags of their submissions or of those in doubt."""
+    """What to look up: jobs, and the tags of their submissions; and submissions in doubt."""
 
     jobs: Sequence[JobName]
     tags: Sequence[str]
+    doubted: Sequence[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import shutil
@@ -112,6 +113,15 @@ class Submissions:
             except SchedulerError:
                 continue
         return found
+
+    def look_up_tag(self, tag: str) -> dict[JobName, Report]:
+        """What is told of all jobs of a submission, by those who know nothing but its tag."""
+        found: dict[JobName, Report] = {}
+        for number, command in enumerate(self.scheduler.lookup([], [tag])):
+            with contextlib.suppress(SchedulerError):
+                told = self.scheduler.looked_up(number, self.rig.run(command), [])
+                found |= {job: each for job, each in told.items() if job not in found}
+        return {job: each for job, each in found.items() if each.tag == tag}
 
     def ended(self, jobs: Collection[JobName], tag: str) -> dict[JobName, Report]:
         """How these jobs ended; waits until the batch system tells it of all."""

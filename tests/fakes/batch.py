@@ -176,7 +176,7 @@ class Batch:
             [
                 [job.name, job.tag, job.state.value, job.words, job.host, job.exit]
                 for job in self.jobs.values()
-                if job.name in jobs or job.tag in tags
+                if (job.name in jobs if jobs else job.tag in tags)
             ]
         )
 

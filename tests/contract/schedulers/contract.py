@@ -202,6 +202,16 @@ class Contract:
             else:
                 assert (report.state, report.exit) == (state, status)
 
+    def test_jobs_that_ended_are_found_by_their_tag_alone(
+        self, rig: Rig, ours: Submissions
+    ) -> None:
+        able(rig, "ends")
+        spec, other = ours.spec(count=2), ours.spec()
+        jobs = [*ours.submit(spec), *ours.submit(other)]
+        ours.wait_gone(jobs)
+        ours.ended(jobs[:2], spec.name)
+        assert set(ours.look_up_tag(spec.name)) == set(jobs[:2])
+
     def test_a_job_that_nobody_knows_is_not_over(self, rig: Rig, ours: Submissions) -> None:
         able(rig, "never")
         found = ours.look_up([ours.rig.unknown], "floe-test-00000000")

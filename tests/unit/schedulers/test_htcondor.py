@@ -420,6 +420,14 @@ def test_a_lookup_is_bounded_and_asks_for_jobs_and_their_tags() -> None:
         CONDOR.lookup([JobName("1.0) || (true")], [])
 
 
+def test_without_jobs_all_of_the_tags_are_looked_up() -> None:
+    (command,) = CONDOR.lookup([], [SPEC.name])
+    assert command.argv[-1] == f'stringListMember(JobBatchName, "{SPEC.name}")'
+    assert int(command.argv[command.argv.index("-match") + 1]) >= 1000
+    assert len(CONDOR.looked_up(0, printed("history.json"), [])) == 9
+    assert CONDOR.lookup([], ["no tag"])[0].argv[-1] == "false"
+
+
 # Cancelling, explaining, limits.
 
 

@@ -170,6 +170,21 @@ def test_a_submission_in_doubt_is_found_by_its_tag():
     assert camp.run(2000, lambda: done(camp, 64, 40))
 
 
+def test_a_submission_in_doubt_is_looked_up_by_its_tag_while_other_jobs_are_missing():
+    camp = Camp(Described(1, 5000))
+    assert camp.run(200, lambda: bool(camp.batch.running()))
+    (first,) = camp.system.book.submissions.values()
+    del camp.batch.jobs[camp.batch.running()[0].name]  # nobody will ever speak of it again
+    camp.pilots.clear()
+    camp.batch.faults.loses, camp.behave = 1, camp.dies
+    for job in camp.batch.living():
+        camp.batch.end(job)
+    assert camp.run(300, lambda: len(camp.system.book.submissions) > 1)
+    second = next(each for each in camp.system.book.submissions.values() if each is not first)
+    assert camp.run(4 * LOOK_S, lambda: not second.doubtful)
+    assert {job.state for job in second.jobs.values()} == {JobState.FAILED}
+
+
 def test_a_submission_that_never_was_is_given_up_and_made_again():
     camp = Camp(Described(1, 40))
     camp.batch.faults.drops = 1
