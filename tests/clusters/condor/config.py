@@ -10,9 +10,11 @@ from pathlib import Path
 class Shape:
     """What a pool is to be like. CPUs, memory and GPUs need not exist.
 
-    more: further lines of the file.
+    workers: startds, each with all of these and, but for the first one, a machine's name of its
+    own: startd2.NAME.test and so on. more: further lines of the file.
     """
 
+    workers: int = 1
     cpus: int = 4
     memory_mb: int = 4000
     gpus: int = 2
@@ -43,7 +45,8 @@ RUN = $(LOCAL_DIR)/run
 LOCAL_CONFIG_FILE =
 LOCAL_CONFIG_DIR =
 
-DAEMON_LIST = MASTER COLLECTOR NEGOTIATOR SCHEDD STARTD
+DAEMON_LIST = MASTER COLLECTOR NEGOTIATOR SCHEDD {" ".join(workers(shape))}
+{_more_workers(name, shape)}
 CONDOR_HOST = 127.0.0.1
 COLLECTOR_HOST = 127.0.0.1:{port}
 USE_SHARED_PORT = True
@@ -114,3 +117,23 @@ MASTER_UPDATE_INTERVAL = 10
 MASTER_BACKOFF_CONSTANT = 1
 {shape.more}
 """
+
+
+def workers(shape: Shape) -> list[str]:
+    """The names of the startds, as the master knows them."""
+    return ["STARTD", *(f"STARTD{number}" for number in range(2, shape.workers + 1))]
+
+
+def _more_workers(pool: str, shape: Shape) -> str:
+    """All but the first one: manual, "Running Multiple Instances of a Daemon"."""
+    return "\n".join(
+        f"{name} = $(STARTD)\n"
+        f"{name}_ARGS = -f -local-name {name}\n"
+        f"{name}_LOG = $(LOG)/{name}Log\n"
+        f"{name}.NETWORK_HOSTNAME = {name.lower()}.{pool}.test\n"
+        f"{name}.STARTD_LOG = $(LOG)/{name}Log\n"
+        f"{name}.STARTD_ADDRESS_FILE = $(LOG)/.{name}-address\n"
+        f"{name}.STARTER_LOG = $(LOG)/{name}-StarterLog\n"
+        f"{name}.EXECUTE = $(LOCAL_DIR)/execute-{name}"
+        for name in workers(shape)[1:]
+    )

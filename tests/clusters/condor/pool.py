@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.clusters.condor import config, release
-from tests.clusters.place import ClusterError, Place, missing, opened, wait_until
+from tests.clusters.place import ClusterError, Place, marked, missing, opened, wait_until
+from tests.clusters.sshd import descendants
 
 PORT_BASE = 17_200
 # HTCondor runs nothing as root. In a user namespace root is somebody else to it, who can read what
@@ -40,6 +41,17 @@ def _as_somebody() -> list[str]:
     return ["unshare", "--user", f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}"]
 
 
+def _startd(pid: int) -> str:
+    """Which worker a process is, as the master calls it; "" if it is none."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except OSError:
+        return ""
+    if Path(words[0]).name != "condor_startd":
+        return ""
+    return words[words.index("-local-name") + 1] if "-local-name" in words else "STARTD"
+
+
 class Pool:
     """name: of the pool and its schedd.
 
@@ -53,13 +65,15 @@ class Pool:
             raise ClusterError(lacking())
         self.name, self._release = name, have
         self.place = Place(f"condor-{name}", PORT_BASE)
+        self.shape = shape or config.Shape()
         with opened(self.place):
-            self._configure(shape or config.Shape())
+            self._configure(self.shape)
             self.start()
 
     def _configure(self, shape: config.Shape) -> None:
         place = self.place
-        for folder in ("log", "spool", "execute", "lock", "run", "bin"):
+        scratch = [f"execute-{name}" for name in config.workers(shape)[1:]]
+        for folder in ("log", "spool", "execute", "lock", "run", "bin", *scratch):
             place.make(folder)
         place.make("tokens", 0o700)
         user = _SOMEBODY if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
@@ -98,12 +112,31 @@ class Pool:
         self.tool("condor_on", "-daemon", "schedd")
         wait_until("the schedd", lambda: self._answers("condor_q", "-totals"))
 
+    def crash(self, worker: str) -> None:
+        """End a startd and all that runs below it, with no time for last words.
+
+        The master starts it again. worker: see config.workers.
+        """
+        mine = [pid for mark in self.place.marks for pid in marked(mark)]
+        (startd,) = [pid for pid in mine if _startd(pid) == worker]
+        for pid in [startd, *descendants(startd)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def _ready(self) -> bool:
         self.place.alive("master")
-        ads = (("condor_status", "-af", "Name"), ("condor_status", "-schedd", "-af", "Name"))
-        return all(self._answers(*words, something=True) for words in ads) and self._answers(
-            "condor_q", "-totals"
+        schedd = ("condor_status", "-schedd", "-af", "Name")
+        return (
+            self._slots() == self.shape.workers
+            and self._answers(*schedd, something=True)
+            and self._answers("condor_q", "-totals")
         )
+
+    def _slots(self) -> int:
+        """Whole ones: one of each worker."""
+        words = ("-constraint", "PartitionableSlot", "-af", "Name")
+        done = self.place.run("condor_status", *words, check=False)
+        return len(done.stdout.split())
 
     def _answers(self, *argv: str, something: bool = False) -> bool:
         """Whether a command succeeds, and prints something if that is asked."""

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 
 from schedulers.base import JobName
 from schedulers.htcondor import HTCondor
+from tests.clusters.condor.config import Shape
 from tests.clusters.condor.pool import Pool, lacking
 from tests.clusters.rig import Rig, need
 
 
 class CondorRig(Rig):
-    """A pool of one machine. The log of a job that is removed stays on the worker."""
+    """The log of a job that is removed stays on the worker."""
 
     time_s = 5
     overdue_s = 60
@@ -21,9 +22,9 @@ class CondorRig(Rig):
     unknown = JobName("99999.0")
     lacks = frozenset({"log"})
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "gamma", shape: Shape | None = None) -> None:
         need("HTCondor", lacking())
-        self.pool = Pool("gamma")
+        self.pool = Pool(name, shape)
         self.place = self.pool.place
         self.scheduler = HTCondor()
 
