@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import json
-import shlex
 import shutil
 import signal
 import sqlite3
@@ -46,9 +45,7 @@ class Ground(abc.ABC):
 
     def command(self, name: str) -> str:
         """The words by which a node on this machine runs a command of this cluster."""
-        environ = self.rig.place.environ
-        words = [f"{key}={value}" for key, value in environ.items() if key not in ("HOME",)]
-        return shlex.join(["env", *words, name])
+        return self.rig.command(name)
 
     @abc.abstractmethod
     def cancel(self, job: JobName) -> None:

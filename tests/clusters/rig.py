@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,12 @@ class Rig(abc.ABC):
             return self.scheduler.listed(self.run(self.scheduler.listing()))
         except OtherForm as error:
             return self.scheduler.listed(self.run(error.instead))
+
+    def command(self, name: str) -> str:
+        """The words by which a node on this machine runs a command of this cluster."""
+        environ = self.place.environ
+        words = [f"{key}={value}" for key, value in environ.items() if key != "HOME"]
+        return shlex.join(["env", *words, name])
 
     def printing(self, log: Path, job: JobName) -> Path:
         """Where a job's output is while it runs."""
