@@ -183,6 +183,15 @@ def _free(port: int) -> bool:
 
 
 @contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """No other process is between these lines with this file, which is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def opened(place: Place) -> Iterator[Place]:
     """Closes a place that does not come up."""
     try:

@@ -7,17 +7,14 @@ into the system, and gives the programs their own loader and libraries to run wi
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
-from tests.clusters.place import SYSTEM_PATH, ClusterError
+from tests.clusters.place import SYSTEM_PATH, ClusterError, alone
 
 SUITE = os.environ.get("FLOE_TEST_HTCONDOR_SUITE", "trixie")  # sid has the newest
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -43,8 +40,7 @@ def found() -> Path | None:
 
 def fetch() -> Path:
     """Make one that is found. Raises ClusterError, with what apt says."""
-    cache().parent.mkdir(parents=True, exist_ok=True)
-    with _alone(cache().with_suffix(".lock")):
+    with alone(cache().with_suffix(".lock")):
         if (have := found()) is not None:
             return have
         _install_packages()
@@ -57,13 +53,6 @@ def fetch() -> Path:
             _relocate(tree, cache())
             tree.rename(cache())
         return cache()
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _run(*argv: str, env: dict[str, str] | None = None) -> str:

@@ -1,6 +1,7 @@
 """qsub, qstat and qdel in Torque's style in front of Slurm: Debian's slurm-wlm-torque, unpacked.
 
 Its package cannot be installed beside Grid Engine's, which has programs of the same names.
+`python -m tests.clusters.slurm_pbs.commands` makes them before any test asks for them.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from tests.clusters.place import ClusterError, missing
+from tests.clusters.place import ClusterError, alone, missing
 
 PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libslurm38", "libswitch-perl")
 PROGRAMS = ("apt-get", "dpkg-deb", "patchelf", "perl")
@@ -27,15 +29,15 @@ def lacking() -> str:
 
 def programs() -> Path:
     """The folder for PATH; made once, and kept in the cache. Raises ClusterError."""
-    if not (CACHE / "bin/qsub").exists():
-        CACHE.parent.mkdir(parents=True, exist_ok=True)
+    with alone(CACHE.with_suffix(".lock")):
+        if (CACHE / "bin/qsub").exists():
+            return CACHE / "bin"
         fresh = Path(tempfile.mkdtemp(prefix="slurm-pbs-", dir=CACHE.parent))
         try:
             _unpack(fresh)
             _wrap(fresh)
             fresh.chmod(0o755)
-            if not CACHE.exists():
-                fresh.rename(CACHE)
+            fresh.rename(CACHE)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return CACHE / "bin"
@@ -51,7 +53,12 @@ def _run(*argv: str, cwd: Path) -> None:
 def _unpack(tree: Path) -> None:
     debs = tree / "debs"
     debs.mkdir()
-    _run("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", *PACKAGES, cwd=debs)
+    download = ("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", *PACKAGES)
+    try:
+        _run(*download, cwd=debs)
+    except ClusterError:  # lists of packages age
+        _run("apt-get", "-qq", "update", cwd=debs)
+        _run(*download, cwd=debs)
     for deb in debs.glob("*.deb"):
         _run("dpkg-deb", "-x", str(deb), str(tree), cwd=tree)
     shutil.rmtree(debs)
@@ -75,3 +82,10 @@ def _wrap(tree: Path) -> None:
         link = tree / "usr/bin" / name
         link.unlink(missing_ok=True)
         link.symlink_to(f"/usr/bin/{name}")
+
+
+if __name__ == "__main__":
+    try:
+        print(f"Torque's commands are in {programs()}")
+    except ClusterError as error:
+        sys.exit(str(error))
