@@ -54,6 +54,7 @@ from node.services.members import MemberOrders
 from node.services.mesh import MeshViews
 from node.services.metrics import Metrics
 from node.services.people import People
+from node.services.pilotorders import PilotOrders
 from node.services.recovery import Recovery, standing_still
 from node.services.siteviews import NoSystems, SiteViews
 from node.services.sponsor import Sponsor
@@ -151,6 +152,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         status=_status(parts, people, facts, rate, recovery),
         site=SiteViews(_identity(parts), parts.work, facts, parts.batch or NoSystems()),
         admin=_admin(parts, facts),
+        pilots=PilotOrders(facts, parts.work, parts.provision, parts.batch),
         recovery=recovery,
         members=(members := _members(parts)),
         joiner=Joiner(parts.config.name, store.journal, store.members, members, meshing.mesh),
@@ -366,14 +368,8 @@ def _admin(parts: Parts, facts: SiteFacts) -> AdminOrders:
     def expect(tag: str, token: str, count: int) -> Any:
         return parts.work.arrivals.expect(tag, token, count, "hand")
 
-    def end_batch() -> None:
-        if parts.batch is not None:
-            ended = Deferred.fromCoroutine(parts.batch.cancel_all())
-            ended.addErrback(lambda failure: log.failure("ending pilots failed", failure))
-
     return AdminOrders(
-        parts.reactor, facts, parts.work, parts.provision, expect, copy, parts.reactor.stop,
-        end_batch=end_batch,
+        parts.reactor, facts, parts.work, parts.provision, expect, copy, parts.reactor.stop
     )  # fmt: skip
 
 

@@ -162,6 +162,11 @@ class Provision:
             self._schedule(max(0.0, self._submitted_s + SUBMIT_S - self._reactor.seconds()))
 
     @property
+    def living(self) -> int:
+        """Pilots that were started here and have not ended."""
+        return len(self._own)
+
+    @property
     def trouble(self) -> str:
         """Why no pilots are started, for people; "" if nothing is wrong."""
         left_s = self._breaker.open_for_s(self._reactor.seconds())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,8 @@ from federation.address import PORT as MESH_PORT
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.failures import Failed
 from node.cli.output import duration, harmless, note, number, plural, print_json, say, size
-from node.client import Client
 
 NAME_CHARACTERS_MAX = 32
-PILOTS_END_S_MAX = 30.0  # a pilot's grace time is shorter
-PILOTS_LOOK_S = 0.1
-PROCESSES_END_S_MAX = 15.0  # of pilots that have said their last
 
 
 def _account() -> str:
@@ -186,75 +181,46 @@ def up_verb(floe: Floe, detach: bool, anyway: bool) -> int:
     return 0
 
 
-@verb("down", examples=["floe down", "floe down --pilots"])
-@click.option("--pilots", is_flag=True, help="End its pilots too, with the units they run.")
+@verb("down", examples=["floe down", "floe down --pilots=drain", "floe down --pilots=cancel"])
+@click.option(
+    "--pilots",
+    type=click.Choice(["leave", "drain", "cancel"]),
+    is_flag=False,
+    flag_value="cancel",
+    default="leave",
+    show_default=True,
+    help="What becomes of its pilots. Without a word of these: cancel.",
+)
 @json_option
 @pass_floe
-def down_verb(floe: Floe, pilots: bool) -> None:
+def down_verb(floe: Floe, pilots: str) -> None:
     """Stop the node of this home and wait until it is gone.
 
-    Its pilots carry on with what they hold and report once the node is up again.
+    leave: its pilots carry on with what they hold and report once the node is up again; those that
+    wait in a batch system may start meanwhile. drain: those that wait are cancelled, those that
+    run finish what they hold, and the node goes down after the last one. cancel: all are ended
+    now, and the units that they run will run again.
     """
     from node import daemon
+    from node.cli import leaving
 
-    told = _end_pilots(floe) if pilots else []
+    hindrances: list[str] = []
+    pids: list[int] = []
+    if pilots != "leave" and daemon.running(floe.home) is not None:
+        pids, hindrances = leaving.send_away(floe, pilots)
     try:
         stopped = daemon.stop(floe.home)
     except daemon.DaemonError as error:
         raise Failed(str(error)) from None
-    if left := wait_gone(told):
+    if left := leaving.wait_gone(pids):
         note(f"still ending: process {', '.join(map(str, left))}")
     if floe.as_json:
-        print_json({"stopped": stopped is not None, "pid": stopped.pid if stopped else None})
+        pid = stopped.pid if stopped else None
+        print_json({"stopped": stopped is not None, "pid": pid, "hindrances": hindrances})
     elif stopped is None:
         say("no node runs here")
     else:
         say(f"{harmless(stopped.name)} is down (process {stopped.pid})")
-
-
-def _end_pilots(floe: Floe) -> list[int]:
-    """Ask this node's own pilots to end, and wait for their last reports while it still listens.
-
-    Gives their processes: some of these may take a moment longer.
-    """
-    import time
-
-    client = floe.client()
-    told = [int(pilot["pid"]) for pilot in _own_pilots(client) if pilot.get("pid")]
-    client.post("/v1/admin/drain", {"pilots": "end", "why": "floe down --pilots"})
-    until = time.monotonic() + PILOTS_END_S_MAX
-    while time.monotonic() < until:
-        if not _own_pilots(client):
-            return told
-        time.sleep(PILOTS_LOOK_S)
-    note("some pilots are still ending; they report when the node is up again")
-    return told
-
-
-def _own_pilots(client: Client) -> list[dict[str, Any]]:
-    """Those that the node started on its own machine."""
-    here = client.get("/v1/pilots")["pilots"]
-    return [pilot for pilot in here if str(pilot["tag"]).startswith("local-")]
-
-
-def wait_gone(
-    pids: Sequence[int],
-    within_s: float = PROCESSES_END_S_MAX,
-    sleep: Callable[[float], None] | None = None,
-) -> list[int]:
-    """Wait until these processes have ended; those that have not within the time."""
-    import time
-
-    from node.daemon import alive
-
-    pause = sleep or time.sleep
-    left = [pid for pid in pids if alive(pid)]
-    for _ in range(round(within_s / PILOTS_LOOK_S)):
-        if not left:
-            break
-        pause(PILOTS_LOOK_S)
-        left = [pid for pid in left if alive(pid)]
-    return left
 
 
 @verb("status", examples=["floe status", "floe status --json"])

@@ -21,6 +21,7 @@ from node.services.joining import Joiner
 from node.services.listings import Listings
 from node.services.members import MemberOrders
 from node.services.people import People, Person
+from node.services.pilotorders import PilotOrders
 from node.services.recovery import Recovery
 from node.services.siteviews import SiteViews
 from node.services.status import StatusViews
@@ -57,6 +58,7 @@ class Api:
     status: StatusViews
     site: SiteViews
     admin: AdminOrders
+    pilots: PilotOrders
     recovery: Recovery
     members: MemberOrders
     joiner: Joiner
@@ -117,6 +119,7 @@ class Api:
             Route("GET", f"{unit}/log/live", self.tail, long=True),
             Route("GET", f"{unit}/output/{{path*}}", self.output),
             Route("POST", "/v1/admin/drain", self.ordered(self.admin.drain), role="admin"),
+            Route("POST", "/v1/admin/pilots", self.ordered(self.pilots.order), role="admin"),
             Route("POST", "/v1/admin/limits", self.ordered(self.admin.limits), role="admin"),
             Route("POST", "/v1/admin/backup", self.ordered(self.admin.backup), role="admin"),
             Route(

@@ -41,6 +41,7 @@ class Account:
         self.queues: Sequence[Queue] = ()
         self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
         self._held: set[Shape] = set()  # of which some are held, as the listing says
+        self.unended = ""  # why jobs could not be ended when an admin wanted it
         self.draining = False  # no more submissions, by an admin
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
         self._next_submit_s = now_s

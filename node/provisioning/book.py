@@ -136,6 +136,8 @@ class Book:
             self._told(submission, job, report, now_s, changes)
         else:
             self._note(submission, job, report, now_s, changes)
+            if job.cancelled is Cancel.ORDER or (job.cancelled is not None and job.queued):
+                self._cancel(job, job.cancelled, now_s, changes)  # the command was lost
         if len(submission.jobs) >= submission.count:
             self._certain(submission, changes)
 

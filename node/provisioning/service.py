@@ -11,7 +11,6 @@ from node.claims.capacity import More
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.demand import bins_of, busy_rooms, largest, room_of
-from node.provisioning.jobs import Cancel
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig
@@ -148,11 +147,18 @@ class BatchSystems:
             for factory in system.settings.factories
         ]
 
-    async def cancel_all(self) -> None:
-        """End every job; what pilots run is reported as evicted and runs again."""
+    async def end(self, *, running: bool) -> None:
+        """End every job that waits; and those that run, too, whose units run again elsewhere."""
         for system in self.systems:
-            jobs = [job.name for each in system.book for job in each.living]
-            await system.cancel(jobs, Cancel.ORDER)
+            await system.end(running=running)
+
+    def staying(self) -> int:
+        """Jobs that nobody ended, and pilots that are still here."""
+        return sum(system.staying() for system in self.systems)
+
+    def hindrances(self) -> list[str]:
+        """Why jobs may still be there, for people."""
+        return [words for system in self.systems if (words := system.hindrance())]
 
 
 class _More:

@@ -337,8 +337,30 @@ class BatchSystem(Account):
             session.draining = True
             self._house.work.leases.unpark(session)
 
-    async def cancel(self, jobs: Sequence[JobName], why: Cancel) -> None:
-        """End these jobs."""
+    async def end(self, *, running: bool) -> None:
+        """End all jobs that wait, by an admin's order; with `running`, all others too."""
+        jobs = [job.name for each in self.book for job in each.living if running or job.queued]
+        self.unended = await self.cancel(jobs, Cancel.ORDER)
+
+    def staying(self) -> int:
+        """Jobs that nobody ended, and pilots that are still here."""
+        sessions = self._house.work.sessions.by_pilot
+        return sum(
+            job.cancelled is None if job.pilot is None else job.pilot in sessions
+            for each in self.book
+            for job in each.living
+        )
+
+    def hindrance(self) -> str:
+        """Why jobs may still be there though they were to end; "" if nothing is known of that."""
+        unseen = sum(each.unseen for each in self.book)
+        words = [f"{self.unended}; they are cancelled when it answers"] if self.unended else []
+        if unseen:
+            words.append(f"{unseen} pilots may have been submitted, which is not known yet")
+        return f"site.{self.settings.name}: {'; '.join(words)}" if words else ""
+
+    async def cancel(self, jobs: Sequence[JobName], why: Cancel) -> str:
+        """End these jobs; why that could not be said to the batch system, "" if it was."""
         now_s = self._house.reactor.seconds()
         changes = Changes()
         wanted = set(jobs)
@@ -348,15 +370,16 @@ class BatchSystem(Account):
                     job.cancelled, job.cancelled_s = why, now_s
                     changes.jobs.append((each, job))
         await self._write(changes)
-        await self._cancel(jobs)
+        return await self._cancel(jobs)
 
-    async def _cancel(self, jobs: Sequence[JobName]) -> None:
+    async def _cancel(self, jobs: Sequence[JobName]) -> str:
         for at in range(0, len(jobs), CANCEL_MAX):
             try:
                 await self._asking.cancel(jobs[at : at + CANCEL_MAX])
             except SchedulerError as error:
                 self._complain(f"cannot cancel: {error}")
-                return
+                return f"cannot cancel: {error}"
+        return ""
 
     # -- submitting
 

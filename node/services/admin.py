@@ -38,7 +38,6 @@ class Pilots(Protocol):
 
     settings: LocalConfig
 
-    def end_all(self) -> None: ...
     def wanted(self) -> None: ...
 
 
@@ -54,12 +53,8 @@ class AdminOrders:
         expect: Callable[[str, str, int], Awaitable[Any]],
         back_up: Callable[[Path, bool], Deferred[Copied]],
         stop: Callable[[], None],
-        end_batch: Callable[[], None] = lambda: None,
     ) -> None:
-        """expect: lets (tag, token, announcements) of pilots in; stop: ends this process.
-
-        end_batch: cancels all pilots in batch systems.
-        """
+        """expect: lets (tag, token, announcements) of pilots in; stop: ends this process."""
         self._reactor = reactor
         self._facts = facts
         self._work = work
@@ -67,19 +62,15 @@ class AdminOrders:
         self._expect = expect
         self._back_up = back_up
         self._stop = stop
-        self._end_batch = end_batch
 
     async def drain(self, body: Body, asking: Person) -> Value:
-        """{"drain": bool, "why": text}; {"pilots": "end"} ends pilots with what they run."""
+        """{"drain": bool, "why": text}"""
         on = body.get("drain", True)
         if type(on) is not bool:
             raise Refusal("bad-request", '"drain" is neither true nor false')
         words = str(body.get("why") or "")[:WHY_CHARS_MAX]
         self._facts.draining = f"by {asking.name}" + (f": {words}" if words else "") if on else ""
         self._work.drain(on)
-        if body.get("pilots") == "end":
-            self._pilots.end_all()
-            self._end_batch()
         log.info("drain {on} by {name}: {why}", on=on, name=asking.name, why=words)
         return {"drained": on, "why": self._facts.draining}
 

@@ -332,6 +332,15 @@ class Work:
         self.leases.draining = on
         self.leases.kick()
 
+    def send_away(self) -> list[Session]:
+        """Have every pilot finish what it holds and leave; those that are still here."""
+        here = [session for session in self.sessions if not session.lost]
+        for session in here:
+            if not session.draining:
+                session.draining = True
+                self.leases.unpark(session)
+        return here
+
     def busy(self) -> bool:
         """Whether more results will come without anybody's help."""
         return any(session.leases for session in self.sessions.by_pilot.values())
