@@ -4,7 +4,8 @@ A scheduler builds command lines and reads what they print; `command.run` execut
 `ssh.py` on a submit host. Local child processes are their own kind: see local.py.
 
 What is not known is UNKNOWN. A job that has left the listing may have ended, or the listing may be
-wrong: only a batch system's own word for that one job ends it.
+wrong: only a batch system's own word for that one job ends it. "I know no such job" is no such
+word: a batch system that lost its memory, or is another one than before, says it of living jobs.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Report:
 
     words: the batch system's own reason, made harmless, WORDS_MAX characters at most. exit: status,
     or -signal. host: the worker. tag: the submission that the job belongs to; "" where a system
-    does not say.
+    does not say. denied: the system works, and answers that it knows no such job; then the state is
+    UNKNOWN.
     """
 
     state: JobState
@@ -60,6 +62,7 @@ class Report:
     exit: int | None = None
     host: str = ""
     tag: str = ""
+    denied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,8 @@ class Scheduler(Protocol):
     ) -> dict[JobName, Report]:
         """What the answer to command `number` of `lookup` tells; jobs it does not name are absent.
 
-        jobs: of which it is to tell; none: all that are in the answer.
+        jobs: of which it is to tell; none: all that are in the answer. Those that it says not to
+        know are there as denied.
 
         Raises SchedulerError when nothing can be known from it.
         """

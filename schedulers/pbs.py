@@ -3,7 +3,7 @@
 One submission is a job array: its subjobs are called 176[0].server, 176[1].server, ...; a single
 job 177.server. The listing is of everybody's jobs, since qstat gives JSON of all or of one alone;
 ours are told by their tag. A job that has left it is in the history, where the server keeps one
-(job_history_enable). Without, all that is ever said is that the server does not know it any more.
+(job_history_enable). Without, all that is ever said is that the server does not know it.
 """
 
 from __future__ import annotations
@@ -210,12 +210,13 @@ class Pbs:
             except BrokenJson as error:
                 raise SchedulerError(str(error)) from None
         found = self._reports(jobs_from_text(text, "qstat"))
-        gone = Report(JobState.ENDED, "the server does not know it any more")
+        denied = Report(JobState.UNKNOWN, "the server does not know it", denied=True)
+        finished = Report(JobState.ENDED, "the server says that it has finished")
         for match in _UNKNOWN.finditer(texts.plain(done.err)):
             word = next(each for each in match.groups() if each)
             for job in jobs:
                 if word in (job, whole_array(job)):
-                    found.setdefault(job, gone)
+                    found.setdefault(job, denied if match[1] else finished)
         return {job: found[job] for job in jobs if job in found}
 
     # Cancel.

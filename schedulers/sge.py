@@ -5,8 +5,8 @@ whatever a site calls them: the names are settings. An account is a project (-P)
 
 A job that is over is absent from qstat, and qacct tells how it ended: of those that ran. One that
 was deleted while it waited leaves no trace but that the master, asked for it by its number, does
-not know it any more. qacct is some seconds late (flush_time in sge_conf(5)): who asks at once
-hears only that the job has ended.
+not know it. qacct is some seconds late (flush_time in sge_conf(5)): so says the master of every
+job that has just ended.
 """
 
 from __future__ import annotations
@@ -362,7 +362,7 @@ def _beside_others(
 ) -> dict[JobName, Report]:
     """Jobs that are back in the listing, and tasks that are not while others of their array are.
 
-    Of a task that was deleted while it waited nobody says more.
+    Of a task that was deleted while it waited nobody says more: qstat -j names running ones alone.
     """
     arrays = {job.partition(".")[0]: report.tag for job, report in rows.items() if report.tag}
     found = {}
@@ -371,7 +371,8 @@ def _beside_others(
         if job in rows:
             found[job] = rows[job]
         elif array in arrays:
-            found[job] = Report(JobState.ENDED, "not in its array any more", tag=arrays[array])
+            words = "not in its array any more"
+            found[job] = Report(JobState.UNKNOWN, words, tag=arrays[array], denied=True)
     return found
 
 
@@ -387,7 +388,7 @@ def _unknown_to_master(done: Completed, jobs: Iterable[JobName]) -> dict[JobName
     else:
         known = {each.text or "" for each in tree.iter("JB_job_number")}
         gone = asked - known if known & asked else set()
-    report = Report(JobState.ENDED, "the master does not know it any more")
+    report = Report(JobState.UNKNOWN, "the master does not know it", denied=True)
     return {job: report for job in jobs if job.partition(".")[0] in gone}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from node.provisioning.jobs import Inquiry
 from node.provisioning.ports import Tools
@@ -35,13 +35,17 @@ class Asking:
         if asked.doubted:
             more, why = await self._told([], asked.doubted)
             found, failed = more | found, failed or why
-        return _known(found), failed
+        return found, failed
 
     async def _told(
         self, jobs: Sequence[JobName], tags: Sequence[str]
     ) -> tuple[dict[JobName, Report], str]:
-        """Of these jobs; without jobs, of all that have these tags."""
+        """Of these jobs; without jobs, of all that have these tags.
+
+        A job is denied if one answer denies it, and none tells more.
+        """
         found: dict[JobName, Report] = {}
+        denied: dict[JobName, Report] = {}
         failed = ""
         for number, command in enumerate(self._scheduler.lookup(jobs, tags)):
             unknown = [job for job in jobs if job not in found]
@@ -53,8 +57,12 @@ class Asking:
             except SchedulerError as error:
                 failed = str(error)
                 continue
-            found |= {job: report for job, report in told.items() if job not in found}
-        return found, failed
+            for job, report in told.items():
+                if report.denied:
+                    denied.setdefault(job, report)
+                elif report.state is not JobState.UNKNOWN:
+                    found.setdefault(job, report)
+        return denied | found, failed
 
     async def cancel(self, jobs: Sequence[JobName]) -> None:
         """Raises SchedulerError."""
@@ -80,7 +88,3 @@ class Asking:
             return ""
         lines = (said or b"").decode("utf-8", "replace").splitlines()
         return " / ".join(line.strip() for line in lines[-3:] if line.strip())[:300]
-
-
-def _known(found: Mapping[JobName, Report]) -> dict[JobName, Report]:
-    return {job: each for job, each in found.items() if each.state is not JobState.UNKNOWN}

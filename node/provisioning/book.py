@@ -3,7 +3,8 @@
 Three lists are compared: ours (submissions, written down before they are made), the batch system's,
 and the pilots that speak to us. Each has its own failings, so only these end a job:
 
-- the batch system's own word for that very job, unless its pilot spoke to us a moment ago;
+- the batch system's own word for that very job, unless its pilot spoke to us a moment ago; that it
+  knows no such job is enough for one that we have cancelled;
 - its pilot's goodbye, once the job has left the listing.
 
 What nobody speaks of stays unknown, and is charged against the limits, for a long while. A
@@ -21,17 +22,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from node.provisioning.jobs import QUEUED, Cancel, Changes, Ended, Inquiry, Job, Submission
+from node.provisioning.patience import (
+    AGAIN_S,
+    EAGER_S,
+    SPOKE_S,
+    given_up_words,
+    patience_s,
+    pause_s,
+)
 from node.provisioning.shapes import Shape
 from schedulers.base import LOOKUP_JOBS_MAX, JobName, JobState, Report
 
 DOUBT_S_MIN: Final = 120.0  # a submission that nobody lists may still be on its way
 DOUBT_S_MAX: Final = 1800.0  # and where no accounting answers, until then
 LOOKS_MIN: Final = 2  # listings without a tag before it is believed not to be there
-SPOKE_S: Final = 90.0  # a pilot that spoke so lately has not ended, whatever is said
-SILENT_S: Final = 900.0  # one that left the listing and has been silent for so long is given up
-UNKNOWN_S_MAX: Final = 3600.0  # a job of which nobody has said anything is charged so long
-AGAIN_S: Final = 600.0  # what looking up did not tell at first is looked up again so often
-EAGER_S: Final = 600.0  # at first with every listing
 _NOBODYS_FAULT = (
     JobState.CANCELLED, JobState.NODE_FAILED, JobState.PREEMPTED, JobState.UNKNOWN,
 )  # fmt: skip
@@ -131,7 +135,7 @@ class Book:
             if job.given_up and not report.state.over and job.pilot is None:
                 self._cancel(job, Cancel.LATE, now_s, changes)  # its token serves no more
             return
-        job.missing_s = None
+        job.missing_s, job.denied = None, False
         if report.state.over:
             self._told(submission, job, report, now_s, changes)
         else:
@@ -176,7 +180,7 @@ class Book:
             for job in submission.living:
                 if job.missing_s is None or len(jobs) >= LOOKUP_JOBS_MAX:
                     continue
-                if now_s - job.missing_s < EAGER_S or now_s - job.asked_s >= AGAIN_S:
+                if now_s - job.asked_s >= pause_s(job, now_s - job.missing_s):
                     jobs.append(job.name)
                     tags[submission.tag] = None
             if len(jobs) >= LOOKUP_JOBS_MAX:
@@ -215,10 +219,15 @@ class Book:
         self, submission: Submission, name: JobName, report: Report, now_s: float, changes: Changes
     ) -> None:
         job = submission.jobs.get(name)
+        if report.denied:
+            if job is not None and not job.over:
+                self._denied(submission, job, report, now_s, changes)
+            return
         if job is None:
             if submission.ended or len(submission.jobs) >= submission.count:
                 return
             job = self._new(submission, name, report, now_s, changes)
+        job.denied = False
         if report.state.over:
             self._told(submission, job, report, now_s, changes)
         elif report.state is not JobState.UNKNOWN:
@@ -243,10 +252,30 @@ class Book:
             job.words = report.words
         self._end(submission, job, now_s, words, changes)
 
-    def _unknown(self, submission: Submission, job: Job, now_s: float, changes: Changes) -> None:
+    def _denied(
+        self, submission: Submission, job: Job, report: Report, now_s: float, changes: Changes
+    ) -> None:
+        """The batch system knows no such job: what we cancelled is over, what else is unknown."""
+        job.denied = True
+        if job.cancelled is not None:
+            gone = Report(JobState.CANCELLED, report.words)
+            self._told(submission, job, gone, now_s, changes)
+            job.given_up = job.over  # it is cancelled again should it come back
+        else:
+            words = f"it left the listing, and nobody says how it ended: {report.words}"
+            self._unknown(submission, job, now_s, changes, words)
+
+    def _unknown(
+        self,
+        submission: Submission,
+        job: Job,
+        now_s: float,
+        changes: Changes,
+        words: str = "it left the listing, and nobody says how it ended",
+    ) -> None:
         if job.state is not JobState.UNKNOWN:
             job.state, job.since_s = JobState.UNKNOWN, now_s
-            job.words = "it left the listing, and nobody says how it ended"
+            job.words = words
             changes.jobs.append((submission, job))
 
     # -- pilots that speak
@@ -333,9 +362,9 @@ class Book:
                 self._cancel(job, Cancel.HELD, now_s, changes)
         elif job.missing_s is not None and job.state is JobState.UNKNOWN:
             silent_s = now_s - max(job.spoke_s, job.since_s)
-            if silent_s > (UNKNOWN_S_MAX if job.pilot is None else SILENT_S):
+            if silent_s > patience_s(job):
                 job.given_up = True
-                self._end(submission, job, now_s, "given up: nobody says how it ended", changes)
+                self._end(submission, job, now_s, given_up_words(job), changes)
 
     def _doubt_over(self, submission: Submission, now_s: float, changes: Changes) -> None:
         """Jobs that have not shown up by now are not there."""
@@ -362,7 +391,7 @@ class Book:
             return False
         if job.cancelled is not None:
             return job.cancelled is Cancel.SILENT
-        return job.state not in _NOBODYS_FAULT
+        return job.denied or job.state not in _NOBODYS_FAULT
 
     def _lately(self, at_s: float, now_s: float) -> bool:
         return now_s - at_s < SPOKE_S

@@ -40,6 +40,7 @@ class Job:
     left: bool = False  # its pilot said goodbye, or is known to have ended
     missing_s: float | None = None  # since when listings lack it
     asked_s: float = float("-inf")  # when it was last looked up
+    denied: bool = False  # the batch system says that it knows no such job
     cancelled: Cancel | None = None
     cancelled_s: float = float("-inf")
     over: bool = False  # ended, or given up

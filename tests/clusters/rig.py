@@ -37,8 +37,8 @@ class Rig(abc.ABC):
     "sigterm" (warn a job before it is killed), "log" (show what a job printed that has not ended by
     itself), "outage" (its daemons be stopped), "foreign" (a job with a name of our choice),
     "walltime", "cancelled" (tell a cancelled job from a failed one), "held" (tell a held job from a
-    waiting one), "arrays", "paths" (take any path of a log), "never" (tell a job that never was
-    from one that is forgotten). options: more words of each submission.
+    waiting one), "arrays", "paths" (take any path of a log), "memory" (know all jobs that have
+    ended: some it denies). options: more words of each submission.
     """
 
     scheduler: Scheduler

@@ -124,15 +124,17 @@ class Submissions:
         return {job: each for job, each in found.items() if each.tag == tag}
 
     def ended(self, jobs: Collection[JobName], tag: str) -> dict[JobName, Report]:
-        """How these jobs ended; waits until the batch system tells it of all."""
+        """How these jobs ended; waits until the batch system tells it of all, or denies some."""
         found: dict[JobName, Report] = {}
         end = time.monotonic() + (0 if "ends" in self.rig.lacks else LATE_S)
 
         def told() -> bool:
             found.update(self.look_up(jobs, tag))
             states = [found[job].state if job in found else JobState.UNKNOWN for job in jobs]
-            better = JobState.ENDED in states and time.monotonic() < end
-            return all(state.over for state in states) and not better
+            denied = {job for job in jobs if job in found and found[job].denied}
+            better = (denied or JobState.ENDED in states) and time.monotonic() < end
+            over = {job for job, state in zip(jobs, states, strict=True) if state.over}
+            return over | denied == set(jobs) and not better
 
         wait_until(f"news of {jobs}", told, SETTLE_S)
         return found

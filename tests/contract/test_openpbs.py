@@ -139,17 +139,19 @@ def test_jobs_are_looked_up_at_once_whichever_client_it_is(tmp_path: Path, flavo
     jobs = [*ones, *array, JobName("77.pbshost")]
     site.wait_gone(jobs)
     found = site.looked_up(jobs)
-    assert [found[job].state.value for job in jobs] == ["failed", "done", "done", "ended"]
+    assert [found[job].state.value for job in jobs] == ["failed", "done", "done", "unknown"]
+    assert [found[job].denied for job in jobs] == [False, False, False, True]
     assert found[jobs[0]].exit == 3
     everything = site.pbs.looked_up(0, site.ask(site.pbs.lookup([], [TAG])[0]), [])
     assert everything == {job: found[job] for job in jobs[:3]}
 
 
-def test_without_a_history_jobs_end_and_nobody_says_how(tmp_path: Path) -> None:
+def test_without_a_history_nobody_says_that_a_job_has_ended(tmp_path: Path) -> None:
     site = Site(tmp_path, history=False)
     jobs = site.submit("raise SystemExit(3)")
     site.wait_gone(jobs)
-    assert site.looked_up(jobs, 1)[jobs[0]].state is JobState.ENDED
+    report = site.looked_up(jobs, 1)[jobs[0]]
+    assert (report.state, report.denied) == (JobState.UNKNOWN, True)
 
 
 def test_a_server_that_is_down_tells_nothing_though_its_json_is_whole(tmp_path: Path) -> None:

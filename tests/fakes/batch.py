@@ -58,6 +58,7 @@ class Faults:
     fails: bool = False  # every command says so
     listing: str = ""  # "empty", "cut", "half", "foreign"
     forgets: bool = False  # the accounting knows nothing
+    denies: bool = False  # it says of each job that there is none, whether it lives or not
     no_accounting: bool = False  # it does not answer
     refuses: str = ""  # submissions, in these words
     warns: str = ""  # of a rehearsed one
@@ -169,6 +170,9 @@ class Batch:
     def _lookup(self, given: Any) -> Completed:
         if self.faults.no_accounting:
             return Completed(1, b"", b"accounting is disabled")
+        if self.faults.denies:
+            return _said([[name, "", None, "it knows no such job", "", None]
+                          for name in given["jobs"]])  # fmt: skip
         if self.faults.forgets:
             return _said([])
         jobs, tags = set(given["jobs"]), set(given["tags"])
@@ -256,7 +260,11 @@ class FakeScheduler:
         self, number: int, done: Completed, jobs: Sequence[JobName]
     ) -> dict[JobName, Report]:
         return {
-            JobName(name): Report(JobState(state), words, status, host, tag)
+            JobName(name): (
+                Report(JobState(state), words, status, host, tag)
+                if state is not None
+                else Report(JobState.UNKNOWN, words, denied=True)
+            )
             for name, tag, state, words, host, status in _read(done)
         }
 

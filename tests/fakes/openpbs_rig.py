@@ -18,11 +18,10 @@ PORT_BASE = 17_800  # it uses none
 
 
 class OpenPbsRig(Rig):
-    """A server on this machine. An id that it never gave it does not know either."""
+    """A server on this machine. It forgets what ended unless it keeps a history."""
 
     held = {"options": ["-h"]}  # noqa: RUF012
     impossible = {"gpu": 99}  # noqa: RUF012
-    lacks = frozenset({"never"})
     time_s = 2
     unknown = JobName("99999.pbshost")
 
@@ -35,7 +34,7 @@ class OpenPbsRig(Rig):
         self.place.environ["PATH"] = f"{programs}:{self.place.environ['PATH']}"
         self.scheduler = Pbs()
         if not history:
-            self.lacks = self.lacks | {"ends"}
+            self.lacks = self.lacks | {"ends", "memory"}
 
     def foreign(self, name: str) -> None:
         words = ("qsub", "-h", "-N", name, "-o", "/dev/null")

@@ -15,13 +15,13 @@ from tests.clusters.sge.config import Shape
 class SgeRig(Rig):
     """A cluster of one host.
 
-    qacct does not tell who killed a job, and qstat not an old job from one that never was. A job is
+    qacct does not tell who killed a job, and nobody that there was one which never ran. A job is
     warned by SIGUSR2.
     """
 
     held = {"options": ["-h"]}  # noqa: RUF012
     impossible = {"gpu": 99}  # noqa: RUF012
-    lacks = frozenset({"sigterm", "cancelled", "never", "paths"})
+    lacks = frozenset({"sigterm", "cancelled", "memory", "paths"})
     time_s = 5
     unknown = JobName("9999999")
 

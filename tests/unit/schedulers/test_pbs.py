@@ -298,13 +298,14 @@ def test_arrays_are_looked_up_as_a_whole() -> None:
     assert [c.argv for c in Torque(arrays=False).lookup(jobs[2:], [])] == [["qstat", "-f", "9.h"]]
 
 
-def test_what_the_server_does_not_know_any_more_has_ended() -> None:
+def test_what_the_server_says_to_have_finished_is_over_and_what_it_does_not_know_is_not() -> None:
     err = "qstat: Unknown Job Id 8[].h\nqstat: 9.h Job has finished, use -x or -H to obtain ...\n"
     jobs = [JobName(job) for job in ("7.h", "8[1].h", "9.h", "10.h")]
     found = Pbs().looked_up(0, out(text_of(), 153, err), jobs)
     assert {job: each.state.value for job, each in found.items()} == {
-        "7.h": "running", "8[1].h": "ended", "9.h": "ended",
+        "7.h": "running", "8[1].h": "unknown", "9.h": "ended",
     }  # fmt: skip
+    assert [job for job, each in found.items() if each.denied] == ["8[1].h"]
 
 
 @pytest.mark.parametrize("status", [255, 1, 162, -9])

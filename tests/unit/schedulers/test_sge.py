@@ -260,20 +260,22 @@ def test_what_the_accounting_has_not_is_nothing() -> None:
         looked_up(out("", 1, "can't open accounting file\n"), "9")
 
 
-def test_what_the_master_does_not_know_has_ended() -> None:
-    assert looked_up(printed("unknown.xml"), "998", "999.4", "7") == {
-        "998": JobState.ENDED,
-        "999.4": JobState.ENDED,
-    }
-    assert looked_up(printed("impossible.xml"), "12", "998") == {"998": JobState.ENDED}
-    assert looked_up(out(EMPTY), "998") == {}
+def denied(done: Completed, *jobs: str) -> set[JobName]:
+    found = Sge().looked_up(0, done, [JobName(job) for job in jobs])
+    assert not any(report.state.over for report in found.values())
+    return {job for job, report in found.items() if report.denied}
 
 
-def test_a_task_that_is_missing_beside_others_of_its_array_has_ended() -> None:
-    assert looked_up(printed("listing.xml"), "7.1", "7.4", "8.1", "15.9") == {
-        "7.1": JobState.RUNNING,
-        "7.4": JobState.ENDED,
-    }
+def test_what_the_master_does_not_know_is_denied_and_not_over() -> None:
+    assert denied(printed("unknown.xml"), "998", "999.4", "7") == {"998", "999.4"}
+    assert denied(printed("impossible.xml"), "12", "998") == {"998"}
+    assert denied(out(EMPTY), "998") == set()
+
+
+def test_a_task_that_is_missing_beside_others_of_its_array_is_denied_and_not_over() -> None:
+    jobs = ("7.1", "7.4", "8.1", "15.9")
+    assert denied(printed("listing.xml"), *jobs) == {"7.4"}
+    assert looked_up(printed("listing.xml"), *jobs)["7.1"] is JobState.RUNNING
 
 
 def test_few_submissions_are_looked_up_one_by_one_and_many_at_once() -> None:

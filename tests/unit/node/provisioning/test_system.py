@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from node.provisioning.book import LOOKS_MIN
+from node.provisioning.patience import DENIED_S
 from node.provisioning.settings import Factory
 from schedulers.base import JobState
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
@@ -73,20 +74,55 @@ def test_a_batch_system_that_does_not_answer_gets_no_submissions():
     assert camp.run(2400, lambda: done(camp, 64, 40))
 
 
+@pytest.mark.parametrize("denies", [False, True])
 @pytest.mark.parametrize("fault", ["empty", "cut", "half", "foreign"])
-def test_a_listing_that_lies_changes_nothing(fault: str):
+def test_a_listing_that_lies_changes_nothing(fault: str, denies: bool):
     camp = Camp(Described(1, 5000))
     camp.run(200)
     before = {job.name for job in camp.batch.living()}
     assert len(before) == SETTINGS.running_max
     camp.batch.faults.listing = fault
-    camp.batch.faults.forgets = True
+    camp.batch.faults.forgets, camp.batch.faults.denies = True, denies
     camp.run(240)
     assert {job.name for job in camp.batch.living()} == before
     assert camp.system.book.queued() + camp.system.book.running() == len(before)
     camp.batch.faults.listing, camp.batch.faults.forgets = "", False
+    camp.batch.faults.denies = False
     camp.run(240)
     assert {job.name for job in camp.batch.living()} == before
+
+
+def test_a_job_that_the_batch_system_does_not_know_is_charged_and_then_given_up():
+    camp = Camp(Described(1, 5000))
+    camp.behave = camp.silent
+    camp.run(20)
+    before = set(camp.batch.jobs)
+    camp.batch.faults.listing, camp.batch.faults.denies = "empty", True
+    camp.run(DENIED_S)
+    assert len(camp.batch.jobs) == SETTINGS.running_max
+    jobs = [job for submission in camp.system.book for job in submission.living]
+    assert len(jobs) == SETTINGS.running_max
+    assert {job.state for job in jobs} == {JobState.UNKNOWN}
+    assert "it knows no such job" in jobs[0].words
+    assert len(camp.verbs("lookup")) < 20
+    camp.run(100)
+    assert "does not know it" in camp.node.trouble
+    assert camp.batch.living()
+    camp.batch.faults.listing, camp.batch.faults.denies = "", False
+    camp.run(60)
+    assert not before & {job.name for job in camp.batch.living()}  # they came back, and are ended
+
+
+def test_a_cancelled_job_that_the_batch_system_does_not_know_is_over():
+    camp = Camp(Described(1, 40))
+    camp.batch.slots = 0
+    camp.run(60)
+    camp.batch.faults.denies = True
+    camp.house.work.drain(True)
+    camp.house.dispatch.ready.withhold(1)
+    assert camp.run(600, lambda: not camp.batch.living())
+    assert camp.run(60, lambda: not list(camp.system.book))
+    assert camp.node.trouble == ""
 
 
 def test_daemons_that_are_down_for_two_minutes_cost_nothing():
