@@ -34,6 +34,7 @@ _SHOWN_BY = {
     "sge": ("JOB_ID", "SGE_TASK_ID"),
 }
 _JOB = re.compile(r"[A-Za-z0-9_.@:\[\]-]{1,128}\Z")
+_HOST = re.compile(r"[A-Za-z0-9_.-]{1,128}\Z")
 
 # Seconds between the first signal and SIGKILL where nothing else is set: KillWait of
 # slurm.conf(5); kill_delay of qsub(1B), server attributes of OpenPBS; notify of queue_conf(5);
@@ -89,7 +90,7 @@ class Batch(NamedTuple):
 
     job: as the plugin calls it; "" if the system does not say. starts_before: how often it started
     this same job already. kill_after_s: from its first signal to SIGKILL, if known. signals_all:
-    its signals reach the units too.
+    its signals reach the units too. host: what it calls this worker; "" if that is the host's name.
     """
 
     system: str
@@ -97,9 +98,10 @@ class Batch(NamedTuple):
     starts_before: int
     kill_after_s: Optional[float]
     signals_all: bool
+    host: str
 
 
-NONE = Batch("", "", 0, None, False)
+NONE = Batch("", "", 0, None, False, "")
 
 
 def here(environ: Mapping[str, str]) -> List[str]:
@@ -124,6 +126,7 @@ def detected(environ: Mapping[str, str], ads: Ad, wanted: str = "") -> Batch:
         _starts_before(system, environ, ads),
         _kill_after_s(system, ads),
         any(each in _SIGNALS_ALL for each in systems),
+        _host(system, environ),
     )
 
 
@@ -138,6 +141,12 @@ def grace_s(batch: Batch, wanted_s: float) -> float:
     if batch.kill_after_s is None:
         return wanted_s
     return max(_MARGIN_S, min(wanted_s, batch.kill_after_s - _MARGIN_S))
+
+
+def _host(system: str, environ: Mapping[str, str]) -> str:
+    """A node of Slurm need not be called as its host is: slurm.conf(5), NodeHostname."""
+    name = environ.get("SLURMD_NODENAME", "") if system == "slurm" else ""
+    return name if _HOST.match(name) else ""
 
 
 def _slurm(environ: Mapping[str, str], ads: Ad) -> str:

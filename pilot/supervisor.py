@@ -109,7 +109,7 @@ class Pilot:
         return {
             "token": self._settings.token,
             "tag": self._settings.tag,
-            "host": socket.gethostname(),
+            "host": self._batch.host or socket.gethostname(),
             "pid": os.getpid(),
             "version": messages.VERSION,
             "resources": units.shown(left_s),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from node.dispatch import Dispatch, Room
 from node.model.dataset import Needs
 from node.provisioning.plan import WORK_S, Bin
 from node.provisioning.settings import Factory
 from node.provisioning.shapes import PILOT_BYTES, START_S
-from node.work.sessions import Session
+from node.unitstate import TaskState
+from node.work.sessions import Lease, Session
 from schedulers.base import Queue
 
 BINS_MAX = 200
+SHORT_S = WORK_S / 2  # a pilot whose units take no longer soon has room
 CPU_MAX, GPU_MAX = 4096, 64  # of a worker, where nobody says how many it has
 # What one worker is believed to have, for each CPU, where neither section nor queue says.
 CPUS = 64
@@ -20,8 +22,29 @@ MEMORY_BYTES = 4_000_000_000
 DISK_BYTES = 20_000_000_000
 
 
-def bins_of(dispatch: Dispatch) -> list[Bin]:
-    """The neediest account's first; at most BINS_MAX of them."""
+def ages_s(sessions: Iterable[Session], now_ms: int) -> dict[int, float]:
+    """By task, for how long the oldest of its units that run has been running."""
+    found: dict[int, float] = {}
+    for session in sessions:
+        for lease, age_s in _running(session, now_ms):
+            found[lease.task.no] = max(age_s, found.get(lease.task.no, 0.0))
+    return found
+
+
+def _running(session: Session, now_ms: int) -> Iterator[tuple[Lease, float]]:
+    for (no, _), began_ms in session.running.items():
+        lease = session.leases.get(no)
+        if lease is not None:
+            yield lease, max(0.0, (now_ms - began_ms) / 1000)
+
+
+def _outlook_s(task: TaskState, age_s: float) -> float:
+    """How long a unit lasts; of a task of which none has ended, twice as long as one has run."""
+    return task.expected_s() if task.wall_s is not None else max(task.expected_s(), 2 * age_s)
+
+
+def bins_of(dispatch: Dispatch, ages_s: Mapping[int, float]) -> list[Bin]:
+    """The neediest account's first; at most BINS_MAX of them. ages_s: of the tasks that run."""
     found: dict[Needs, tuple[int, float]] = {}
     accounts = sorted(dispatch.ready.active, key=dispatch.shares.standing)
     for account in accounts:
@@ -32,18 +55,23 @@ def bins_of(dispatch: Dispatch) -> list[Bin]:
                         continue
                     units, work_s = found.get(needs, (0, 0.0))
                     units += queue.count
-                    found[needs] = (units, work_s + queue.count * task.expected_s())
+                    each_s = _outlook_s(task, ages_s.get(task.no, 0.0))
+                    found[needs] = (units, work_s + queue.count * each_s)
     return [Bin(needs, units, work_s / units) for needs, (units, work_s) in found.items()]
 
 
-def busy_rooms(sessions: Iterable[Session]) -> list[Room]:
+def busy_rooms(sessions: Iterable[Session], now_ms: int) -> list[Room]:
     """Pilots that will soon take more, as all that they have is short."""
     return [
         session.whole
         for session in sessions
         if session.leases
         and not (session.stale or session.draining or session.leaving or session.rests)
-        and all(lease.task.expected_s() <= WORK_S / 2 for lease in session.leases.values())
+        and all(lease.task.expected_s() <= SHORT_S for lease in session.leases.values())
+        and all(
+            max(age_s, _outlook_s(lease.task, age_s)) <= SHORT_S
+            for lease, age_s in _running(session, now_ms)
+        )
     ]
 
 

@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from node.claims.capacity import More
 from node.dispatch import Room
 from node.model.dataset import Needs
-from node.provisioning.demand import bins_of, busy_rooms, largest, room_of
+from node.provisioning.demand import ages_s, bins_of, busy_rooms, largest, room_of
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig
@@ -77,10 +77,11 @@ class BatchSystems:
     def plan(self, name: str) -> Plan:
         """What to do now; `name` asks, and does its part."""
         work = self._house.work
+        now_ms = self._house.wall_ms()
         facts = Facts(
-            bins_of(work.dispatch),
+            bins_of(work.dispatch, ages_s(work.sessions, now_ms)),
             work.leases.idle_rooms(),
-            busy_rooms(work.sessions),
+            busy_rooms(work.sessions, now_ms),
             [system.facts() for system in self.systems],
             work.leases.draining,
         )

@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass
 from os import kill
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.clusters.rig import Rig
 SYSTEM = "main"  # what nodes call the batch system
 DISK_MB = 50  # steps between the kinds of pilots
 RUNS_S = 60  # until a pilot that was submitted runs a unit
-MEMORY = "200MB"  # of a unit
+MEMORY, TIME = "200MB", "10m"  # of a unit
 
 
 class Ground(abc.ABC):
@@ -32,7 +32,10 @@ class Ground(abc.ABC):
 
     commands: of its plugin, the one that submits first. held: settings of pilots that the batch
     system holds from the beginning; overdue: of pilots that it ends after overdue_s at most, long
-    before they expect it. settings: further ones of the section.
+    before they expect it. settings: further ones of the section. elsewhere: settings of pilots that
+    go to a worker where no others are. apart: of pilots of which no two go to one worker, and bad:
+    a test of sh that is true on one of the workers alone, with what it reads kept of a pilot's
+    environment; None where all workers are one.
     """
 
     rig: Rig
@@ -42,6 +45,9 @@ class Ground(abc.ABC):
     overdue: Mapping[str, object]
     overdue_s: float = 150
     settings: Mapping[str, object] = {}
+    elsewhere: Mapping[str, object] = {}
+    apart: Mapping[str, object] | None = None
+    bad: tuple[str, str] = ("false", "")
 
     def command(self, name: str) -> str:
         """The words by which a node on this machine runs a command of this cluster."""
@@ -52,8 +58,11 @@ class Ground(abc.ABC):
         """End a job as its owner or an administrator would, by the system's own command."""
 
     @abc.abstractmethod
-    def node_down(self, job: JobName, host: str) -> AbstractContextManager[None]:
-        """The worker on which a job runs is set down for as long as the block lasts."""
+    def crash(self, job: JobName, host: str) -> None:
+        """The worker on which a job runs fails at once, with all on it; and comes back after.
+
+        host: as the batch system names it in its listing.
+        """
 
     def close(self) -> None:
         """Take everything down."""
@@ -94,11 +103,28 @@ class Camp:
     def disk_mb(self, kind: str) -> int:
         return DISK_MB * (1 + self.kinds.index(kind))
 
-    def submit(self, name: str, kind: str, script: str, jobs: int = 1, time: str = "10m") -> None:
+    def submit(
+        self,
+        name: str,
+        kind: str,
+        script: str,
+        jobs: int = 1,
+        retry: int = 0,
+        env: Mapping[str, object] | None = None,
+    ) -> None:
         """A dataset of `jobs` shell scripts, which only pilots of this kind, or later ones, fit."""
-        sized = ("--disk", f"{self.disk_mb(kind)}MB", "--memory", MEMORY, "--time", time)
-        words = ("--name", name, "--jobs", str(jobs), "--retry", "0", *sized)
-        self.site.run("submit", *words, "--", "sh", "-c", script)
+        told = {
+            "floe": 1,
+            "name": name,
+            "jobs": jobs,
+            "retry": {"max": retry},
+            "env": env or {},
+            "needs": {"disk": f"{self.disk_mb(kind)}MB", "memory": MEMORY, "time": TIME},
+            "task": [{"name": "main", "module": [{"run": ["sh", "-c", script]}]}],
+        }
+        path = self.base / f"{name}.json"
+        path.write_text(json.dumps(told))
+        self.site.run("submit", str(path))
 
     def attempts(self, name: str, job: int = 0) -> list[dict[str, Any]]:
         """All attempts at a unit that ended."""
@@ -138,13 +164,15 @@ class Camp:
         return {JobName(job): str(state) for job, state in self.rows(sql, kind)}
 
     def only_job(self, kind: str) -> JobName:
+        """The one job of a kind; waits for it."""
+        wait_until(f"one job of {kind}", lambda: len(self.jobs(kind)) == 1, RUNS_S)
         (job,) = self.jobs(kind)
         return job
 
-    def said(self, words: str) -> bool:
-        """Whether the node's log has these words."""
+    def wait_said(self, words: str) -> None:
+        """Until the node's log has these words."""
         log = self.site.home / "log" / "node.log"
-        return log.exists() and words in log.read_text("utf-8", "replace")
+        wait_until(f"{words!r} in the log", lambda: words in log.read_text("utf-8", "replace"))
 
     # What the batch system says.
 

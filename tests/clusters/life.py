@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from tests.clusters.ground import Camp, Ground, Kind
-from tests.clusters.place import wait_until
+from tests.clusters.place import ClusterError, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "atmospheric"
 JOBS, EVENTS = 2, 60  # of the example
@@ -27,10 +27,12 @@ LONG_THE_FIRST_TIME = 'test "$FLOE_ATTEMPT" -gt 1 || exec sleep 900'
 def kinds(ground: Ground) -> list[Kind]:
     """Of pilots, one for each life, in the order of the tests: none is left of the kinds behind."""
     return [
+        Kind("crashed", ground.elsewhere),
         Kind("overdue", ground.overdue),
         Kind("example", {}),
         Kind("cancelled", {}),
-        Kind("held", ground.held),
+        Kind("outage", {}),
+        Kind("after", {}),
     ]
 
 
@@ -40,8 +42,14 @@ def camp_above(ground: Ground) -> Iterator[Camp]:
     made: Camp | None = None
     try:
         made = Camp(ground, kinds(ground))
+        made.submit("crashed", "crashed", LONG_THE_FIRST_TIME)
+        made.wait_running("crashed")
+        job = made.only_job("crashed")
+        ground.crash(job, made.listed()[job].host)
         made.submit("overdue", "overdue", LONG_THE_FIRST_TIME)
         yield made
+    except SystemExit as error:  # of a command; it would confuse what owns the fixture
+        raise ClusterError(str(error)) from None
     finally:
         if made is not None:
             made.close()
@@ -81,14 +89,23 @@ class Lives:
         wait_until("the end of the pilot", lambda: job not in camp.jobs("cancelled"))
         assert job not in camp.listed()
 
+    def test_while_the_batch_system_is_down_pilots_go_on_and_none_is_lost_or_submitted_again(
+        self, camp: Camp
+    ) -> None:
+        live_through_an_outage(camp, lambda: None)
+
     def test_a_unit_whose_pilot_is_over_its_time_runs_again(self, camp: Camp) -> None:
         camp.site.wait("overdue", int(camp.ground.overdue_s))
         assert ends(camp, "overdue") == ["infrastructure", "success"]
 
+    def test_a_unit_on_a_worker_that_fails_runs_again(self, camp: Camp) -> None:
+        camp.site.wait("crashed", DONE_S)
+        assert ends(camp, "crashed") == ["infrastructure", "success"]
 
-def ends(camp: Camp, name: str) -> list[str]:
+
+def ends(camp: Camp, name: str, job: int = 0) -> list[str]:
     """How the attempts at a unit ended."""
-    return [str(attempt["outcome"]) for attempt in camp.attempts(name)]
+    return [str(attempt["outcome"]) for attempt in camp.attempts(name, job)]
 
 
 def _small(path: Path, disk_mb: int) -> str:
@@ -116,3 +133,24 @@ def _plain(folder: Path) -> subprocess.Popen[bytes]:
 def _arrays(path: Path) -> dict[str, bytes]:
     with np.load(path) as file:
         return {name: file[name].tobytes() for name in file.files}
+
+
+def live_through_an_outage(camp: Camp, meanwhile: Callable[[], None]) -> None:
+    """Two pilots run a unit each; one unit ends while the daemons are down, one after."""
+    names = ("outage", "after")
+    for name in names:
+        camp.submit(name, name, f"until test -e {camp.base}/{name}; do sleep 0.2; done")
+    for name in names:
+        camp.wait_running(name)
+    jobs = {camp.only_job(name) for name in names}
+    with camp.ground.rig.outage():
+        camp.wait_said("no answer about jobs")
+        (camp.base / "outage").touch()
+        wait_until("a unit that ends", lambda: camp.counts("outage")["settled"] == 1)
+        meanwhile()
+    (camp.base / "after").touch()
+    camp.site.wait("after", DONE_S)
+    assert [ends(camp, name) for name in names] == [["success"], ["success"]]
+    assert [len(camp.submissions(name)) for name in names] == [1, 1]
+    wait_until("the end of these pilots", lambda: not jobs & set(camp.listed()))
+    wait_until("the node to know it", lambda: not any(map(camp.jobs, names)))

@@ -56,6 +56,13 @@ def marked(mark: str) -> list[int]:
     return found
 
 
+def parent_of(pid: int) -> int:
+    """The process that a process comes from; 0 if it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
 class Place:
     """A short-named folder of one cluster, which other users can enter, and what runs in it.
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from schedulers.base import JobName
 from schedulers.slurm import COMMANDS
 from tests.clusters.ground import Ground
@@ -19,20 +16,19 @@ class SlurmGround(Ground):
     commands = COMMANDS
     held = {"options": ["--hold"]}  # noqa: RUF012
     overdue = {"options": ["--time=1"]}  # noqa: RUF012
+    elsewhere = {"options": ["--nodelist=life2"]}  # noqa: RUF012
+    apart = {"cpu": 3}  # noqa: RUF012
+    bad = ('test "$SLURMD_NODENAME" = life2', "SLURMD_NODENAME")
 
-    def __init__(self, name: str, *, accounting: bool) -> None:
-        self.rig = self.slurm = SlurmRig(name, Shape(nodes=2, cpus=4, accounting=accounting))
+    def __init__(self) -> None:
+        self.rig = self.slurm = SlurmRig("life", Shape(nodes=2, cpus=4, accounting=True))
 
     def cancel(self, job: JobName) -> None:
         self.rig.place.run("scancel", job)
 
-    @contextmanager
-    def node_down(self, job: JobName, host: str) -> Iterator[None]:
-        control = self.slurm.cluster.control
-        control("update", f"nodename={host}", "state=down", "reason=test")
-        try:
-            yield
-        finally:
-            self.rig.place.run(
-                "scontrol", "update", f"nodename={host}", "state=resume", check=False
-            )
+    def crash(self, job: JobName, host: str) -> None:
+        cluster = self.slurm.cluster
+        cluster.crash_node(host)
+        cluster.control("update", f"nodename={host}", "state=down", "reason=crashed")
+        cluster.start_node(host)
+        cluster.control("update", f"nodename={host}", "state=resume")

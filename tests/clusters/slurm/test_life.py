@@ -13,7 +13,7 @@ from tests.clusters.slurm.ground import SlurmGround
 
 @pytest.fixture(scope="module")
 def camp() -> Iterator[Camp]:
-    with camp_above(SlurmGround("life", accounting=True)) as here:
+    with camp_above(SlurmGround()) as here:
         yield here
 
 

@@ -31,6 +31,7 @@ SETTINGS = SystemConfig(
 RESOURCES = {
     "cpu": 4, "gpu": 0, "memory_bytes": 7_700_000_000, "disk_bytes": 10**11, "time_left_s": None,
 }  # fmt: skip
+HEARTBEAT_S = 30
 
 
 class Pilot(PilotSide):
@@ -82,6 +83,15 @@ class Pilot(PilotSide):
             return
         if not self.units() and self.asked is None:
             self.asked = self.poll_later()
+        elif self.units() and self.camp.tells_running and int(now_s) % HEARTBEAT_S == 0:
+            self.tell_running()
+
+    def tell_running(self) -> None:
+        began_ms = int(1000 * (self.due_s - self.camp.unit_s))
+        running = [[lease, job, began_ms] for lease, job in self.units()]
+        self.house.ask(self.house.work.report(
+            self.session, {"batch": self.batch, "results": [], "running": running}
+        ))  # fmt: skip
 
     def exit(self, status: int) -> None:
         self.gone = True
@@ -100,6 +110,7 @@ class Camp:
         self.batches = {each.name: Batch(self.clock) for each in systems}
         self.pilots: list[Pilot] = []
         self.tells_job = True
+        self.tells_running = True
         self.unit_s = 60.0
         self.swallows = ""  # a host on which every unit fails at once
         self.up = False

@@ -74,6 +74,14 @@ def test_a_batch_system_that_does_not_answer_gets_no_submissions():
     assert camp.run(2400, lambda: done(camp, 64, 40))
 
 
+def test_units_that_turn_out_to_be_long_soon_run_side_by_side():
+    camp = Camp(Described(1, 20))
+    camp.unit_s = 20_000.0
+    camp.batch.slots = 100
+    camp.run(300)
+    assert sum(len(pilot.units()) for pilot in camp.pilots) == 20
+
+
 @pytest.mark.parametrize("denies", [False, True])
 @pytest.mark.parametrize("fault", ["empty", "cut", "half", "foreign"])
 def test_a_listing_that_lies_changes_nothing(fault: str, denies: bool):

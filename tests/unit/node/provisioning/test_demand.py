@@ -1,0 +1,57 @@
+"""What ready units and busy pilots are worth, by what the units that run show of themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.dispatch import Room
+from node.model.dataset import Needs
+from node.provisioning.demand import SHORT_S, ages_s, busy_rooms
+from node.unitstate import TaskState
+from node.work.sessions import Lease, Session
+
+NEEDS = Needs(1, 0, 10**9, 10**9, 36_000)
+NOW_MS = 1_000_000_000
+ROOM = Room(1, 0, 10**9, 10**9)
+
+
+def busy(task: TaskState, age_s: float, number: int = 1) -> Session:
+    """A pilot whose one unit has been running for so long."""
+    session = Session(number, "floe-maui-00000000", b"", 0.0, whole=ROOM)
+    session.leases[7] = Lease(7, number, task, {3}, NEEDS, 60.0)
+    session.running[7, 3] = NOW_MS - int(age_s * 1000)
+    return session
+
+
+def task(wall_s: float | None) -> TaskState:
+    return TaskState(64, 0, NEEDS, None, wall_s=wall_s)
+
+
+def test_the_oldest_unit_of_a_task_tells_its_age():
+    first = task(None)
+    assert ages_s([busy(first, 5), busy(first, 70, 2)], NOW_MS) == {64: 70.0}
+
+
+def test_a_clock_that_is_ahead_makes_no_unit_younger_than_new():
+    assert ages_s([busy(task(None), -500)], NOW_MS) == {64: 0.0}
+
+
+@pytest.mark.parametrize("wall_s", [None, 1.0, 60.0])
+def test_a_pilot_with_a_unit_that_began_lately_soon_has_room(wall_s: float | None):
+    assert busy_rooms([busy(task(wall_s), 10)], NOW_MS) == [ROOM]
+
+
+def test_of_a_task_of_which_none_has_ended_a_unit_lasts_twice_as_long_as_one_has_run():
+    unknown = task(None)
+    assert busy_rooms([busy(unknown, SHORT_S / 2 - 1)], NOW_MS)
+    assert not busy_rooms([busy(unknown, SHORT_S / 2 + 1)], NOW_MS)
+
+
+def test_a_unit_that_takes_much_longer_than_others_did_keeps_its_pilot_busy():
+    known = task(20.0)
+    assert busy_rooms([busy(known, SHORT_S - 1)], NOW_MS)
+    assert not busy_rooms([busy(known, SHORT_S + 1)], NOW_MS)
+
+
+def test_a_pilot_with_units_that_are_known_to_be_long_has_no_room_soon():
+    assert not busy_rooms([busy(task(SHORT_S + 1), 1)], NOW_MS)
