@@ -20,6 +20,8 @@ JobName = NewType("JobName", str)  # how a batch system calls one job
 TAG = re.compile(
     r"floe-[a-z0-9]{2,16}-[a-z0-9]{8,16}"
 )  # floe-SITE-RANDOM, the name of a submission
+AVOID_MAX = 64  # hosts that one submission leaves out
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 WORDS_MAX = 300  # characters of a reason that are kept
 
 
@@ -74,7 +76,8 @@ class PilotSpec:
     number is added: see Scheduler.log_file. files: what has to be beside the pilot, for a system
     that copies files to workers. count: how many alike. time_s: the wall time to ask for; None:
     the queue's own. options: more words for the submit command, from the admin; lines: more lines
-    for the submit file, where a system has one.
+    for the submit file, where a system has one. avoid: hosts, by the system's own names, on which
+    no pilot is of use; a system that cannot leave hosts out takes no notice.
     """
 
     name: str
@@ -93,6 +96,12 @@ class PilotSpec:
     options: Sequence[str] = ()
     lines: Sequence[str] = ()
     extra: Mapping[str, str] = field(default_factory=dict)  # resources by the system's own names
+    avoid: Sequence[str] = ()
+
+    @property
+    def avoided(self) -> list[str]:
+        """What of `avoid` can be the name of a host: nothing else may become part of a rule."""
+        return [host for host in self.avoid if _HOST.fullmatch(host)][:AVOID_MAX]
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def description(spec: PilotSpec, python: str) -> Iterator[str]:
     yield f"error = {_remapped(log)}.$(ProcId)"
     yield "notification = never"
     yield from _wants(spec)
-    yield from _policy(spec.time_s)
+    yield from _policy(spec.time_s, spec.avoided)
     yield from _admin_lines(spec.lines)
     yield f"queue {spec.count}"
 
@@ -67,9 +67,10 @@ def _wants(spec: PilotSpec) -> Iterator[str]:
         yield f"accounting_group = {_value(spec.account, 'the accounting group')}"
 
 
-def _policy(time_s: int | None) -> Iterator[str]:
+def _policy(time_s: int | None, avoided: Sequence[str]) -> Iterator[str]:
     """A pilot starts once, ends gently, and is removed when it was evicted or its time is over."""
-    yield "requirements = MY.NumJobStarts =?= 0"
+    hosts = f' && !stringListIMember(TARGET.Machine, "{",".join(avoided)}")' if avoided else ""
+    yield f"requirements = MY.NumJobStarts =?= 0{hosts}"
     yield "want_graceful_removal = true"
     over = f" || (JobStatus == 2 && time() - JobCurrentStartDate > {time_s})" if time_s else ""
     yield f"periodic_remove = (JobStatus == 1 && NumJobStarts > 0){over}"

@@ -134,6 +134,8 @@ class Sge:
             yield from ("-pe", _value(self._pe, "parallel environment"), str(spec.cpu))
         for resource, value in self._resources(spec):
             yield from ("-l", f"{resource}={value}")
+        if spec.avoided:  # an expression of sge_types(1), "expression"
+            yield from ("-l", f"hostname=!({'|'.join(spec.avoided)})")
         if spec.queue:
             yield from ("-q", _value(spec.queue, "queue"))
         if spec.account:

@@ -290,6 +290,8 @@ def _wishes(spec: PilotSpec) -> Iterator[tuple[str, str]]:
         yield "partition", texts.word(spec.queue, "queue")
     if spec.account:
         yield "account", texts.word(spec.account, "account")
+    if spec.avoided:
+        yield "exclude", ",".join(spec.avoided)
     for option, value in spec.extra.items():
         if not _OPTION.fullmatch(option):
             shown = texts.harmless(option, 40)

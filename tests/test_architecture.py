@@ -51,6 +51,7 @@ PURE = [
     "schedulers/backoff.py", "schedulers/remote.py", "schedulers/runner.py",
     "schedulers/ssh_faults.py", "schedulers/ssh_options.py",
     "node/unitstate.py", "node/model/dag.py",
+    "node/provisioning/avoiding.py",
     "node/provisioning/book.py", "node/provisioning/breaker.py", "node/provisioning/demand.py",
     "node/provisioning/jobs.py", "node/provisioning/plugins.py", "node/work/hosts.py",
     "node/provisioning/plan.py", "node/provisioning/settings.py", "node/provisioning/shapes.py",

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
 from node.provisioning.plan import Coming, SystemFacts
 from node.provisioning.ports import House
@@ -42,6 +43,7 @@ class Account:
         self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
         self._held: set[Shape] = set()  # of which some are held, as the listing says
         self.unended = ""  # why jobs could not be ended when an admin wanted it
+        self.avoided = Avoided(settings.name, house.work.leases.hosts)
         self.draining = False  # no more submissions, by an admin
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
         self._next_submit_s = now_s

@@ -321,12 +321,12 @@ class Book:
                 if job.pilot is not None and job.pilot in heard_s:
                     job.spoke_s = max(job.spoke_s, heard_s[job.pilot])
 
-    def left(self, pilot: int) -> None:
-        """A pilot said goodbye."""
-        for submission in self:
-            for job in submission.living:
-                if job.pilot == pilot:
-                    job.left = True
+    def left(self, pilot: int) -> list[Job]:
+        """A pilot said goodbye; its job, if that is known."""
+        mine = [job for each in self for job in each.living if job.pilot == pilot]
+        for job in mine:
+            job.left = True
+        return mine
 
     # -- time
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -118,8 +119,13 @@ class Submitter:
         self.rows[tag] = await expect(tag, token, order.count, self._settings.name, also)
         return submission_of(made[0], self._house.reactor.seconds()), token
 
-    async def ship(self, submission: Submission, order: Order, token: str) -> PilotSpec:
-        """Put the pilot and its settings where the batch system finds them. Raises NotMade."""
+    async def ship(
+        self, submission: Submission, order: Order, token: str, avoid: Sequence[str] = ()
+    ) -> PilotSpec:
+        """Put the pilot and its settings where the batch system finds them. Raises NotMade.
+
+        avoid: hosts, by the names of the batch system.
+        """
         program = f"{self.folder()}/{PROGRAM}"
         folder = self.folder_of(submission.tag)
         content = json.dumps(self._settings_of(submission, token)).encode()
@@ -131,9 +137,10 @@ class Submitter:
         except SchedulerError as error:
             self._shipped = False
             raise NotMade(f"cannot put the pilot there: {error}") from None
-        return spec_of(
+        made = spec_of(
             submission.tag, submission.shape, order.factory, submission.count, program, folder
         )
+        return replace(made, avoid=avoid)
 
     def _settings_of(self, submission: Submission, token: str) -> dict[str, Any]:
         shape, mine = submission.shape, self._settings

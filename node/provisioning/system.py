@@ -134,6 +134,7 @@ class BatchSystem(Account):
             await self._look()
         else:
             await self._apply(self.book.tick(self._house.reactor.seconds()))
+        self._name_hosts()
         if not self._stopped:
             await self._carry_out(self._plan(self.settings.name))
         await self._remember()
@@ -144,6 +145,18 @@ class BatchSystem(Account):
         self.book.spoke({
             no: session.seen_s for no, session in sessions.items() if not session.stale
         })  # fmt: skip
+
+    def _name_hosts(self) -> None:
+        """Find out how the batch system calls banned hosts on which pilots of ours are."""
+        sessions = self._house.work.sessions.by_pilot
+        up = [
+            (sessions[job.pilot].host, job.host)
+            for each in self.book
+            for job in each.living
+            if job.pilot is not None and job.pilot in sessions
+        ]
+        self.avoided.learn(up, self._house.reactor.seconds())
+        self._house.work.keep_bans()
 
     async def _look(self) -> None:
         began_s = self._house.reactor.seconds()
@@ -304,7 +317,8 @@ class BatchSystem(Account):
 
     def ended(self, session: Session) -> None:
         """A pilot took its leave, or is known to be gone."""
-        self.book.left(session.pilot)
+        for job in self.book.left(session.pilot):
+            self.avoided.seen(session.host, job.host)
 
     # -- what to do
 
@@ -389,8 +403,9 @@ class BatchSystem(Account):
         submission, token = await self._submitter.intend(order, next(self._numbers))
         self.book.add(submission)
         breaker = self.breakers.setdefault(order.shape, Breaker())
+        avoid = self.avoided.names(self._house.reactor.seconds())
         try:
-            spec = await self._submitter.ship(submission, order, token)
+            spec = await self._submitter.ship(submission, order, token, avoid)
             jobs = await self._submitter.submit(spec)
         except NotMade as error:
             breaker.refused(self._house.reactor.seconds(), str(error))
@@ -399,6 +414,7 @@ class BatchSystem(Account):
             return
         except Doubtful as error:
             if error.refused:
+                self.avoided.refused(avoid)
                 breaker.refused(self._house.reactor.seconds(), str(error))
             submission.words = str(error)
             self._complain(f"a submission is in doubt: {error}")

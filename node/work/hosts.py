@@ -20,6 +20,7 @@ BAN_S_MIN: Final = 3600.0
 BAN_S_MAX: Final = 86_400.0
 HOSTS_KEPT: Final = 10_000
 TASKS_KEPT: Final = 1000
+NAMES_MAX: Final = 16  # of one host in batch systems
 WITNESSES_MAX: Final = 4  # hosts remembered of a task
 EVIDENCE_MAX: Final = 10
 WORKERS_FAULT: Final = frozenset({"worker", "runner-lost", "output-store"})
@@ -45,7 +46,10 @@ class Host:
     trials: int = 0  # in a row that showed nothing, as nobody else had such units
     bans: int = 0
     until_s: float = float("-inf")  # banned
+    until_ms: int = 0  # the same by the wall clock; 0: not written down yet
     why: str = ""
+    # How batch systems call it: (system, name). Several nodes may say that they are one host.
+    names: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -63,6 +67,7 @@ class Hosts:
         self.known: dict[str, Host] = {}
         self._tasks: dict[int, _Task] = {}
         self._suspects: dict[str, Host] = {}
+        self._news: dict[str, Host] = {}
 
     # -- results
 
@@ -79,6 +84,8 @@ class Hosts:
             mine.good, mine.suspect_s, mine.first_s = True, None, None
             mine.fails.clear()
             if succeeded:
+                if mine.bans:
+                    self._news[host] = mine
                 mine.bans = mine.trials = 0
                 _add(seen.well, host)
         if not fails:
@@ -121,7 +128,8 @@ class Hosts:
     def _ban(self, host: Host, evidence: str, now_s: float) -> Host:
         ban_s = min(BAN_S_MAX, BAN_S_MIN * 2.0 ** min(host.bans, 20))
         host.bans += 1
-        host.until_s = now_s + ban_s
+        host.until_s, host.until_ms = now_s + ban_s, 0
+        self._news[host.name] = host
         host.suspect_s, host.good, host.first_s = None, False, None
         errors = ", ".join(sorted({fail.error or "failed" for fail in host.fails}))
         count = len(host.fails)
@@ -130,6 +138,39 @@ class Hosts:
             host.why = f"{count} units in a row were lost at once ({errors}): {evidence}"
         host.fails.clear()
         return host
+
+    # -- what is kept
+
+    def news(self) -> list[Host]:
+        """Hosts that were banned, named, or ran a unit well after a ban, since this was asked."""
+        found = list(self._news.values())
+        self._news.clear()
+        return found
+
+    def put(
+        self,
+        name: str,
+        until_s: float,
+        until_ms: int,
+        bans: int,
+        why: str,
+        names: Iterable[tuple[str, str]],
+    ) -> None:
+        """A host as it was before a restart."""
+        host = self._of_host(name)
+        host.until_s, host.until_ms, host.bans, host.why = until_s, until_ms, bans, why
+        host.names = dict.fromkeys(names)
+
+    def named(self, host: Host, system: str, name: str) -> None:
+        """A batch system was found to call it so."""
+        if (system, name) not in host.names and len(host.names) < NAMES_MAX:
+            host.names[system, name] = None
+            self._news[host.name] = host
+
+    def banned(self, now_s: float) -> list[Host]:
+        """Those that get nothing now, the one that waits longest first."""
+        found = [host for host in self.known.values() if now_s < host.until_s]
+        return sorted(found, key=lambda host: (-host.until_s, host.name))
 
     # -- what it may have
 
@@ -171,10 +212,13 @@ class Hosts:
         for host in self.known.values():
             if now_s < host.until_s:
                 left_s = round(host.until_s - now_s)
-                found.append({"host": host.name, "banned_s": left_s, "why": host.why})
+                names = [f"{system}: {name}" for system, name in host.names]
+                found.append(
+                    {"host": host.name, "banned_s": left_s, "why": host.why, "names": names}
+                )
             elif host.suspect_s is not None:
                 why = f"{len(host.fails)} units in a row failed at once; others are to try them"
-                found.append({"host": host.name, "banned_s": 0, "why": why})
+                found.append({"host": host.name, "banned_s": 0, "why": why, "names": []})
         return found
 
     # -- bounds

@@ -23,6 +23,7 @@ from node.store import pilots as store
 from node.store.database import StoreError
 from node.store.pilots import WHOLE
 from node.unitstate import TaskState
+from node.work import bans
 from node.work.board import TASKS_A_DATASET, Board, failure_of, watch
 from node.work.hosts import quick_fails
 from node.work.refusals import Refusal
@@ -172,6 +173,7 @@ class Intake:
         )
         if banned is not None:
             _log.warn("worker {host} gets no more units: {why}", host=banned.name, why=banned.why)
+        bans.keep(self.board)
 
     def _of_known_jobs(self, session: Session, group: Group) -> Group:
         """The group without rows of jobs that the dataset does not have, if it has any of them.

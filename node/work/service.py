@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from node.changes import Change
 from node.dispatch import Dispatch, Offer
 from node.store import pilots as store
-from node.work import restart
+from node.work import bans, restart
 from node.work.answers import Answers, HaveFiles
 from node.work.arrivals import POLL_S, Arrivals, room
 from node.work.board import Board, watch
@@ -78,12 +78,17 @@ class Work:
         gone = restart.restore(
             conn, self.dispatch, self.sessions, self.arrivals.expected, self._board.now_s()
         )
+        bans.restore(conn, self.leases.hosts, self._board.now_s(), self._board.wall_ms())
         self.arrivals.next_pilot, self.leases.next_no = store.next_numbers(conn)
         if gone:
             watch(
                 self._board.journal.local(partial(store.drop_leases, numbers=gone)),
                 "dropping old leases",
             )
+
+    def keep_bans(self) -> None:
+        """Write down what was found out about banned workers."""
+        bans.keep(self._board)
 
     def tick(self) -> None:
         """Call every few seconds: looks for silent pilots."""

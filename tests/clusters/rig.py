@@ -38,7 +38,7 @@ class Rig(abc.ABC):
     itself), "outage" (its daemons be stopped), "foreign" (a job with a name of our choice),
     "walltime", "cancelled" (tell a cancelled job from a failed one), "held" (tell a held job from a
     waiting one), "arrays", "paths" (take any path of a log), "memory" (know all jobs that have
-    ended: some it denies). options: more words of each submission.
+    ended: some it denies), "avoid" (leave out a host). options: more words of each submission.
     """
 
     scheduler: Scheduler

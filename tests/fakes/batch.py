@@ -42,6 +42,7 @@ class FakeJob:
     log: str
     made_s: float
     time_s: int | None
+    avoid: Sequence[str]
     state: JobState = JobState.QUEUED
     started_s: float = 0.0
     ended_s: float = 0.0
@@ -80,6 +81,7 @@ class Batch:
     ran: list[tuple[float, str]] = field(default_factory=list)  # when, which verb
     on_start: Callable[[FakeJob], None] = lambda job: None
     on_end: Callable[[FakeJob], None] = lambda job: None
+    unknown_hosts: set[str] = field(default_factory=set)  # nobody may name them
     held: str = ""  # new jobs are held, with this reason
     next_no: int = 1
     queues: Sequence[Mapping[str, Any]] = ()
@@ -100,9 +102,12 @@ class Batch:
             if len(self.running()) >= self.slots:
                 break
             if job.state is JobState.QUEUED and now_s - job.made_s >= self.wait_s:
-                job.state, job.started_s = JobState.RUNNING, now_s
                 no, task = map(int, job.name.split("."))
-                job.host = f"w{(no + task) % 3}"
+                turns = [f"w{(no + task + turn) % 3}" for turn in range(3)]
+                able = [host for host in turns if host not in job.avoid]
+                if not able:
+                    continue
+                job.state, job.started_s, job.host = JobState.RUNNING, now_s, able[0]
                 self.on_start(job)
 
     def end(
@@ -137,6 +142,8 @@ class Batch:
         return _said(self.faults.warns)
 
     def _submit(self, given: Any) -> Completed:
+        if any(host in self.unknown_hosts for host in given["avoid"]):
+            return Completed(1, b"", b"Invalid node name specified")
         if self.faults.refuses:
             return Completed(1, b"", self.faults.refuses.encode())
         no, self.next_no = self.next_no, self.next_no + 1
@@ -145,7 +152,7 @@ class Batch:
             name = JobName(f"{no}.{task}")
             job = FakeJob(
                 name, given["name"], given["argv"], given["log"], self.clock.seconds(),
-                given["time_s"],
+                given["time_s"], given["avoid"],
             )  # fmt: skip
             if self.held:
                 job.state, job.words = JobState.HELD, self.held
@@ -226,7 +233,7 @@ class FakeScheduler:
     def submit(self, spec: PilotSpec) -> Command:
         return _command("submit", {
             "name": spec.name, "argv": list(spec.argv), "log": spec.log, "count": spec.count,
-            "time_s": spec.time_s,
+            "time_s": spec.time_s, "avoid": spec.avoided,
         })  # fmt: skip
 
     def rehearse(self, spec: PilotSpec) -> Command:

@@ -22,6 +22,7 @@ class OpenPbsRig(Rig):
 
     held = {"options": ["-h"]}  # noqa: RUF012
     impossible = {"gpu": 99}  # noqa: RUF012
+    lacks = frozenset({"avoid"})
     time_s = 2
     unknown = JobName("99999.pbshost")
 

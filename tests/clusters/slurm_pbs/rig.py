@@ -18,7 +18,7 @@ class SlurmPbsRig(Rig):
 
     held = {"options": ["-h"]}  # noqa: RUF012
     impossible = {"gpu": 99}  # noqa: RUF012
-    lacks = frozenset({"ends", "held", "arrays", "paths", "walltime"})
+    lacks = frozenset({"ends", "held", "arrays", "paths", "walltime", "avoid"})
     options = ("/dev/stdin",)
     unknown = JobName("99999")
 

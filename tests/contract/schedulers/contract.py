@@ -182,6 +182,21 @@ class Contract:
         assert ours.scheduler.described(rig.run(ours.scheduler.describe(jobs[0])))
         ours.cancel(jobs)
 
+    def test_a_host_that_is_to_be_avoided_runs_nothing(self, rig: Rig, ours: Submissions) -> None:
+        able(rig, "avoid")
+        jobs = ours.submit(ours.spec(settings={"sleep_s": 300}))
+        ours.wait(jobs, JobState.RUNNING)
+        host = ours.listing()[jobs[0]].host
+        avoiding, refused = ours.attempt(
+            ours.spec(settings={"sleep_s": 300}, avoid=[host], count=2)
+        )
+        later = ours.submit(ours.spec(settings={"sleep_s": 300}))
+        ours.wait(later, JobState.RUNNING)  # there is room, and time to use it
+        listed = ours.listing()
+        assert set(avoiding) <= set(listed)
+        assert avoiding or "not available" in refused  # where it is the only host
+        assert host not in {listed[job].host for job in avoiding}
+
     # After the end.
 
     @pytest.mark.parametrize(

@@ -509,3 +509,9 @@ def test_the_version_is_the_schedd_s_with_the_account_that_may_submit() -> None:
     refused = (DATA / "version.txt").read_bytes().replace(b"TRUE", b"FALSE")
     with pytest.raises(SchedulerError, match="may not submit"):
         CONDOR.version_of(Completed(0, refused, b""))
+
+
+def test_hosts_that_are_of_no_use_are_left_out() -> None:
+    lines = lines_of(replace(SPEC, avoid=["a1.example.org", 'b2")', "c3"]))
+    (rule,) = [line for line in lines if line.startswith("requirements")]
+    assert rule.endswith(' && !stringListIMember(TARGET.Machine, "a1.example.org,c3")')

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -341,3 +342,8 @@ def test_the_version_names_the_queues() -> None:
     assert Sge().version_of(printed("version.txt")) == "Grid Engine, 1 queues: main.q"
     with pytest.raises(SchedulerError, match="refused"):
         Sge().version_of(out("", 1, "error: commlib error: connection refused\n"))
+
+
+def test_hosts_that_are_of_no_use_are_left_out() -> None:
+    argv = Sge().submit(replace(SPEC, avoid=["a1", "b2.example.org", "x)|*"])).argv
+    assert argv[argv.index("hostname=!(a1|b2.example.org)") - 1] == "-l"

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schedulers.base import Completed, JobName, JobState, PilotSpec, Report, SchedulerError
+from schedulers.base import (
+    AVOID_MAX,
+    Completed,
+    JobName,
+    JobState,
+    PilotSpec,
+    Report,
+    SchedulerError,
+)
 from schedulers.slurm import Slurm
 from schedulers.slurmwords import STATES
 
@@ -379,3 +388,13 @@ def test_the_version_is_the_controllers() -> None:
     assert Slurm().version_of(printed("scontrol-config")) == "Slurm 22.05.8, cluster beta"
     with pytest.raises(SchedulerError, match="no version"):
         Slurm().version_of(out("hello\n"))
+
+
+def test_hosts_that_are_of_no_use_are_left_out_and_nothing_else_becomes_an_option() -> None:
+    hosts = ["c1", "c2.example.org", "c[3-4]", "--exclusive", "a,b", "x" * 300]
+    argv = Slurm().submit(replace(SPEC, avoid=hosts)).argv
+    assert [word for word in argv if "excl" in word] == ["--exclude=c1,c2.example.org"]
+    assert not [word for word in Slurm().submit(SPEC).argv if "excl" in word]
+    many = [f"c{number}" for number in range(AVOID_MAX + 1)]
+    (word,) = [w for w in Slurm().submit(replace(SPEC, avoid=many)).argv if "excl" in w]
+    assert word.count(",") == AVOID_MAX - 1

@@ -117,7 +117,7 @@ def test_a_worker_that_swallows_units_is_shown_with_the_evidence(
     shown = floe("site", "show").out
     assert "workers that get no units" in shown
     cells = line_of(shown, "w1")
-    assert cells[:2] == ["w1", "in"]
+    assert cells[:2] == ["w1.example.org", "in"]
     assert "such units run well on w" in shown
 
 
@@ -145,7 +145,11 @@ def test_every_pilot_has_its_job_host_and_units(floe: Floe, node: FakeNode) -> N
     assert len(up) == 3
     for pilot in up:
         job = camp.batch.jobs[pilot["job"]]
-        assert (pilot["system"], pilot["host"], pilot["running"]) == ("maui", job.host, 4)
+        assert (pilot["system"], pilot["host"], pilot["running"]) == (
+            "maui",
+            f"{job.host}.example.org",
+            4,
+        )
     queued = [pilot for pilot in reply["pilots"] if pilot["state"] == "queued"]
     assert {each["job"] for each in queued} == {
         job.name for job in camp.batch.living() if job.state is JobState.QUEUED

@@ -49,7 +49,11 @@ class Pilot(PilotSide):
 
     def hello(self) -> dict[str, Any]:
         told = {"job": self.job.name} if self.camp.tells_job else {}
-        return super().hello() | {"host": self.job.host, "resources": RESOURCES} | told
+        return (
+            super().hello()
+            | {"host": self.job.host + self.camp.domain, "resources": RESOURCES}
+            | told
+        )
 
     def step(self) -> None:
         """One second of its life."""
@@ -112,6 +116,7 @@ class Camp:
         self.tells_job = True
         self.tells_running = True
         self.unit_s = 60.0
+        self.domain = ".example.org"  # which the batch system leaves out
         self.swallows = ""  # a host on which every unit fails at once
         self.up = False
         self.behave: Callable[[Batch, FakeJob], None] = self.good

@@ -11,6 +11,7 @@ from node.provisioning.book import LOOKS_MIN
 from node.provisioning.patience import DENIED_S
 from node.provisioning.settings import Factory
 from schedulers.base import JobState
+from tests.fakes.batch import FakeJob
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
 
@@ -362,6 +363,75 @@ def test_a_black_hole_costs_less_than_ten_units_and_is_named_with_the_evidence()
     failed = [attempt for attempt in camp.house.disk.attempts if attempt[2] != 0]
     assert 5 <= len(failed) < 10
     (shown,) = camp.house.work.leases.hosts.shown(camp.clock.seconds())
-    assert shown["host"] == "w1"
+    assert shown["host"] == "w1.example.org"
     assert "such units run well on w" in str(shown["why"])
     assert not camp.house.disk.failed(64)
+
+
+def banned(camp: Camp) -> bool:
+    return any(each["banned_s"] for each in camp.node.hosts())
+
+
+def with_a_black_hole() -> Camp:
+    """On w1 every unit fails at once; it is banned by now."""
+    camp = Camp(Described(1, 5000), systems=(replace(SETTINGS, pilots_min=4),))
+    camp.swallows = "w1"
+    assert camp.run(3000, lambda: banned(camp))
+    camp.run(2 * LOOK_S)
+    return camp
+
+
+def end_all(camp: Camp) -> None:
+    """Somebody ends all jobs, so that others are submitted."""
+    for job in camp.batch.living():
+        camp.batch.end(job, JobState.CANCELLED)
+
+
+def test_a_banned_host_is_left_out_of_what_is_submitted_by_its_name_there():
+    camp = with_a_black_hole()
+    before = set(camp.batch.jobs)
+
+    def later() -> list[FakeJob]:
+        return [job for name, job in camp.batch.jobs.items() if name not in before]
+
+    end_all(camp)
+    assert camp.run(600, lambda: sum(bool(job.host) for job in later()) >= 4)
+    assert {tuple(job.avoid) for job in later()} == {("w1",)}
+    assert {job.host for job in later() if job.host} == {"w0", "w2"}
+
+
+def test_a_ban_outlives_a_restart_of_the_node_and_ends_by_the_clock():
+    camp = with_a_black_hole()
+    (before,) = camp.node.hosts()
+    camp.restart()
+    camp.run(1)
+    (after,) = camp.node.hosts()
+    assert after == before | {"banned_s": before["banned_s"] - 1}
+    assert after["names"] == ["maui: w1"]
+    left_s = int(str(after["banned_s"]))
+    camp.kill()
+    camp.run(left_s)
+    camp.restart()
+    assert camp.node.hosts() == []
+    assert camp.house.work.leases.hosts.known["w1.example.org"].bans == 1  # the next one is longer
+
+
+def test_a_host_that_runs_well_again_is_forgiven_for_good():
+    camp = with_a_black_hole()
+    camp.swallows = ""
+    assert camp.run(6000, lambda: not banned(camp))
+    end_all(camp)
+    known = camp.house.work.leases.hosts.known["w1.example.org"]
+    assert known.bans == 1
+    assert camp.run(600, lambda: known.bans == 0)
+    camp.restart()
+    assert "w1.example.org" not in camp.house.work.leases.hosts.known
+
+
+def test_a_batch_system_that_refuses_to_name_a_host_still_gets_pilots():
+    camp = with_a_black_hole()
+    camp.batch.unknown_hosts = {"w1"}
+    before = len(camp.batch.jobs)
+    end_all(camp)
+    assert camp.run(1200, lambda: len(camp.batch.jobs) > before)
+    assert "Invalid node name specified" in camp.system.trouble

@@ -107,3 +107,31 @@ def test_a_success_in_between_clears_a_host():
 def test_only_what_failed_soon_failed_at_once():
     failed = [(1, 1, "exit"), (2, 1, "exit")]
     assert quick_fails(64, failed, {1: 1.0, 2: QUICK_S}) == [Fail(64, 1, "exit")]
+
+
+def test_what_is_new_of_bans_is_told_once():
+    hosts = Hosts()
+    hosts.note("w2", 64, 3, [], False, 0.0)
+    banned = hosts.note("w1", 64, 0, fails(FAILS_MIN), False, 1.0)
+    assert banned is not None
+    assert hosts.news() == [banned]
+    assert hosts.news() == []
+    for _ in range(2):
+        hosts.named(banned, "maui", "node1")
+    assert (hosts.news(), list(banned.names)) == ([banned], [("maui", "node1")])
+    hosts.note("w1", 64, 1, [], False, BAN_S_MIN + 2)
+    assert hosts.news() == [banned]
+    assert banned.bans == 0
+
+
+def test_a_ban_of_before_goes_on_with_its_evidence_and_counts_for_the_next_one():
+    hosts = Hosts()
+    hosts.put("w1", 100.0, 5, 2, "it swallowed units", [("maui", "node1")])
+    assert allowed(hosts, "w1", 99.0) == 0
+    assert [host.name for host in hosts.banned(99.0)] == ["w1"]
+    assert hosts.shown(99.0)[0]["why"] == "it swallowed units"
+    assert allowed(hosts, "w1", 101.0) == 1
+    hosts.note("w2", 64, 1, [], False, 101.0)
+    banned = hosts.note("w1", 64, 0, fails(1), False, 102.0)
+    assert banned is not None
+    assert banned.until_s == 102.0 + 4 * BAN_S_MIN
