@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from bench import dispatch, edge, fold, memory, noop, report, slowdisk, submit
+from bench import dispatch, edge, fold, listings, memory, noop, report, slowdisk, submit
 
 GOALS = {
     "submit_1m_node_ms": "< 20",
@@ -26,6 +26,7 @@ GOALS = {
     "slow_disk_vs_fast": ">= 0.8",
     "dispatch_us_per_unit": "< 30",
     "dispatch_mb_100_datasets": "< 20",
+    **{f"listing_10k_{name}_s": "< 1" for name in listings.LISTINGS},
 }
 SUITES: report.Suites = {
     "submit": submit.submit,
@@ -38,6 +39,7 @@ SUITES: report.Suites = {
     "fold": fold.fold,
     "slowdisk": slowdisk.slow_disk,
     "dispatch": dispatch.dispatch,
+    "listings": listings.listings,
 }
 
 

@@ -7,7 +7,6 @@ tests/data/torque of Slurm's commands in Torque's style.
 from __future__ import annotations
 
 import contextlib
-import time
 from pathlib import Path
 from typing import Any
 
@@ -244,17 +243,6 @@ def test_a_job_without_a_state_or_id_makes_the_listing_unbelievable() -> None:
 def test_foreign_jobs_are_passed_over() -> None:
     for name in ("STDIN", "floe-1", f"a{TAG}", f"{TAG}\\nx"):
         assert listed(json_of(Job_Name=f'"{name}"')) == {}
-
-
-@pytest.mark.parametrize("flavour", FLAVOURS)
-def test_ten_thousand_pilots_are_read_in_a_second(flavour: str) -> None:
-    text = (DATA / f"openpbs/running.{flavour}.json").read_text()
-    start = text.index('"173.pbshost"')
-    one = text[start:].rstrip("}\n\t ") + "}"
-    many = ",\n".join(one.replace("173.", f"{number}.") for number in range(10_000))
-    clock = time.process_time()
-    assert len(Pbs().listed(out(text[:start] + many + "\n}\n}\n"))) == 10_000
-    assert time.process_time() - clock < 1
 
 
 # Looking up.

@@ -6,7 +6,6 @@ The samples in tests/data/sge are of Grid Engine 8.1.9.
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,19 +172,6 @@ def test_control_characters_in_a_foreign_name_hide_none_of_ours() -> None:
 )  # fmt: skip
 def test_every_combination_of_state_letters_has_its_meaning(letters: str, state: str) -> None:
     assert living(letters, "", "").state.value == state
-
-
-def test_ten_thousand_pilots_are_read_in_a_second() -> None:
-    row = (
-        "<job_list state='running'><JB_job_number>7</JB_job_number><JAT_prio>0.5</JAT_prio>"
-        f"<JB_name>{TAG}</JB_name><JB_owner>ana</JB_owner><state>r</state>"
-        "<queue_name>main.q@host</queue_name><slots>1</slots><tasks>%d</tasks></job_list>\n"
-    )
-    rows = "".join(row % task for task in range(1, 10_001))
-    text = EMPTY.replace("<queue_info/>", f"<queue_info>{rows}</queue_info>")
-    start = time.process_time()
-    assert len(Sge().listed(out(text))) == 10_000
-    assert time.process_time() - start < 1
 
 
 # Look up.

@@ -227,13 +227,6 @@ def test_every_state_is_in_capitals_and_ended_ones_are_told_apart() -> None:
     }  # fmt: skip
 
 
-def test_ten_thousand_pilots_are_read_in_a_second() -> None:
-    text = "".join(f"floe|7_{n}|RUNNING|node{n}|None|{TAG}\n" for n in range(10_000))
-    begin = time.process_time()
-    assert len(Slurm().listed(out(text))) == 10_000
-    assert time.process_time() - begin < 1
-
-
 @pytest.mark.parametrize("junk", [b"\x00\xff|floe|" * 1_500_000, b"floe|||||\n" * 1_500_000])
 def test_junk_is_read_as_nothing_or_refused_soon(junk: bytes) -> None:
     begin = time.process_time()
