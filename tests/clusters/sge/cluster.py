@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.clusters.place import ClusterError, Place, missing, opened, wait_until
+from tests.clusters.place import ClusterError, Place, marked, missing, opened, wait_until
 from tests.clusters.sge import config
 
 PORT_BASE = 17_400
@@ -110,6 +111,14 @@ class SgeCluster:
 
     def stop_host(self) -> None:
         self.place.stop("execd")
+
+    def lose_host(self) -> None:
+        """As by a loss of power: the daemon and all that it runs are gone at once."""
+        self.place.stop("execd", signal.SIGKILL)
+        [mark] = [each for each in self.place.marks if each.startswith("SGE_ROOT=")]
+        for pid in marked(mark):
+            if Path(f"/proc/{pid}/comm").read_text().strip() != "sge_qmaster":
+                os.kill(pid, signal.SIGKILL)
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,35 @@
+"""Grid Engine as a ground for lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from schedulers.base import JobName
+from schedulers.sge import COMMANDS
+from tests.clusters.ground import Ground
+from tests.clusters.sge.rig import SgeRig
+
+
+class SgeGround(Ground):
+    """One worker."""
+
+    kind = "sge"
+    commands = COMMANDS
+    held = {"options": ["-h"]}  # noqa: RUF012
+    overdue = {"options": ["-l", "h_rt=8"]}  # noqa: RUF012
+
+    def __init__(self, name: str) -> None:
+        self.rig = self.sge = SgeRig(name)
+
+    def cancel(self, job: JobName) -> None:
+        self.rig.place.run("qdel", job)
+
+    @contextmanager
+    def node_down(self, job: JobName, host: str) -> Iterator[None]:
+        """The daemon is killed, and what it runs, as when a machine loses its power."""
+        self.sge.cluster.lose_host()
+        try:
+            yield
+        finally:
+            self.sge.cluster.start_host()
