@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from federation.ids import FeedID, Lane, ShardID, SiteID
 from federation.pulse import Health
 from federation.shapes import MIB
-from node.config import Config
+from node.config import Config, load
 from node.council.founding import Founding
 from node.council.service import Council
 from node.council.standstills import Standstills
@@ -56,6 +56,7 @@ from node.services.metrics import Metrics
 from node.services.people import People
 from node.services.pilotorders import PilotOrders
 from node.services.recovery import Recovery, standing_still
+from node.services.sitesettings import SiteSettings
 from node.services.siteviews import NoSystems, SiteViews
 from node.services.sponsor import Sponsor
 from node.services.status import Identity, StatusViews, written_not
@@ -152,6 +153,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         status=_status(parts, people, facts, rate, recovery),
         site=SiteViews(_identity(parts), parts.work, facts, parts.batch or NoSystems()),
         admin=_admin(parts, facts),
+        settings=_settings(parts, facts),
         pilots=PilotOrders(facts, parts.work, parts.provision, parts.batch),
         recovery=recovery,
         members=(members := _members(parts)),
@@ -369,8 +371,13 @@ def _admin(parts: Parts, facts: SiteFacts) -> AdminOrders:
         return parts.work.arrivals.expect(tag, token, count, "hand")
 
     return AdminOrders(
-        parts.reactor, facts, parts.work, parts.provision, expect, copy, parts.reactor.stop
+        parts.reactor, facts, parts.work, expect, copy, parts.reactor.stop
     )  # fmt: skip
+
+
+def _settings(parts: Parts, facts: SiteFacts) -> SiteSettings:
+    assert parts.batch is not None
+    return SiteSettings(lambda: load(parts.home.config), facts, parts.provision, parts.batch)
 
 
 def _recovery(parts: Parts, standstills: Standstills) -> Recovery:

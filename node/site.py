@@ -54,6 +54,7 @@ from node.opening import Opened, first_records, open_home
 from node.provision import PilotHome, Provision
 from node.provisioning import ports as provisioning
 from node.provisioning.service import BatchSystems
+from node.provisioning.settings import SystemConfig
 from node.provisioning.tools import tools_of
 from node.sharing import Around, Inside, Sharing
 from node.store import moves, tasks
@@ -379,7 +380,11 @@ class Site:
             wall_ms=lambda: time.time_ns() // 1_000_000,
         )
         systems = self._config.systems
-        tools = {each.name: tools_of(self._reactor, each, self._home.run, port) for each in systems}
+        run = self._home.run
+
+        def tools(settings: SystemConfig) -> provisioning.Tools:
+            return tools_of(self._reactor, settings, run, port)
+
         return BatchSystems(around, systems, tools)
 
     # The API

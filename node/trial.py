@@ -67,7 +67,7 @@ async def ask(reactor: Any, config: Config, home: Home) -> list[Finding]:
     waiting, runners = [], []
     try:
         for settings in config.systems:
-            tried = settings if port else replace(settings, tunnel=False)
+            tried = settings if port else replace(settings, tunnel=None)
             tools = tools_of(reactor, tried, folder, port)
             runners.append(tools.runner)
             made = check(reactor, tools, settings, str(home.pilots), secrets.token_hex(6))

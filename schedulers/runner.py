@@ -64,6 +64,9 @@ class Runner(Protocol):
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files and folders with all that is in them; what is gone already is no error."""
 
+    def retry(self) -> None:
+        """Somebody has done something about what was wrong: the next command tries at once."""
+
     async def close(self) -> None:
         """Let go of all that is held. Nothing runs afterwards."""
 

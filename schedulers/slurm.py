@@ -377,7 +377,8 @@ def _ranges(jobs: Iterable[JobName]) -> list[str]:
 def _queue(name: str, rows: Sequence[Sequence[str]]) -> Queue:
     """A partition, from its groups of equal nodes. Raises ValueError."""
     available, time = rows[0][1], rows[0][2]
-    usable = [row for row in rows if not re.match(r"down|drain|fail|unk", row[5])]
+    # A star: it does not respond, and gets no new work (sinfo(1), NODE STATE CODES).
+    usable = [row for row in rows if not re.match(r"down|drain|fail|unk|.*\*$", row[5])]
     open_ = available == "up"
     no_node = "" if usable else "no node is up: " + ", ".join(sorted({row[5] for row in rows}))
     sizes = [texts.size_bytes(row[4].rstrip("+"), unit="M") or 0 for row in rows]

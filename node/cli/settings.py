@@ -1,4 +1,4 @@
-"""The verb config: show, check."""
+"""The verb config: show, check, reload."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb_group
 from node.cli.failures import ERROR, OK, Failed
-from node.cli.output import print_json, say
+from node.cli.output import harmless, print_json, say
 from node.config import API, LOCAL, MESH, STORE, Config, ConfigError, load
 from node.model.units import show_size, show_time
 from node.provisioning.plugins import PLUGINS
 from node.provisioning.settings import FACTORY, MAIN, SHAPE, SSH, SYSTEM, SystemConfig
 
 
-@verb_group("config", examples=["floe config show", "floe config check"])
+@verb_group("config", examples=["floe config show", "floe config check", "floe config reload"])
 def config_verb() -> None:
-    """Show or check the settings of this site, config.toml in its home."""
+    """Show, check or reload the settings of this site, config.toml in its home."""
 
 
 @config_verb.command("show", examples=["floe config show --json"])
@@ -133,6 +133,34 @@ def config_check(floe: Floe, offline: bool) -> int:
     later = ", as far as it can be told now" if asked_later(found) else ""
     say(f"{floe.home.config} {'is refused' if bad else f'is fine{missing}{later}'}")
     return ERROR if bad else OK
+
+
+@config_verb.command("reload", examples=["floe config reload", "floe config reload --anyway"])
+@click.option("--anyway", is_flag=True, help="Do not ask batch systems whether they take pilots.")
+@json_option
+@pass_floe
+def config_reload(floe: Floe, anyway: bool) -> None:
+    """Have the node that runs go on with what config.toml says now.
+
+    Everything below [site] counts at once, batch systems that are new or left out as well; other
+    sections count from the next start. Batch systems are asked anew even if nothing has changed.
+    Nothing is changed where a batch system refuses its settings, as for `floe config check`.
+    """
+    config = _load(floe)
+    if not anyway:
+        from node.cli.trying import before
+
+        before(floe.home, config, "nothing was changed", "floe config reload --anyway")
+    reply = floe.client().post("/v1/admin/reload", {})
+    if floe.as_json:
+        print_json(reply)
+        return
+    changed = [harmless(each) for each in reply.get("changed") or []]
+    for words in changed or ["nothing has changed below [site]; batch systems are asked anew"]:
+        say(words)
+    if later := reply.get("later"):
+        names = ", ".join(map(harmless, later))
+        say(f"from the next start of the node: {names}")
 
 
 def _load(floe: Floe) -> Config:

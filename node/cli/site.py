@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb_group
-from node.cli.facts import fact_lines
 from node.cli.output import print_json, say
 
 
@@ -63,20 +62,25 @@ def site_drain(floe: Floe, off: bool, why: str) -> None:
         say("this site takes work again" if off else "draining: nothing new starts here")
 
 
-@site_verb.command("limits", examples=["floe site limits", "floe site limits --pilots 0"])
+@site_verb.command(
+    "limits",
+    examples=[
+        "floe site limits",
+        "floe site limits --pilots 0",
+        "floe site limits maui --pilots 50 --queued 5",
+    ],
+)
+@click.argument("name", default="")
 @click.option("--pilots", type=click.IntRange(0, 100_000), help="At most so many pilots.")
+@click.option("--queued", type=click.IntRange(0, 100_000), help="At most so many in its queue.")
 @json_option
 @pass_floe
-def site_limits(floe: Floe, pilots: int | None) -> None:
-    """Show the limits of this site, or change them until the next start of the node.
+def site_limits(floe: Floe, name: str, pilots: int | None, queued: int | None) -> None:
+    """Show the limits of pilots, and of the queues that they go to; or change them for now.
 
-    config.toml holds them for good.
+    NAME: a batch system; without, pilots on the node's own machine are changed, and all are shown.
+    What is changed here counts until the next start of the node; config.toml holds limits for good.
     """
-    body = {} if pilots is None else {"pilots_max": pilots}
-    reply = floe.client().post("/v1/admin/limits", body)
-    if floe.as_json:
-        print_json(reply)
-        return
-    limits = reply.get("limits")
-    for line in fact_lines(limits if isinstance(limits, dict) else reply):
-        say(line)
+    from node.cli.limits import limits
+
+    limits(floe, name, pilots, queued)

@@ -81,7 +81,9 @@ def print_system(system: Mapping[str, Any]) -> None:
     for line in fact_lines({key: system[key] for key in SETTINGS if key in system}, "  "):
         say(line)
     _print_factories(_rows(system, "factories"))
-    _print_queues(_rows(system, "queues"))
+    if queues := _rows(system, "queues"):
+        say("queues, as the batch system tells")
+        print_queues(queues)
 
 
 def _print_systems(systems: Sequence[Mapping[str, Any]]) -> None:
@@ -184,10 +186,8 @@ def _factory_cells(each: Mapping[str, Any]) -> list[object]:
     ]
 
 
-def _print_queues(queues: Sequence[Mapping[str, Any]]) -> None:
-    if not queues:
-        return
-    say("queues, as the batch system tells")
+def print_queues(queues: Sequence[Mapping[str, Any]]) -> None:
+    """What each of them allows one pilot."""
     table(
         ["NAME", ">TIME", ">CPU", ">GPU", ">MEMORY", "NOTE"],
         [_queue_cells(each) for each in queues],
@@ -198,6 +198,8 @@ def _queue_cells(each: Mapping[str, Any]) -> list[object]:
     notes = ["default"] if each.get("default") else []
     if not each.get("open", True):
         notes.append(f"not open: {harmless(each.get('words') or 'no reason given')}")
+    elif each.get("words"):
+        notes.append(harmless(each["words"]))
     return [
         harmless(each.get("name", "?")),
         duration(each.get("time_s_max")),

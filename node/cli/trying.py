@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from node.cli.failures import Failed
 from node.cli.output import console, harmless, note, say, styled
-from node.config import ConfigError, load
+from node.config import Config, ConfigError, load
 from node.home import Home
 from node.provisioning.findings import Finding, Verdict, refused
 
@@ -37,18 +38,24 @@ def show(found: Sequence[Finding]) -> None:
             say(f"    → {harmless(each.right)}")
 
 
-def before_start(home: Home) -> None:
-    """Raises Failed with the words of batch systems that refuse their settings."""
-    try:
-        if not load(home.config).systems:
-            return
-    except ConfigError:
-        return  # the node says so itself
+def before(home: Home, config: Config, kept: str, anyway: str) -> None:
+    """Raises Failed with the words of batch systems that refuse their settings.
+
+    kept: what is not done then; anyway: the command that does it.
+    """
+    if not config.systems:
+        return
     found = ask_systems(home)
     if bad := refused(found):
         many = f"{len(bad)} problem{'s' if len(bad) > 1 else ''}"
-        lines = [f"{home.config}: {many}, the node was not started", *(each.line() for each in bad)]
-        raise Failed("\n  ".join(lines), "without asking them: floe up --anyway")
+        lines = [f"{home.config}: {many}, {kept}", *(each.line() for each in bad)]
+        raise Failed("\n  ".join(lines), f"without asking them: {anyway}")
     for each in found:
         if each.verdict is not Verdict.FINE:
             note(f"floe: {each.verdict.value}: {harmless(each.line())}")
+
+
+def before_start(home: Home) -> None:
+    """Raises Failed where a batch system refuses its settings."""
+    with suppress(ConfigError):  # the node says so itself
+        before(home, load(home.config), "the node was not started", "floe up --anyway")

@@ -23,6 +23,7 @@ from node.services.members import MemberOrders
 from node.services.people import People, Person
 from node.services.pilotorders import PilotOrders
 from node.services.recovery import Recovery
+from node.services.sitesettings import SiteSettings
 from node.services.siteviews import SiteViews
 from node.services.status import StatusViews
 from node.services.submit import Submissions
@@ -59,6 +60,7 @@ class Api:
     site: SiteViews
     admin: AdminOrders
     pilots: PilotOrders
+    settings: SiteSettings
     recovery: Recovery
     members: MemberOrders
     joiner: Joiner
@@ -120,7 +122,8 @@ class Api:
             Route("GET", f"{unit}/output/{{path*}}", self.output),
             Route("POST", "/v1/admin/drain", self.ordered(self.admin.drain), role="admin"),
             Route("POST", "/v1/admin/pilots", self.ordered(self.pilots.order), role="admin"),
-            Route("POST", "/v1/admin/limits", self.ordered(self.admin.limits), role="admin"),
+            Route("POST", "/v1/admin/reload", self.ordered(self.settings.reload), role="admin"),
+            Route("POST", "/v1/admin/limits", self.ordered(self.settings.limits), role="admin"),
             Route("POST", "/v1/admin/backup", self.ordered(self.admin.backup), role="admin"),
             Route(
                 "POST", "/v1/admin/pilot-token", self.ordered(self.admin.pilot_token), role="admin"

@@ -42,10 +42,10 @@ class Account:
         self.queues: Sequence[Queue] = ()
         self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
         self._held: set[Shape] = set()  # of which some are held, as the listing says
-        self.unended = ""  # why jobs could not be ended when an admin wanted it
         self.avoided = Avoided(settings.name, house.work.leases.hosts)
         self.draining = False  # no more submissions, by an admin
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
+        self.refusals = 0  # submissions in a row that were not taken
         self._next_submit_s = now_s
 
     def _hear_why(self) -> None:
@@ -101,7 +101,8 @@ class Account:
         if now_s - self.looked_s > STALE_LOOKS * self.settings.look_s:
             return f"it has not told of its jobs for {now_s - self.looked_s:.0f} s: {self.trouble}"
         if now_s < self._next_submit_s:
-            return f"the next submission is due in {self._next_submit_s - now_s:.0f} s"
+            after = f"the next submission is due in {self._next_submit_s - now_s:.0f} s"
+            return f"{after}. {self.trouble}" if self.refusals else after
         return ""
 
     def _complain(self, words: str) -> None:

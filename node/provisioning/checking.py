@@ -157,6 +157,10 @@ class _Check:
     def _shape(
         self, factory: Factory, queues: Sequence[Queue], place: str, found: list[Finding]
     ) -> Shape | None:
+        queue = queue_of(factory, queues)
+        if queue is not None and queue.open and queue.words:
+            words = f"queue {queue.name}: {queue.words}"
+            found.append(Finding(place, "queue", Verdict.LATER, words))
         try:
             return shape_for(factory, SMALLEST, queues)
         except Closed as closed:

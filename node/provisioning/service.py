@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from twisted.logger import Logger
@@ -10,6 +11,7 @@ from twisted.logger import Logger
 from node.claims.capacity import More
 from node.dispatch import Room
 from node.model.dataset import Needs
+from node.provisioning.changes import CannotChange, differences, elsewhere, where
 from node.provisioning.demand import ages_s, bins_of, busy_rooms, largest, room_of
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
@@ -26,13 +28,17 @@ class BatchSystems:
     """Starts, stops and plans for all batch systems of this node."""
 
     def __init__(
-        self, house: House, systems: Sequence[SystemConfig], tools: Mapping[str, Tools]
+        self,
+        house: House,
+        systems: Sequence[SystemConfig],
+        tools_of: Callable[[SystemConfig], Tools],
     ) -> None:
-        """tools: by the names of the systems."""
+        """tools_of: how to speak to a batch system."""
         self._house = house
-        numbers = numbers_from(store.next_number(house.conn))
+        self._tools_of = tools_of
+        self._numbers = numbers_from(store.next_number(house.conn))
         self.systems = [
-            BatchSystem(house, settings, tools[settings.name], numbers) for settings in systems
+            BatchSystem(house, settings, tools_of(settings), self._numbers) for settings in systems
         ]
         self.why: dict[Needs, dict[str, str]] = {}  # of the last plan: why no more pilots come
 
@@ -46,12 +52,63 @@ class BatchSystems:
                 before()
             self.wanted()
 
-        if self.systems:
-            work.leases.on_ready = ready
-            work.arrivals.on_announced = self._announced
-            work.arrivals.on_ended = self._ended
+        work.leases.on_ready = ready
+        work.arrivals.on_announced = self._announced
+        work.arrivals.on_ended = self._ended
         for system in self.systems:
             system.start(self.plan)
+
+    async def change(self, systems: Sequence[SystemConfig]) -> list[str]:
+        """Go on with these settings; what that changes, in words. Raises CannotChange before."""
+        wanted = {each.name: each for each in systems}
+        for system in self.systems:
+            self._may_change(system, wanted.get(system.settings.name))
+        words = []
+        for system in list(self.systems):
+            mine = system.settings
+            new = wanted.pop(mine.name, None)
+            if new is None:
+                await system.stop()
+                self.systems.remove(system)
+                words.append(f"site.{mine.name} is not used any more")
+                continue
+            if new != mine:
+                names = ", ".join(differences(mine, new))
+                words.append(f"site.{mine.name}: {names}")
+            await system.change(new, self._tools_of(new) if elsewhere(mine, new) else None)
+        for new in wanted.values():
+            system = BatchSystem(self._house, new, self._tools_of(new), self._numbers)
+            self.systems.append(system)
+            system.start(self.plan)
+            words.append(f"site.{new.name} is used from now on")
+        return words
+
+    def _may_change(self, system: BatchSystem, new: SystemConfig | None) -> None:
+        """Its jobs have to be found where they are."""
+        mine = system.settings
+        left = system.book.queued() + system.book.running()
+        if not left or (new is not None and where(mine) == where(new)):
+            return
+        what = "be left out" if new is None else "be another batch system"
+        raise CannotChange(
+            f"site.{mine.name} cannot {what}: {left} of its pilots wait or run there; let them go "
+            f"first: floe site limits {mine.name} --pilots 0"
+        )
+
+    def limit(self, name: str, running_max: int | None, queued_max: int | None) -> bool:
+        """Other limits of one batch system, until they are read again; False if there is none."""
+        for system in self.systems:
+            mine = system.settings
+            if mine.name == name:
+                most = mine.running_max if running_max is None else running_max
+                queued = mine.queued_max if queued_max is None else queued_max
+                least = min(mine.pilots_min, most)
+                system.settings = replace(
+                    mine, running_max=most, queued_max=queued, pilots_min=least
+                )
+                system.wanted()
+                return True
+        return False
 
     async def stop(self) -> None:
         """Look no more; pilots go on."""

@@ -90,6 +90,11 @@ class Submitter:
         self._shipped = False  # the pilot's program is where it should be
         self.rows: dict[str, PilotRow] = {}  # of tokens, by tag
 
+    def change(self, settings: SystemConfig) -> None:
+        """Other settings from now on; the program goes to another folder then, too."""
+        self._settings = settings
+        self._shipped = False
+
     def folder(self) -> str:
         """Of all pilots of this batch system, on the submit host."""
         return folder_of(self._settings, self._house.folder)

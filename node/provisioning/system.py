@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from node.provisioning.account import Account
 from node.provisioning.asking import Asking
 from node.provisioning.breaker import Breaker
+from node.provisioning.ending import Ending
 from node.provisioning.jobs import Cancel, Changes, Ended, Submission
 from node.provisioning.plan import Order, Plan
 from node.provisioning.ports import House, Tools
-from node.provisioning.rows import dump_breakers, job_row
+from node.provisioning.rows import dump_breakers
 from node.provisioning.settings import SystemConfig
 from node.provisioning.submitting import Doubtful, NotMade, Submitter
 from node.store import pilots as pilot_store
 from node.store import submissions as store
 from node.work.sessions import Session
-from schedulers.base import JobName, JobState, SchedulerError
+from schedulers.base import JobState, SchedulerError
 
 _log = Logger()
 
@@ -40,24 +40,22 @@ QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
 DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits; so long it may do so unasked
 TAIL_BYTES: Final = 2000
 FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
+REFUSED_S_MAX: Final = 3600.0  # between two submissions, while each is refused
 STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
-CANCEL_MAX: Final = 200  # jobs in one command
 
 Planner = Callable[[str], Plan]
 
 
-class BatchSystem(Account):
+class BatchSystem(Ending):
     """Keeps pilots in one batch system. `start` and `stop` once each."""
 
     def __init__(
         self, house: House, settings: SystemConfig, tools: Tools, numbers: Iterator[int]
     ) -> None:
         """numbers: of new submissions, shared by all batch systems of the node."""
-        super().__init__(house, settings)
+        super().__init__(house, settings, tools)
         self.book.told = tools.url or " or ".join(house.urls)
-        self._tools = tools
         self._numbers = numbers
-        self._asking = Asking(tools)
         self._submitter = Submitter(house, settings, tools)
         now_s = house.reactor.seconds()
         self._plan: Planner = lambda name: Plan()
@@ -90,13 +88,47 @@ class BatchSystem(Account):
         if self._call is not None and self._call.active():
             self._call.cancel()
         self._call = None
-        if self._busy:
-            self._idle = Deferred()
-            timer = self._house.reactor.callLater(STOP_S_MAX, self._idle.callback, None)
-            await self._idle
-            if timer.active():
-                timer.cancel()
+        await self._quiet()
         await self._tools.runner.close()
+
+    async def _quiet(self) -> None:
+        """The end of a round, or STOP_S_MAX from now."""
+        if not self._busy:
+            return
+        idle = self._idle = self._idle or Deferred()
+        timer = self._house.reactor.callLater(STOP_S_MAX, _fire, idle)
+        mine: Deferred[None] = Deferred()
+        idle.chainDeferred(mine)
+        await mine
+        if timer.active():
+            timer.cancel()
+
+    async def change(self, settings: SystemConfig, tools: Tools | None = None) -> None:
+        """Go on under other settings. tools: None if it is spoken to as before.
+
+        Somebody has done something about whatever was wrong: it is asked at once, and a shape that
+        was refused is tried again.
+        """
+        await self._quiet()
+        self.settings = settings
+        self.book.announce_s = settings.announce_s
+        if tools is not None:
+            await self._tools.runner.close()
+            rows = self._submitter.rows
+            self._tools, self._asking = tools, Asking(tools)
+            self.book.told = tools.url or " or ".join(self._house.urls)
+            self._submitter = Submitter(self._house, settings, tools)
+            self._submitter.rows = rows
+        else:
+            self._submitter.change(settings)
+            self._tools.runner.retry()
+        now_s = self._house.reactor.seconds()
+        for breaker in self.breakers.values():
+            breaker.until_s = float("-inf")
+        self.version, self._failures, self.refusals = "", 0, 0
+        self._next_submit_s = min(self._next_submit_s, now_s + settings.submit_s)
+        self._next_look_s = self._next_queues_s = now_s
+        self._schedule(0.0)
 
     def wanted(self) -> None:
         """Units wait: submit as soon as that is allowed."""
@@ -121,8 +153,9 @@ class BatchSystem(Account):
 
     def _rest(self) -> None:
         self._busy = False
-        if self._idle is not None and not self._idle.called:
-            self._idle.callback(None)
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            _fire(idle)
         self._schedule(max(1.0, self._next_look_s - self._house.reactor.seconds()))
 
     # -- a round
@@ -238,16 +271,6 @@ class BatchSystem(Account):
             if job.cancelled in (Cancel.SILENT, Cancel.HELD):
                 self._complain(f"job {job.name}: {job.cancel_words}")
 
-    async def _write(self, changes: Changes) -> None:
-        wall_ms = self._house.wall_ms()
-        rows = {
-            (submission.no, job.name): job_row(submission, job, wall_ms)
-            for submission, job in changes.jobs
-        }
-        sure = [submission.no for submission in changes.named]
-        if rows or sure:
-            await self._house.work.write(partial(_write, list(rows.values()), sure))
-
     async def _bury(self, ended: Ended) -> None:
         job, submission = ended.job, ended.submission
         if job.pilot is not None:
@@ -335,71 +358,11 @@ class BatchSystem(Account):
         if order := plan.submit.get(name):
             await self._submit(order)
 
-    def _drain(self, count: int) -> None:
-        """Let the pilots with least to do take nothing more and leave."""
-        sessions = self._house.work.sessions.by_pilot
-        mine = [
-            sessions[job.pilot]
-            for each in self.book
-            for job in each.living
-            if job.pilot is not None and job.pilot in sessions
-        ]
-        leaving = sum(each.draining or each.leaving for each in mine)
-        mine.sort(key=lambda each: sum(len(lease.left) for lease in each.leases.values()))
-        staying = [each for each in mine if not (each.draining or each.leaving)]
-        for session in staying[: max(0, count - leaving)]:
-            session.draining = True
-            self._house.work.leases.unpark(session)
-
-    async def end(self, *, running: bool) -> None:
-        """End all jobs that wait, by an admin's order; with `running`, all others too."""
-        jobs = [job.name for each in self.book for job in each.living if running or job.queued]
-        self.unended = await self.cancel(jobs, Cancel.ORDER)
-
-    def staying(self) -> int:
-        """Jobs that nobody ended, and pilots that are still here."""
-        sessions = self._house.work.sessions.by_pilot
-        return sum(
-            job.cancelled is None if job.pilot is None else job.pilot in sessions
-            for each in self.book
-            for job in each.living
-        )
-
-    def hindrance(self) -> str:
-        """Why jobs may still be there though they were to end; "" if nothing is known of that."""
-        unseen = sum(each.unseen for each in self.book)
-        words = [f"{self.unended}; they are cancelled when it answers"] if self.unended else []
-        if unseen:
-            words.append(f"{unseen} pilots may have been submitted, which is not known yet")
-        return f"site.{self.settings.name}: {'; '.join(words)}" if words else ""
-
-    async def cancel(self, jobs: Sequence[JobName], why: Cancel) -> str:
-        """End these jobs; why that could not be said to the batch system, "" if it was."""
-        now_s = self._house.reactor.seconds()
-        changes = Changes()
-        wanted = set(jobs)
-        for each in self.book:
-            for job in each.living:
-                if job.name in wanted:
-                    job.cancelled, job.cancelled_s = why, now_s
-                    changes.jobs.append((each, job))
-        await self._write(changes)
-        return await self._cancel(jobs)
-
-    async def _cancel(self, jobs: Sequence[JobName]) -> str:
-        for at in range(0, len(jobs), CANCEL_MAX):
-            try:
-                await self._asking.cancel(jobs[at : at + CANCEL_MAX])
-            except SchedulerError as error:
-                self._complain(f"cannot cancel: {error}")
-                return f"cannot cancel: {error}"
-        return ""
-
     # -- submitting
 
     async def _submit(self, order: Order) -> None:
         """One submission, from its intent to its jobs' names."""
-        self._next_submit_s = self._house.reactor.seconds() + self.settings.submit_s
+        self._pause()
         submission, token = await self._submitter.intend(order, next(self._numbers))
         self.book.add(submission)
         breaker = self.breakers.setdefault(order.shape, Breaker())
@@ -408,17 +371,22 @@ class BatchSystem(Account):
             spec = await self._submitter.ship(submission, order, token, avoid)
             jobs = await self._submitter.submit(spec)
         except NotMade as error:
+            self._pause(refused=True)
             breaker.refused(self._house.reactor.seconds(), str(error))
             self._complain(f"nothing was submitted: {error}")
             await self._apply(self.book.not_made(submission.tag, str(error)))
             return
         except Doubtful as error:
             if error.refused:
+                self._pause(refused=True)
                 self.avoided.refused(avoid)
                 breaker.refused(self._house.reactor.seconds(), str(error))
             submission.words = str(error)
-            self._complain(f"a submission is in doubt: {error}")
+            what = "was refused" if error.refused else "is in doubt"
+            self._complain(f"a submission {what}: {error}")
             return
+        self.refusals = 0
+        self._pause()
         _log.info(
             "site.{name}: submitted {count} pilots, {words}, as {first}",
             name=self.settings.name,
@@ -428,6 +396,12 @@ class BatchSystem(Account):
         )
         await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))
 
+    def _pause(self, *, refused: bool = False) -> None:
+        """Until the next submission of any shape: twice as long with each refusal in a row."""
+        self.refusals += refused
+        wait_s = self.settings.submit_s * 2.0 ** min(max(0, self.refusals - 1), 20)
+        self._next_submit_s = self._house.reactor.seconds() + min(REFUSED_S_MAX, wait_s)
+
     async def _remember(self) -> None:
         """Breakers survive a restart."""
         found = dump_breakers(self.breakers)
@@ -436,6 +410,11 @@ class BatchSystem(Account):
             await self._house.work.write(
                 partial(store.remember, system=self.settings.name, memory=found)
             )
+
+
+def _fire(waiting: Deferred[None]) -> None:
+    if not waiting.called:
+        waiting.callback(None)
 
 
 def numbers_from(first: int) -> Iterator[int]:
@@ -448,10 +427,3 @@ def _tag_of(tag: str, known: dict[str, Submission]) -> str | None:
         return tag
     whole = tag.rpartition("-")[0]
     return whole if whole in known else None
-
-
-def _write(rows: Sequence[store.JobRow], sure: Sequence[int], conn: Any) -> None:
-    if rows:
-        store.put_jobs(conn, rows)
-    if sure:
-        store.certain(conn, sure)

@@ -1,10 +1,9 @@
-"""What an admin may tell the node: drain, limits, pilot tokens, backup, shutdown."""
+"""What an admin may tell the node: drain, pilot tokens, backup, shutdown."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +11,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from node.config import LocalConfig
 from node.services.facts import SiteFacts
 from node.services.people import Person
 from node.services.questions import Value
@@ -23,7 +21,6 @@ from node.store.database import DiskFull
 log = Logger()
 
 GOODBYE_S = 0.2  # so that the reply to a shutdown still leaves
-PILOTS_MAX = 100_000
 ANNOUNCEMENTS_MAX = 10_000
 WHY_CHARS_MAX = 200
 Body = Mapping[str, Any]
@@ -31,14 +28,6 @@ Body = Mapping[str, Any]
 
 class Work(Protocol):
     def drain(self, on: bool = True) -> None: ...
-
-
-class Pilots(Protocol):
-    """The part of provisioning that an admin steers."""
-
-    settings: LocalConfig
-
-    def wanted(self) -> None: ...
 
 
 class AdminOrders:
@@ -49,7 +38,6 @@ class AdminOrders:
         reactor: IReactorTime,
         facts: SiteFacts,
         work: Work,
-        pilots: Pilots,
         expect: Callable[[str, str, int], Awaitable[Any]],
         back_up: Callable[[Path, bool], Deferred[Copied]],
         stop: Callable[[], None],
@@ -58,7 +46,6 @@ class AdminOrders:
         self._reactor = reactor
         self._facts = facts
         self._work = work
-        self._pilots = pilots
         self._expect = expect
         self._back_up = back_up
         self._stop = stop
@@ -73,28 +60,6 @@ class AdminOrders:
         self._work.drain(on)
         log.info("drain {on} by {name}: {why}", on=on, name=asking.name, why=words)
         return {"drained": on, "why": self._facts.draining}
-
-    async def limits(self, body: Body, asking: Person) -> Value:
-        """Show, or with {"pilots_max": n} set, how many pilots may run here."""
-        if "pilots_max" in body:
-            most = body["pilots_max"]
-            if type(most) is not int or not 0 <= most <= PILOTS_MAX:
-                raise Refusal("bad-request", '"pilots_max" is no number of pilots')
-            least = min(self._pilots.settings.pilots_min, most)
-            self._pilots.settings = replace(
-                self._pilots.settings, pilots_max=most, pilots_min=least
-            )
-            self._pilots.wanted()
-            log.info("at most {most} pilots, by {name}", most=most, name=asking.name)
-        settings = self._pilots.settings
-        return {
-            "limits": {
-                "pilots_max": settings.pilots_max,
-                "pilots_min": settings.pilots_min,
-                "slots": settings.slots,
-                "until": "the next start of the node; config.toml holds them for good",
-            }
-        }
 
     async def pilot_token(self, body: Body, asking: Person) -> Value:
         """A token for so many pilots that somebody starts by hand."""

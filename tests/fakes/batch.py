@@ -353,5 +353,8 @@ class FakeRunner:
             for name in [name for name in self.batch.files if name.startswith(path)]:
                 del self.batch.files[name]
 
+    def retry(self) -> None:
+        """It always does."""
+
     async def close(self) -> None:
         self.dead = True

@@ -371,6 +371,11 @@ def test_a_partition_is_as_large_as_its_largest_node() -> None:
     assert (old.gpu_max, old.open, old.words) == (1, False, "the partition is inact")
 
 
+def test_a_partition_whose_nodes_do_not_respond_says_so() -> None:
+    (main,) = Slurm().limits_of(out("floe|main*|up|infinite|4|4000|idle*|(null)\n"))
+    assert (main.open, main.words) == (True, "no node is up: idle*")
+
+
 @pytest.mark.parametrize("row", ["floe|a|up|1:00|x|1|idle|", "floe|a|up|soon|1|1|idle|", "floe|a"])
 def test_limits_that_make_no_sense_are_refused(row: str) -> None:
     with pytest.raises(SchedulerError, match="sinfo"):

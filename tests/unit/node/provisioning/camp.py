@@ -122,9 +122,18 @@ class Camp:
         self.behave: Callable[[Batch, FakeJob], None] = self.good
         self._names = (f"{number:08x}" for number in itertools.count(1))
         for batch in self.batches.values():
-            batch.on_start = self._started(batch)
-            batch.on_end = self._ended
+            self._follow(batch)
         self.start()
+
+    def _follow(self, batch: Batch) -> None:
+        batch.on_start = self._started(batch)
+        batch.on_end = self._ended
+
+    def add(self, settings: SystemConfig) -> None:
+        """One more batch system, which the node does not know yet."""
+        batch = self.batches[settings.name] = Batch(self.clock)
+        self._follow(batch)
+        self.runners[settings.name] = FakeRunner(batch)
 
     @property
     def batch(self) -> Batch:
@@ -161,10 +170,15 @@ class Camp:
             "/pilots", [], lambda: next(tokens), lambda: next(self._names),
             lambda: int(self.clock.seconds() * 1000),
         )  # fmt: skip
-        tools = {name: Tools(FakeScheduler(), runner) for name, runner in self.runners.items()}
-        self.node = BatchSystems(around, self.settings, tools)
+        self.node = BatchSystems(around, self.settings, self._tools)
         self.node.start()
         self.up = True
+
+    def _tools(self, settings: SystemConfig) -> Tools:
+        runner = self.runners[settings.name]
+        if runner.dead:  # closed, as the node speaks to it in another way now
+            runner = self.runners[settings.name] = FakeRunner(self.batches[settings.name])
+        return Tools(FakeScheduler(), runner)
 
     def kill(self) -> None:
         for runner in self.runners.values():

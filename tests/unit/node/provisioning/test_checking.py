@@ -21,6 +21,7 @@ SETTINGS = SystemConfig("maui", "slurm", (Factory(queue="long"),), folder="/pilo
 QUEUES = [
     {"name": "long", "time_s_max": 86_400, "cpu_max": 32, "default": True},
     {"name": "short", "time_s_max": 600},
+    {"name": "dark", "words": "no node is up: idle*"},
     {"name": "shut", "open": False, "words": "the partition is down"},
 ]
 
@@ -89,7 +90,7 @@ def test_a_refused_pilot_is_quoted_with_the_queues_that_there_are(bench: Bench) 
     assert last.verdict is Verdict.REFUSED
     assert last.words == "error: invalid partition specified: lomg"
     assert "'long'" in last.right
-    assert "long, short, shut" in last.right
+    assert "long, short, dark, shut" in last.right
 
 
 def test_what_a_warning_says_is_passed_on(bench: Bench) -> None:
@@ -121,11 +122,16 @@ def test_each_kind_of_pilot_is_judged(bench: Bench) -> None:
     assert verdicts(found[1:]) == [Verdict.FINE, Verdict.REFUSED]
 
 
-def test_a_closed_queue_is_no_mistake_and_what_is_said_of_it_then_neither(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("queue", "words"), [("shut", "the partition is down"), ("dark", "no node is up: idle*")]
+)
+def test_a_queue_that_is_down_is_no_mistake_and_what_is_said_of_it_then_neither(
+    bench: Bench, queue: str, words: str
+) -> None:
     bench.batch.faults.refuses = "Requested node configuration is not available"
-    found = bench.check(with_factory(queue="shut"))
+    found = bench.check(with_factory(queue=queue))
     assert verdicts(found[1:]) == [Verdict.LATER, Verdict.LATER]
-    assert "the partition is down" in found[1].words
+    assert words in found[1].words
 
 
 def test_a_missing_program_is_named(bench: Bench) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from node.provisioning.book import LOOKS_MIN
 from node.provisioning.patience import DENIED_S
+from node.provisioning.plan import Order, Plan
 from node.provisioning.settings import Factory
+from node.provisioning.shapes import Shape
 from schedulers.base import JobState
 from tests.fakes.batch import FakeJob
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
@@ -435,3 +437,24 @@ def test_a_batch_system_that_refuses_to_name_a_host_still_gets_pilots():
     end_all(camp)
     assert camp.run(1200, lambda: len(camp.batch.jobs) > before)
     assert "Invalid node name specified" in camp.system.trouble
+
+
+def test_a_refusal_is_not_tried_again_with_each_other_shape():
+    camp = Camp(Described(1, 4000))
+    camp.batch.faults.refuses = "invalid account"
+    cpus = itertools.count(1)
+
+    def plan(_: str) -> Plan:
+        factory = SETTINGS.factories[0]
+        shape = Shape(factory.name, next(cpus), 0, 8_000_000_000, 10**11, 7200)
+        barred = camp.system.facts().barred
+        return Plan() if barred else Plan(submit={"maui": Order(factory, shape, 1)})
+
+    camp.system._plan = plan
+    camp.run(6 * 3600)
+    assert 8 < len(camp.verbs("submit")) < 14
+    assert "invalid account" in camp.system.facts().barred
+    camp.batch.faults.refuses = ""
+    camp.run(3600 + 10 * SETTINGS.submit_s)
+    taken = camp.verbs("submit")[-5:]
+    assert max(b - a for a, b in itertools.pairwise(taken)) < 3 * SETTINGS.submit_s
