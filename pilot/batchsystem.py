@@ -126,7 +126,7 @@ def detected(environ: Mapping[str, str], ads: Ad, wanted: str = "") -> Batch:
         _starts_before(system, environ, ads),
         _kill_after_s(system, ads),
         any(each in _SIGNALS_ALL for each in systems),
-        _host(system, environ),
+        _host(system, environ, ads),
     )
 
 
@@ -143,9 +143,16 @@ def grace_s(batch: Batch, wanted_s: float) -> float:
     return max(_MARGIN_S, min(wanted_s, batch.kill_after_s - _MARGIN_S))
 
 
-def _host(system: str, environ: Mapping[str, str]) -> str:
-    """A node of Slurm need not be called as its host is: slurm.conf(5), NodeHostname."""
-    name = environ.get("SLURMD_NODENAME", "") if system == "slurm" else ""
+def _host(system: str, environ: Mapping[str, str], ads: Ad) -> str:
+    """A node of Slurm need not be called as its host is: slurm.conf(5), NodeHostname.
+
+    Nor a machine of HTCondor: manual, NETWORK_HOSTNAME, and the domain in Machine.
+    """
+    name = ""
+    if system == "slurm":
+        name = environ.get("SLURMD_NODENAME", "")
+    elif system == "htcondor":
+        name = classads.string(ads, "Machine")
     return name if _HOST.match(name) else ""
 
 

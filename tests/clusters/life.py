@@ -47,6 +47,7 @@ def camp_above(ground: Ground) -> Iterator[Camp]:
         job = made.only_job("crashed")
         ground.crash(job, made.listed()[job].host)
         made.submit("overdue", "overdue", LONG_THE_FIRST_TIME)
+        made.wait_running("overdue")  # before there are larger pilots, which it fits, too
         yield made
     except SystemExit as error:  # of a command; it would confuse what owns the fixture
         raise ClusterError(str(error)) from None

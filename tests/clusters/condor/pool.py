@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.clusters.condor import config, release
-from tests.clusters.place import ClusterError, Place, marked, missing, opened, wait_until
-from tests.clusters.sshd import descendants
+from tests.clusters.place import ClusterError, Place, missing, opened, wait_until
 
 PORT_BASE = 17_200
 # HTCondor runs nothing as root. In a user namespace root is somebody else to it, who can read what
@@ -39,17 +38,6 @@ def _as_somebody() -> list[str]:
         return []
     entry = pwd.getpwnam(_SOMEBODY)
     return ["unshare", "--user", f"--map-user={entry.pw_uid}", f"--map-group={entry.pw_gid}"]
-
-
-def _startd(pid: int) -> str:
-    """Which worker a process is, as the master calls it; "" if it is none."""
-    try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    except OSError:
-        return ""
-    if Path(words[0]).name != "condor_startd":
-        return ""
-    return words[words.index("-local-name") + 1] if "-local-name" in words else "STARTD"
 
 
 class Pool:
@@ -112,16 +100,17 @@ class Pool:
         self.tool("condor_on", "-daemon", "schedd")
         wait_until("the schedd", lambda: self._answers("condor_q", "-totals"))
 
-    def crash(self, worker: str) -> None:
-        """End a startd and all that runs below it, with no time for last words.
+    def set_down(self, worker: str) -> None:
+        """A worker's jobs are killed without a warning, and it takes no more until `set_up`.
 
-        The master starts it again. worker: see config.workers.
+        worker: see config.workers.
         """
-        mine = [pid for mark in self.place.marks for pid in marked(mark)]
-        (startd,) = [pid for pid in mine if _startd(pid) == worker]
-        for pid in [startd, *descendants(startd)]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        before = self._slots()
+        self.tool("condor_off", "-fast", "-daemon", worker)
+        wait_until(f"the end of {worker}", lambda: self._slots() < before)
+
+    def set_up(self, worker: str) -> None:
+        self.tool("condor_on", "-daemon", worker)
 
     def _ready(self) -> bool:
         self.place.alive("master")

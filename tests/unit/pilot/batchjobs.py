@@ -65,6 +65,7 @@ DetectedCpus = 2
 DetectedMemory = 24105
 Disk = 101376
 GPUs = 1
+Machine = "w7.pool.test"
 MachineMaxVacateTime = 10 * 60
 Memory = 512
 PERIODIC_CHECKPOINT = ((time() - LastPeriodicCheckpoint) / 60.0) > (180.0 + -10)

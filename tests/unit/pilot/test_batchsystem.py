@@ -39,11 +39,14 @@ def test_without_a_job_there_is_no_system(environ: Mapping[str, str]) -> None:
     assert detected(environ, {}) == NONE
 
 
-def test_a_worker_is_called_as_slurm_calls_it_and_else_as_its_host() -> None:
+def test_a_worker_is_called_as_slurm_and_htcondor_call_it_and_else_as_its_host() -> None:
     named = {**batchjobs.SLURM_GPU, "SLURMD_NODENAME": "gpu-07"}
     assert detected(named, {}).host == "gpu-07"
     assert detected({**named, "SLURMD_NODENAME": "a b\n"}, {}).host == ""
     assert detected({**batchjobs.SGE_SLOTS, "SLURMD_NODENAME": "gpu-07"}, {}).host == ""
+    assert detected(batchjobs.CONDOR_GPU, batchjobs.ads()).host == "w7.pool.test"
+    assert detected(batchjobs.CONDOR_GPU, {"machine": "strcat(x)"}).host == ""
+    assert detected(named, batchjobs.ads()).host == "gpu-07"
 
 
 def test_of_nested_jobs_the_one_that_the_node_submitted_counts_else_the_inner_one() -> None:
