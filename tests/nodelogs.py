@@ -9,6 +9,7 @@ import pytest
 
 from bench.meshes import Mesh
 from bench.site import Site
+from tests.clusters.ground import Camp
 from tests.netns.meshes import NetMesh
 
 TAIL_BYTES = 12_000
@@ -21,6 +22,9 @@ def add_logs(item: pytest.Item, report: pytest.TestReport) -> None:
     for here in {id(each): each for each in _sites(item.funcargs.values())}.values():
         path = here.home / "log" / "node.log"
         report.sections.append((f"the end of {path}", _tail(path)))
+    for camp in item.funcargs.values():
+        if isinstance(camp, Camp):
+            report.sections.append((f"what the camp in {camp.base} says", camp.told()))
 
 
 def _sites(values: Iterable[object]) -> Iterator[Site]:

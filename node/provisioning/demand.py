@@ -14,6 +14,7 @@ from node.work.sessions import Lease, Session
 from schedulers.base import Queue
 
 BINS_MAX = 200
+ASKS_S = 5.0  # after it announced itself, or was told that there is nothing, a pilot asks so soon
 SHORT_S = WORK_S / 2  # a pilot whose units take no longer soon has room
 CPU_MAX, GPU_MAX = 4096, 64  # of a worker, where nobody says how many it has
 # What one worker is believed to have, for each CPU, where neither section nor queue says.
@@ -58,6 +59,18 @@ def bins_of(dispatch: Dispatch, ages_s: Mapping[int, float]) -> list[Bin]:
                     each_s = _outlook_s(task, ages_s.get(task.no, 0.0))
                     found[needs] = (units, work_s + queue.count * each_s)
     return [Bin(needs, units, work_s / units) for needs, (units, work_s) in found.items()]
+
+
+def fresh_rooms(sessions: Iterable[Session], now_s: float) -> list[Room]:
+    """Pilots that have nothing and do not wait for anything: they ask in a moment."""
+    return [
+        session.whole
+        for session in sessions
+        if not session.leases
+        and session.parked is None
+        and now_s - session.seen_s < ASKS_S
+        and not (session.stale or session.draining or session.leaving or session.rests)
+    ]
 
 
 def busy_rooms(sessions: Iterable[Session], now_ms: int) -> list[Room]:

@@ -12,7 +12,7 @@ from node.claims.capacity import More
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.changes import CannotChange, differences, elsewhere, where
-from node.provisioning.demand import ages_s, bins_of, busy_rooms, largest, room_of
+from node.provisioning.demand import ages_s, bins_of, busy_rooms, fresh_rooms, largest, room_of
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig
@@ -134,10 +134,11 @@ class BatchSystems:
     def plan(self, name: str) -> Plan:
         """What to do now; `name` asks, and does its part."""
         work = self._house.work
-        now_ms = self._house.wall_ms()
+        now_s, now_ms = self._house.reactor.seconds(), self._house.wall_ms()
+        able = [each for each in work.sessions if not work.leases.hosts.barred(each.host, now_s)]
         facts = Facts(
             bins_of(work.dispatch, ages_s(work.sessions, now_ms)),
-            work.leases.idle_rooms(),
+            [*work.leases.idle_rooms(), *fresh_rooms(able, now_s)],
             busy_rooms(work.sessions, now_ms),
             [system.facts() for system in self.systems],
             work.leases.draining,

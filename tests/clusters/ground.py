@@ -24,6 +24,7 @@ from tests.clusters.rig import Rig
 SYSTEM = "main"  # what nodes call the batch system
 DISK_MB = 50  # steps between the kinds of pilots
 RUNS_S = 60  # until a pilot that was submitted runs a unit
+TAIL_BYTES = 4000  # of each log, in the report of a failed test
 MEMORY, TIME = "200MB", "10m"  # of a unit
 
 
@@ -89,14 +90,15 @@ class Camp:
         ground: Ground,
         kinds: Sequence[Kind],
         commands: Mapping[str, str] | None = None,
+        settings: Mapping[str, object] | None = None,
         more: str = "",
     ) -> None:
-        """commands: in place of the ground's own. more: further sections of config.toml."""
+        """commands, settings: in place of the ground's own. more: further sections of its file."""
         self.ground = ground
         self.kinds = [kind.name for kind in kinds]
         self.base = Path(tempfile.mkdtemp(prefix="floe-life-", dir="/tmp"))
         self.base.chmod(0o755)
-        config = _config(ground, kinds, commands or {}) + more
+        config = _config(ground, kinds, commands or {}, settings or {}) + more
         self.site: Site = make_site(self.base, "camp", slots=0, config=config)
         self.site.up()
 
@@ -172,7 +174,7 @@ class Camp:
     def wait_said(self, words: str) -> None:
         """Until the node's log has these words."""
         log = self.site.home / "log" / "node.log"
-        wait_until(f"{words!r} in the log", lambda: words in log.read_text("utf-8", "replace"))
+        wait_until(f"{words!r} in the log", lambda: words in log.read_text("utf-8", "replace"), 60)
 
     # What the batch system says.
 
@@ -185,10 +187,19 @@ class Camp:
         tags = set(self.submissions(kind))
         return {job: report for job, report in self.listed().items() if report.tag in tags}
 
+    def told(self) -> str:
+        """What node, pilots and batch system have to say, for whoever reads of a failure."""
+        logs = [self.site.home / "log" / "node.log"]
+        logs += sorted((self.site.home / "pilots").glob("*/*/log*"))
+        parts = [f"== {path}\n{_tail(path)}" for path in logs]
+        parts += [f"{row}" for row in self.rows("SELECT * FROM submission")]
+        parts += [f"{row}" for row in self.rows("SELECT * FROM batch_job")]
+        return "\n".join([*parts, f"{self.listed()}"])
+
     # Its end.
 
     def kill(self) -> None:
-        """As the kernel would."""
+        """End the node as the kernel would, for good or until `site.up`."""
         kill(self.site.pid, signal.SIGKILL)
         wait_until("the end of the node", lambda: not Path(f"/proc/{self.site.pid}").exists())
 
@@ -197,7 +208,16 @@ class Camp:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
-def _config(ground: Ground, kinds: Sequence[Kind], commands: Mapping[str, str]) -> str:
+def _tail(path: Path) -> str:
+    return path.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
+
+
+def _config(
+    ground: Ground,
+    kinds: Sequence[Kind],
+    commands: Mapping[str, str],
+    settings: Mapping[str, object],
+) -> str:
     """The section of the batch system, and its kinds of pilots."""
     used = {name: ground.command(name) for name in ground.commands} | dict(commands)
     section: dict[str, object] = {
@@ -208,6 +228,7 @@ def _config(ground: Ground, kinds: Sequence[Kind], commands: Mapping[str, str]) 
         "cpu": 1,
         "python": sys.executable,
         **ground.settings,
+        **settings,
     }
     lines = ["", f"[site.{SYSTEM}]", *_assigned(section)]
     lines.append("commands = { " + ", ".join(_assigned(used)) + " }")

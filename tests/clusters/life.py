@@ -9,18 +9,25 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from node.provisioning.book import DOUBT_S_MIN
+from tests.clusters.gate import Gate
 from tests.clusters.ground import Camp, Ground, Kind
 from tests.clusters.place import ClusterError, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "atmospheric"
 JOBS, EVENTS = 2, 60  # of the example
+LEFT_S = 90  # until pilots that have nothing to do are gone, and the node knows it
 DONE_S = 90  # until a dataset of short units is done
+EVERY_DAY = {"look": "30s", "submit_every": "30s", "idle": "1m"}
 LONG_THE_FIRST_TIME = 'test "$FLOE_ATTEMPT" -gt 1 || exec sleep 900'
 
 
@@ -33,6 +40,9 @@ def kinds(ground: Ground) -> list[Kind]:
         Kind("cancelled", {}),
         Kind("outage", {}),
         Kind("after", {}),
+        Kind("black", {**(ground.apart or {}), "running_max": 2}),
+        # As large as those before: of all that fit the smallest are taken, and the first of these.
+        Kind("held", {**(ground.apart or {}), **ground.held}),
     ]
 
 
@@ -59,6 +69,19 @@ def camp_above(ground: Ground) -> Iterator[Camp]:
 
 class Lives:
     """What has to hold on every batch system."""
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def intending(cls, camp: Camp) -> Iterator[tuple[Camp, Gate]]:
+        """A node that was killed after it wrote a submission down, and before it made it."""
+        with gated_camp(camp.ground, "before") as (killed, gate):
+            killed.submit("intended", "only", "true")
+            gate.wait()
+            killed.kill()
+            gate.kill()
+            gate.open()
+            killed.site.up()
+            yield killed, gate
 
     def test_the_example_comes_out_as_from_a_plain_shell_loop(
         self, camp: Camp, tmp_path: Path
@@ -95,6 +118,47 @@ class Lives:
     ) -> None:
         live_through_an_outage(camp, lambda: None)
 
+    def test_a_worker_on_which_all_units_fail_is_banned_and_the_others_run_them(
+        self, camp: Camp
+    ) -> None:
+        if camp.ground.apart is None:
+            pytest.skip("all workers of this cluster are one")
+        bad, read = camp.ground.bad
+        camp.submit(
+            "black", "black", f"if {bad}; then exit 1; fi; sleep 0.5", jobs=60, retry=10,
+            env={"keep": [read]},
+        )  # fmt: skip
+        camp.site.wait("black", DONE_S)
+        failed = camp.site.json("errors", "black")["errors"]
+        assert 0 < sum(group["count"] for group in failed) < 10
+        (host,) = camp.site.json("site", "show")["site"]["hosts"]
+        assert host["banned_s"] > 0
+        assert "units in a row failed at once" in host["why"]
+        assert host["host"] in camp.site.run("site", "show")
+
+    def test_a_node_that_is_killed_before_it_knows_its_jobs_finds_them_again(
+        self, camp: Camp
+    ) -> None:
+        with gated_camp(camp.ground, "after") as (killed, gate):
+            killed.submit("killed", "only", "true")
+            gate.wait()
+            killed.kill()
+            gate.open()
+            killed.site.up()
+            killed.site.wait("killed", DONE_S)
+            assert ends(killed, "killed") == ["success"]
+            assert len(gate.calls) == len(killed.submissions("only")) == 1
+            wait_until("the end of its pilot", lambda: not killed.mine("only"))
+
+    def test_a_held_pilot_is_explained(self, camp: Camp) -> None:
+        camp.submit("held", "held", "true")
+        wait_until("a held pilot", lambda: "held" in camp.jobs("held").values())
+        job = camp.only_job("held")
+        wait_until("why", lambda: "held" in camp.site.run("why", "held/0/main").lower())
+        assert job in camp.site.run("why", "held/0/main")
+        camp.site.run("set", "cancel", "held", "--yes")
+        camp.ground.cancel(job)
+
     def test_a_unit_whose_pilot_is_over_its_time_runs_again(self, camp: Camp) -> None:
         camp.site.wait("overdue", int(camp.ground.overdue_s))
         assert ends(camp, "overdue") == ["infrastructure", "success"]
@@ -102,6 +166,40 @@ class Lives:
     def test_a_unit_on_a_worker_that_fails_runs_again(self, camp: Camp) -> None:
         camp.site.wait("crashed", DONE_S)
         assert ends(camp, "crashed") == ["infrastructure", "success"]
+
+    def test_a_submission_that_was_intended_and_never_made_is_made_once_that_is_certain(
+        self, intending: tuple[Camp, Gate]
+    ) -> None:
+        killed, gate = intending
+        killed.site.wait("intended", int(DOUBT_S_MIN) + DONE_S)
+        assert ends(killed, "intended") == ["success"]
+        intended, made = killed.submissions("only")
+        assert len(gate.calls) == 2
+        ended = dict(killed.rows("SELECT tag, words FROM submission"))
+        assert "knows nothing of it" in ended[intended]
+        assert {report.tag for report in killed.mine("only").values()} <= {made}
+
+    @pytest.mark.slow
+    def test_two_minutes_without_the_daemons_with_the_settings_of_every_day(
+        self, camp: Camp
+    ) -> None:
+        names = ["outage", "after", "meanwhile"]
+        patient = Camp(camp.ground, [Kind(name, {}) for name in names], settings=EVERY_DAY)
+
+        def two_minutes() -> None:
+            end = time.monotonic() + 120
+            patient.submit("meanwhile", "meanwhile", "true")
+            wait_until("two minutes", lambda: time.monotonic() > end, 130)
+
+        try:
+            live_through_an_outage(patient, two_minutes)
+            patient.site.wait("meanwhile", 600)
+            assert ends(patient, "meanwhile") == ["success"]
+        except BaseException as error:
+            error.add_note(patient.told())
+            raise
+        finally:
+            patient.close()
 
 
 def ends(camp: Camp, name: str, job: int = 0) -> list[str]:
@@ -136,6 +234,23 @@ def _arrays(path: Path) -> dict[str, bytes]:
         return {name: file[name].tobytes() for name in file.files}
 
 
+@contextmanager
+def gated_camp(ground: Ground, place: str) -> Iterator[tuple[Camp, Gate]]:
+    """A node whose submissions stand still before or after they are made."""
+    with tempfile.TemporaryDirectory(prefix="floe-gate-", dir="/tmp") as folder:
+        submit = ground.commands[0]
+        gate = Gate(Path(folder) / "gate", place, ground.command(submit))
+        made = Camp(ground, [Kind("only", {})], {submit: str(gate.path)})
+        try:
+            yield made, gate
+        except BaseException as error:
+            error.add_note(made.told())
+            raise
+        finally:
+            gate.kill()
+            made.close()
+
+
 def live_through_an_outage(camp: Camp, meanwhile: Callable[[], None]) -> None:
     """Two pilots run a unit each; one unit ends while the daemons are down, one after."""
     names = ("outage", "after")
@@ -153,5 +268,5 @@ def live_through_an_outage(camp: Camp, meanwhile: Callable[[], None]) -> None:
     camp.site.wait("after", DONE_S)
     assert [ends(camp, name) for name in names] == [["success"], ["success"]]
     assert [len(camp.submissions(name)) for name in names] == [1, 1]
-    wait_until("the end of these pilots", lambda: not jobs & set(camp.listed()))
-    wait_until("the node to know it", lambda: not any(map(camp.jobs, names)))
+    wait_until("the end of these pilots", lambda: not jobs & set(camp.listed()), LEFT_S)
+    wait_until("the node to know it", lambda: not any(map(camp.jobs, names)), LEFT_S)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from node.dispatch import Room
+from node.dispatch import Offer, Room
 from node.model.dataset import Needs
-from node.provisioning.demand import SHORT_S, ages_s, busy_rooms
+from node.provisioning.demand import ASKS_S, SHORT_S, ages_s, busy_rooms, fresh_rooms
 from node.unitstate import TaskState
-from node.work.sessions import Lease, Session
+from node.work.sessions import Lease, Parked, Session
 
 NEEDS = Needs(1, 0, 10**9, 10**9, 36_000)
 NOW_MS = 1_000_000_000
@@ -55,3 +55,19 @@ def test_a_unit_that_takes_much_longer_than_others_did_keeps_its_pilot_busy():
 
 def test_a_pilot_with_units_that_are_known_to_be_long_has_no_room_soon():
     assert not busy_rooms([busy(task(SHORT_S + 1), 1)], NOW_MS)
+
+
+def test_a_pilot_between_its_announcement_and_its_first_question_has_room():
+    session = Session(1, "floe-maui-00000000", b"", 100.0, whole=ROOM)
+    assert fresh_rooms([session], 100.1) == [ROOM]
+    assert not fresh_rooms([session], 100.1 + ASKS_S)
+    session.draining = True
+    assert not fresh_rooms([session], 100.1)
+
+
+def test_a_pilot_that_waits_or_works_is_not_counted_once_more():
+    waiting = Session(1, "floe-maui-00000000", b"", 100.0, whole=ROOM)
+    waiting.parked = Parked(Offer(ROOM, ROOM, 1))
+    working = busy(task(None), 1)
+    working.seen_s = 100.0
+    assert not fresh_rooms([waiting, working], 100.1)
