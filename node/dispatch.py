@@ -74,6 +74,7 @@ class Offer:
     whole: Room
     units_max: int
     brisk: bool = False  # all that it has now is known to be short
+    reserved: str = ""  # a pilot that gets units of datasets reserved for it, and no others
     pilot: int = field(default=0, compare=False)
     now_s: float = field(default=0.0, compare=False)  # monotonic
 
@@ -95,6 +96,7 @@ class Dispatch:
     def __init__(self, shares: Shares) -> None:
         self.shares = shares
         self.ready = Ready(shares)
+        self.reserved: dict[int, str] = {}  # datasets that one pilot alone gets: its name
         self._passed: dict[Queue, float] = {}  # since when its units found no room
         self._kept: dict[Queue, tuple[int, float]] = {}  # (pilot, when it last asked)
 
@@ -153,6 +155,8 @@ class Dispatch:
     ) -> tuple[Pick | None, int]:
         """The account's first units that suit; and how many of them can start at once."""
         for state in self.ready.active[account]:
+            if self.reserved.get(state.no, "") != offer.reserved:
+                continue
             for task, needs in _in_order(state):
                 at_once = free.units(needs)
                 fit = at_once + _queueable(task, needs, offer)

@@ -57,6 +57,7 @@ from node.services.people import People
 from node.services.pilotorders import PilotOrders
 from node.services.recovery import Recovery, standing_still
 from node.services.sitesettings import SiteSettings
+from node.services.sitetests import SiteTests
 from node.services.siteviews import NoSystems, SiteViews
 from node.services.sponsor import Sponsor
 from node.services.status import Identity, StatusViews, written_not
@@ -154,6 +155,9 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         site=SiteViews(_identity(parts), parts.work, facts, parts.batch or NoSystems()),
         admin=_admin(parts, facts),
         settings=_settings(parts, facts),
+        tests=SiteTests(
+            parts.reactor, parts.work, lambda: parts.batch.systems if parts.batch else ()
+        ),
         pilots=PilotOrders(facts, parts.work, parts.provision, parts.batch),
         recovery=recovery,
         members=(members := _members(parts)),

@@ -122,7 +122,7 @@ class Sge:
 
     def rehearsed(self, done: Completed) -> str:
         if done.status != 0:
-            words = f"qsub: {texts.complaint(done).removesuffix(' · Exiting.')}"
+            words = texts.named("qsub", texts.complaint(done).removesuffix(" · Exiting."))
             raise (SchedulerError if _LATER.search(words) else Refused)(words)
         return texts.harmless(done.out, 120)
 

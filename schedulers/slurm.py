@@ -135,7 +135,7 @@ class Slurm:
     def rehearsed(self, done: Completed) -> str:
         """sbatch tells on stderr when and where it would start."""
         if done.status != 0:
-            words = _named("sbatch", texts.complaint(done))
+            words = texts.named("sbatch", texts.complaint(done))
             raise (SchedulerError if _LATER.search(words) else Refused)(words)
         found = _WOULD_START.search(texts.plain(done.err + done.out))
         return texts.harmless(f"would start {found[1]} on {found[2]}", 120) if found else ""
@@ -261,11 +261,6 @@ class Slurm:
             return [_queue(name, rows) for name, rows in groups.items()]
         except ValueError as error:
             raise SchedulerError(f"sinfo: {error}") from None
-
-
-def _named(command: str, words: str) -> str:
-    """Words that say whose they are."""
-    return words if words.startswith(f"{command}:") else f"{command}: {words}"
 
 
 def _log_pattern(log: str, *, array: bool) -> str:

@@ -62,8 +62,13 @@ def whole(done: Completed, what: str, *, lines: bool = True) -> str:
     bound, or in the middle of a line.
     """
     if done.status != 0:
-        raise SchedulerError(f"{what}: {complaint(done)}")
+        raise SchedulerError(named(what, complaint(done)))
     return uncut(done, what, lines=lines)
+
+
+def named(what: str, words: str) -> str:
+    """Words that say which command they are of; many do by themselves."""
+    return words if words.startswith(f"{what}: ") else f"{what}: {words}"
 
 
 def uncut(done: Completed, what: str, *, lines: bool = True) -> str:

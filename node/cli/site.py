@@ -27,25 +27,25 @@ def site_show(floe: Floe, name: str) -> None:
     show_site(floe, name)
 
 
-@site_verb.command("test", examples=["floe site test"])
+@site_verb.command("test", examples=["floe site test", "floe site test maui"])
+@click.argument("name", default="")
 @click.option(
     "--timeout",
-    default=120,
-    show_default=True,
-    type=click.IntRange(5, 3600),
+    type=click.IntRange(5, 86_400),
     metavar="S",
-    help="Give up after S seconds.",
+    help="Give up after S seconds. Default: 120, in a batch system 600.",
 )
 @json_option
 @pass_floe
-def site_test(floe: Floe, timeout: int) -> int:
-    """Try this site: submit one pilot, see it start, speak and run one unit.
+def site_test(floe: Floe, name: str, timeout: int | None) -> int:
+    """Try this site: submit one pilot, see it start, speak, run one unit and leave.
 
-    Exit status 1 when a step fails; the step says what to do.
+    NAME: one of its batch systems; without, all of them, and this machine if pilots run here. Exit
+    status 1 when a step fails; the step says what to do.
     """
-    from node.cli.probing import run_probe
+    from node.cli.probing import run_probes
 
-    return run_probe(floe, timeout)
+    return run_probes(floe, name, timeout)
 
 
 @site_verb.command("drain", examples=["floe site drain", "floe site drain --off"])

@@ -24,6 +24,7 @@ from node.services.people import People, Person
 from node.services.pilotorders import PilotOrders
 from node.services.recovery import Recovery
 from node.services.sitesettings import SiteSettings
+from node.services.sitetests import SiteTests
 from node.services.siteviews import SiteViews
 from node.services.status import StatusViews
 from node.services.submit import Submissions
@@ -61,6 +62,7 @@ class Api:
     admin: AdminOrders
     pilots: PilotOrders
     settings: SiteSettings
+    tests: SiteTests
     recovery: Recovery
     members: MemberOrders
     joiner: Joiner
@@ -122,6 +124,7 @@ class Api:
             Route("GET", f"{unit}/output/{{path*}}", self.output),
             Route("POST", "/v1/admin/drain", self.ordered(self.admin.drain), role="admin"),
             Route("POST", "/v1/admin/pilots", self.ordered(self.pilots.order), role="admin"),
+            Route("POST", "/v1/admin/test", self.ordered(self.tests.order), role="admin"),
             Route("POST", "/v1/admin/reload", self.ordered(self.settings.reload), role="admin"),
             Route("POST", "/v1/admin/limits", self.ordered(self.settings.limits), role="admin"),
             Route("POST", "/v1/admin/backup", self.ordered(self.admin.backup), role="admin"),

@@ -50,6 +50,8 @@ def bins_of(dispatch: Dispatch, ages_s: Mapping[int, float]) -> list[Bin]:
     accounts = sorted(dispatch.ready.active, key=dispatch.shares.standing)
     for account in accounts:
         for state in dispatch.ready.active[account]:
+            if state.no in dispatch.reserved:
+                continue  # its pilot is on its way
             for task in state.tasks:
                 for needs, queue in task.queues.items():
                     if not queue.count or (needs not in found and len(found) >= BINS_MAX):

@@ -24,7 +24,7 @@ class Ending(Account):
     def __init__(self, house: House, settings: SystemConfig, tools: Tools) -> None:
         super().__init__(house, settings)
         self._tools = tools
-        self._asking = Asking(tools)
+        self.asking = Asking(tools)
         self._unended = ""  # why jobs could not be ended when an admin wanted it
 
     async def _write(self, changes: Changes) -> None:
@@ -72,7 +72,8 @@ class Ending(Account):
         unseen = sum(each.unseen for each in self.book)
         words = [f"{self._unended}; they are cancelled when it answers"] if self._unended else []
         if unseen:
-            words.append(f"{unseen} pilots may have been submitted, which is not known yet")
+            many = "a pilot" if unseen == 1 else f"{unseen} pilots"
+            words.append(f"{many} may have been submitted, which is not known yet")
         return f"site.{self.settings.name}: {'; '.join(words)}" if words else ""
 
     async def cancel(self, jobs: Sequence[JobName], why: Cancel) -> str:
@@ -91,7 +92,7 @@ class Ending(Account):
     async def _cancel(self, jobs: Sequence[JobName]) -> str:
         for at in range(0, len(jobs), CANCEL_MAX):
             try:
-                await self._asking.cancel(jobs[at : at + CANCEL_MAX])
+                await self.asking.cancel(jobs[at : at + CANCEL_MAX])
             except SchedulerError as error:
                 self._complain(f"cannot cancel: {error}")
                 return f"cannot cancel: {error}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import Any, Final
 
@@ -19,13 +19,13 @@ from twisted.logger import Logger
 
 from node.provisioning.asking import Asking
 from node.provisioning.breaker import Breaker
-from node.provisioning.ending import Ending
 from node.provisioning.jobs import Cancel, Changes, Ended, Submission
-from node.provisioning.plan import Order, Plan
+from node.provisioning.ordering import Ordering
+from node.provisioning.plan import Plan
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import dump_breakers
 from node.provisioning.settings import SystemConfig
-from node.provisioning.submitting import Doubtful, NotMade, Submitter
+from node.provisioning.submitting import Submitter
 from node.store import pilots as pilot_store
 from node.store import submissions as store
 from node.work.sessions import Session
@@ -40,23 +40,21 @@ QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
 DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits; so long it may do so unasked
 TAIL_BYTES: Final = 2000
 FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
-REFUSED_S_MAX: Final = 3600.0  # between two submissions, while each is refused
 STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
 
 Planner = Callable[[str], Plan]
+Errand = Callable[[], Awaitable[None]]
 
 
-class BatchSystem(Ending):
+class BatchSystem(Ordering):
     """Keeps pilots in one batch system. `start` and `stop` once each."""
 
     def __init__(
         self, house: House, settings: SystemConfig, tools: Tools, numbers: Iterator[int]
     ) -> None:
         """numbers: of new submissions, shared by all batch systems of the node."""
-        super().__init__(house, settings, tools)
+        super().__init__(house, settings, tools, numbers)
         self.book.told = tools.url or " or ".join(house.urls)
-        self._numbers = numbers
-        self._submitter = Submitter(house, settings, tools)
         now_s = house.reactor.seconds()
         self._plan: Planner = lambda name: Plan()
         self._failures = 0  # looks in a row
@@ -69,6 +67,7 @@ class BatchSystem(Ending):
         self._busy = False
         self._idle: Deferred[None] | None = None  # somebody waits for the end of a round
         self._stopped = False
+        self._errands: deque[Errand] = deque()
 
     # -- start and stop
 
@@ -115,7 +114,7 @@ class BatchSystem(Ending):
         if tools is not None:
             await self._tools.runner.close()
             rows = self._submitter.rows
-            self._tools, self._asking = tools, Asking(tools)
+            self._tools, self.asking = tools, Asking(tools)
             self.book.told = tools.url or " or ".join(self._house.urls)
             self._submitter = Submitter(self._house, settings, tools)
             self._submitter.rows = rows
@@ -156,12 +155,20 @@ class BatchSystem(Ending):
         idle, self._idle = self._idle, None
         if idle is not None:
             _fire(idle)
-        self._schedule(max(1.0, self._next_look_s - self._house.reactor.seconds()))
+        due_s = self._next_look_s - self._house.reactor.seconds()
+        self._schedule(0.0 if self._errands else max(1.0, due_s))
+
+    def send(self, errand: Errand) -> None:
+        """Do something more at the beginning of the next round, which is soon."""
+        self._errands.append(errand)
+        self._schedule(0.0)
 
     # -- a round
 
     async def round(self) -> None:
         """Look, if that is due; then do what the plan says."""
+        while self._errands:
+            await self._errands.popleft()()
         self._hear()
         if self._house.reactor.seconds() >= self._next_look_s:
             await self._look()
@@ -196,8 +203,8 @@ class BatchSystem(Ending):
         self._next_look_s = began_s + self.settings.look_s
         try:
             if not self.version:
-                self.version = await self._asking.version()
-            reports = await self._asking.listing()
+                self.version = await self.asking.version()
+            reports = await self.asking.listing()
         except SchedulerError as error:
             self._failures += 1
             wait_s = self.settings.look_s * 2.0 ** min(self._failures - 1, 10)
@@ -217,7 +224,7 @@ class BatchSystem(Ending):
         asked = self.book.inquiry(self._house.reactor.seconds())
         if asked is None:
             return
-        reports, failed = await self._asking.look_up(asked)
+        reports, failed = await self.asking.look_up(asked)
         if failed:
             self._complain(f"no answer about jobs that left the listing: {failed}")
         now_s = self._house.reactor.seconds()
@@ -229,7 +236,7 @@ class BatchSystem(Ending):
             return
         self._next_queues_s = now_s + QUEUES_S
         try:
-            self.queues = await self._asking.queues()
+            self.queues = await self.asking.queues()
         except SchedulerError as error:
             self._complain(f"no answer about queues: {error}")
 
@@ -250,7 +257,7 @@ class BatchSystem(Ending):
             return
         self._next_describe_s = now_s + DESCRIBE_S
         try:
-            said = await self._asking.describe(job.name)
+            said = await self.asking.describe(job.name)
         except SchedulerError as error:
             self._complain(f"no answer about job {job.name}: {error}")
             return
@@ -282,7 +289,7 @@ class BatchSystem(Ending):
             tail = ""
             if breaker.until_s <= self._house.reactor.seconds():  # one of a bunch is enough
                 log = self._submitter.log(submission.tag)
-                tail = await self._asking.tail(log, job.name, TAIL_BYTES)
+                tail = await self.asking.tail(log, job.name, TAIL_BYTES)
             where = f" on {job.host}" if job.host else ""
             status = f", exit status {job.exit}" if job.exit is not None else ""
             said = f"; it said: {tail}" if tail else ""
@@ -356,51 +363,7 @@ class BatchSystem(Ending):
         if too_many := plan.drain.get(name):
             self._drain(too_many)
         if order := plan.submit.get(name):
-            await self._submit(order)
-
-    # -- submitting
-
-    async def _submit(self, order: Order) -> None:
-        """One submission, from its intent to its jobs' names."""
-        self._pause()
-        submission, token = await self._submitter.intend(order, next(self._numbers))
-        self.book.add(submission)
-        breaker = self.breakers.setdefault(order.shape, Breaker())
-        avoid = self.avoided.names(self._house.reactor.seconds())
-        try:
-            spec = await self._submitter.ship(submission, order, token, avoid)
-            jobs = await self._submitter.submit(spec)
-        except NotMade as error:
-            self._pause(refused=True)
-            breaker.refused(self._house.reactor.seconds(), str(error))
-            self._complain(f"nothing was submitted: {error}")
-            await self._apply(self.book.not_made(submission.tag, str(error)))
-            return
-        except Doubtful as error:
-            if error.refused:
-                self._pause(refused=True)
-                self.avoided.refused(avoid)
-                breaker.refused(self._house.reactor.seconds(), str(error))
-            submission.words = str(error)
-            what = "was refused" if error.refused else "is in doubt"
-            self._complain(f"a submission {what}: {error}")
-            return
-        self.refusals = 0
-        self._pause()
-        _log.info(
-            "site.{name}: submitted {count} pilots, {words}, as {first}",
-            name=self.settings.name,
-            count=len(jobs),
-            words=order.shape.words(),
-            first=jobs[0],
-        )
-        await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))
-
-    def _pause(self, *, refused: bool = False) -> None:
-        """Until the next submission of any shape: twice as long with each refusal in a row."""
-        self.refusals += refused
-        wait_s = self.settings.submit_s * 2.0 ** min(max(0, self.refusals - 1), 20)
-        self._next_submit_s = self._house.reactor.seconds() + min(REFUSED_S_MAX, wait_s)
+            await self.submit(order)
 
     async def _remember(self) -> None:
         """Breakers survive a restart."""

@@ -35,6 +35,8 @@ class Leases:
     hosts: Hosts = field(default_factory=Hosts)
     next_no: int = 1
     draining: bool = False  # nothing new goes out
+    reserved: dict[bytes, str] = field(default_factory=dict)  # datasets by id: a pilot's tag
+    number_of: Callable[[bytes], int | None] = lambda dataset: None  # of a dataset that is here
     on_ready: Callable[[], None] | None = None  # told when units wait and no pilot does
     _parked: dict[Session, Parked] = field(default_factory=dict)
     _gone: list[int] = field(default_factory=list)  # rows to delete with the next write
@@ -64,7 +66,18 @@ class Leases:
         if offer.units_max <= 0:
             return []
         offer = self._as_of_now(session, offer)
+        if self.reserved:
+            offer = replace(offer, reserved=self._reserved_for(session))
         return [self._lease(session, pick) for pick in self.dispatch.take(offer)]
+
+    def _reserved_for(self, session: Session) -> str:
+        """The pilot's tag if datasets are reserved for it; "" for all others."""
+        self.dispatch.reserved = {
+            no: tag
+            for dataset, tag in self.reserved.items()
+            if (no := self.number_of(dataset)) is not None
+        }
+        return session.tag if session.tag in self.reserved.values() else ""
 
     def _most_units(self, session: Session) -> int | None:
         """What may go to the worker of a pilot, which may swallow units; None: no limit."""
@@ -174,7 +187,7 @@ class Leases:
             if parked is None:
                 continue
             offer = self._as_of_now(session, parked.offer)
-            if offer in hopeless:
+            if offer in hopeless and not self.reserved:
                 continue
             if self.take(session, offer):
                 # The poll finds its new leases in `unseen`.

@@ -60,6 +60,7 @@ class Work:
             reactor, journal, tables, dispatch, resolver, self.sessions, self.leases,
             site, site_name, factors, wall_ms,
         )  # fmt: skip
+        self.leases.number_of = self._board.number
         self._answers = Answers(self._board.known, resolver, have_files)
         self._intake = Intake(self._board)
         self.arrivals = Arrivals(self._board, self._intake, lease_s, copied)
@@ -331,6 +332,18 @@ class Work:
             ),
             "expected_s": state.wall_s,
         }
+
+    def reserve(self, dataset: bytes, tag: str) -> None:
+        """Let one pilot alone have the units of a dataset, which need not be here yet."""
+        self.leases.reserved[dataset] = tag
+        self.leases.kick()
+
+    def unreserve(self, dataset: bytes) -> None:
+        """All may have them again."""
+        self.leases.reserved.pop(dataset, None)
+        if not self.leases.reserved:
+            self.dispatch.reserved.clear()
+        self.leases.kick()
 
     def drain(self, on: bool = True) -> None:
         """Give nothing new out (or do so again)."""

@@ -1,0 +1,93 @@
+"""Submitting to one batch system: how often, and what becomes of a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from twisted.logger import Logger
+
+from node.provisioning.breaker import Breaker
+from node.provisioning.ending import Ending
+from node.provisioning.jobs import Changes, Submission
+from node.provisioning.plan import Order
+from node.provisioning.ports import House, Tools
+from node.provisioning.settings import SystemConfig
+from node.provisioning.submitting import Doubtful, NotMade, Submitter
+from schedulers.base import SchedulerError
+
+_log = Logger()
+
+REFUSED_S_MAX: Final = 3600.0  # between two submissions, while each is refused
+
+
+class Ordering(Ending):
+    """Makes submissions, one at a time."""
+
+    def __init__(
+        self, house: House, settings: SystemConfig, tools: Tools, numbers: Iterator[int]
+    ) -> None:
+        """numbers: of new submissions, shared by all batch systems of the node."""
+        super().__init__(house, settings, tools)
+        self._numbers = numbers
+        self._submitter = Submitter(house, settings, tools)
+
+    async def _apply(self, changes: Changes) -> None:
+        """Write changes down, and act on them."""
+        raise NotImplementedError
+
+    async def submit(self, order: Order) -> Submission:
+        """One submission, from its intent to its jobs' names; its words say what went wrong."""
+        self._pause()
+        submission, token = await self._submitter.intend(order, next(self._numbers))
+        self.book.add(submission)
+        breaker = self.breakers.setdefault(order.shape, Breaker())
+        avoid = self.avoided.names(self._house.reactor.seconds())
+        try:
+            spec = await self._submitter.ship(submission, order, token, avoid)
+            jobs = await self._submitter.submit(spec)
+        except NotMade as error:
+            self._pause(refused=True)
+            breaker.refused(self._house.reactor.seconds(), str(error))
+            self._complain(f"nothing was submitted: {error}")
+            await self._apply(self.book.not_made(submission.tag, str(error)))
+            return submission
+        except Doubtful as error:
+            if error.refused:
+                self._pause(refused=True)
+                self.avoided.refused(avoid)
+                breaker.refused(self._house.reactor.seconds(), str(error))
+            submission.words = str(error)
+            what = "was refused" if error.refused else "is in doubt"
+            self._complain(f"a submission {what}: {error}")
+            return submission
+        self.refusals = 0
+        self._pause()
+        _log.info(
+            "site.{name}: submitted {count} pilots, {words}, as {first}",
+            name=self.settings.name,
+            count=len(jobs),
+            words=order.shape.words(),
+            first=jobs[0],
+        )
+        await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))
+        return submission
+
+    def log_of(self, tag: str) -> str:
+        """The file to which pilots of a submission print."""
+        return self._submitter.log(tag)
+
+    async def remove(self, tag: str) -> bool:
+        """Remove the files of a submission that is over; False if that did not work."""
+        try:
+            await self._tools.runner.remove([self._submitter.folder_of(tag)])
+        except SchedulerError as error:
+            self._complain(f"cannot remove the files of {tag}: {error}")
+            return False
+        return True
+
+    def _pause(self, *, refused: bool = False) -> None:
+        """Until the next submission of any shape: twice as long with each refusal in a row."""
+        self.refusals += refused
+        wait_s = self.settings.submit_s * 2.0 ** min(max(0, self.refusals - 1), 20)
+        self._next_submit_s = self._house.reactor.seconds() + min(REFUSED_S_MAX, wait_s)
