@@ -1,0 +1,64 @@
+"""What an admin is told of a submit host that is not as it should be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.site import Site, make_site, take_down
+from tests.clusters import sshd
+from tests.clusters.faces import attempt, toml
+from tests.clusters.place import wait_until
+from tests.clusters.rig import need
+
+
+def test_a_key_that_is_refused_is_told_and_not_knocked_with_again(tmp_path: Path) -> None:
+    need("ssh", sshd.missing())
+    with sshd.sshd(tmp_path) as host:
+        sshd.make_key(tmp_path / "expired")
+        site = make_site(tmp_path, "far", slots=0, config=_far(host, key=tmp_path / "expired"))
+        try:
+            up = attempt(site, "up", "--detach")
+            assert up.returncode == 1
+            assert "it refuses our key" in up.stderr
+            site.run("up", "--detach", "--anyway")
+            wait_until("a complaint", lambda: "it refuses our key" in site.run("site", "show"))
+            knocks = _knocks(tmp_path)
+            wait_until("more looks", lambda: _log(site).count("next try in") >= 3)
+            assert _knocks(tmp_path) == knocks
+            # The key is let in again: nobody waits for the next try, which is five minutes away.
+            with (tmp_path / "authorized_keys").open("a") as keys:
+                keys.write((tmp_path / "expired.pub").read_text())
+            site.run("config", "reload", "--anyway")
+            wait_until("an answer", lambda: "it refuses our key" not in site.run("site", "show"))
+        finally:
+            take_down(site)
+
+
+def test_a_host_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    need("ssh", sshd.missing())
+    with sshd.sshd(tmp_path) as host:
+        (tmp_path / "empty").touch()
+        site = make_site(tmp_path, "far", slots=0, config=_far(host, known=tmp_path / "empty"))
+        checked = attempt(site, "config", "check")
+    assert checked.returncode == 1
+    assert "its host key is not known" in checked.stdout
+    closed = attempt(site, "config", "check")  # nothing listens any more
+    assert closed.returncode == 0
+    assert "not now" in closed.stdout
+
+
+def _far(host: sshd.Sshd, key: Path | None = None, known: Path | None = None) -> str:
+    settings: dict[str, object] = {
+        "kind": "slurm", "host": "127.0.0.1", "port": host.port, "key": str(key or host.key),
+        "known_hosts": str(known or host.known_hosts), "ssh_config": "/dev/null", "look": "1s",
+    }  # fmt: skip
+    lines = [f"{name} = {toml(value)}" for name, value in settings.items()]
+    return "\n".join(["", "[site.far]", *lines, ""])
+
+
+def _knocks(folder: Path) -> int:
+    return (folder / "log").read_text().count("Connection from")
+
+
+def _log(site: Site) -> str:
+    return (site.home / "log" / "node.log").read_text("utf-8", "replace")
