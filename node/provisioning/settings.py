@@ -269,6 +269,8 @@ def _system(
     factories = _factories(table.get("pilot"), own, place, problems)
     if len(problems) > before:
         return None
+    if more.get("arrays") is False:
+        mine["submit_max"] = 1  # a submission is one job
     system = SystemConfig(name=name, factories=factories, ssh=ssh, more=more, **mine)
     _check(system, place, problems)
     return system

@@ -190,3 +190,9 @@ def test_each_kind_has_keys_of_its_own():
 def test_a_submit_host_runs_no_pilots_itself_unless_it_is_told_to():
     assert parse('[site.a]\nkind = "sge"\n').local.pilots_max == 0
     assert parse('[site.a]\nkind = "sge"\n[site.local]\n').local.pilots_max == 1
+
+
+def test_a_batch_system_without_job_arrays_gets_one_pilot_a_submission():
+    text = '[site.lyon]\nkind = "torque"\nsubmit_max = 10\n'
+    assert parse(text).systems[0].submit_max == 10
+    assert parse(text + "arrays = false\n").systems[0].submit_max == 1
