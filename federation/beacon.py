@@ -60,12 +60,23 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
+class Ban:
+    """A worker that gets no units. until_ms: by the clock of the site, as `clock_ms`."""
+
+    host: str
+    until_ms: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Beacon:
     """One site at one moment.
 
     (generation, boot, counter) order the beacons of a site: boot names a start of its process, and
     is larger for a later one. clock_ms: wall clock, for display. load: per mille of its cores that
-    are busy. pilots: those that are up. active, ready: units that run, and that could.
+    are busy. pilots: those that are up. active, ready: units that run, and that could. batch: the
+    kinds of its batch systems; none where it only starts pilots itself. barred: workers that get
+    no units, of which `bans` tells some.
     """
 
     site: SiteID
@@ -84,6 +95,9 @@ class Beacon:
     workers: Sequence[Workers]
     wants: Sequence[Want]
     running: Sequence[Running]
+    batch: Sequence[str] = ()
+    barred: int = 0
+    bans: Sequence[Ban] = ()
 
     @property
     def order(self) -> tuple[int, int, int]:
@@ -114,7 +128,12 @@ def write_beacon(beacon: Beacon) -> bytes:
             for want in beacon.wants
         ],
         [[each.dataset, each.units] for each in beacon.running],
+        list(beacon.batch),
+        beacon.barred,
+        [[each.host, each.until_ms, each.why] for each in beacon.bans],
     ]
+    while len(fields) > FIELDS_MIN and not fields[-1]:
+        fields.pop()
     try:
         _checked(fields)
     except BadField as error:
@@ -126,7 +145,10 @@ def write_beacon(beacon: Beacon) -> bytes:
 
 
 def read_beacon(document: bytes) -> Beacon:
-    """A beacon as it came; who signed it was checked before. Raises PeerError."""
+    """A beacon as it came; who signed it was checked before. Raises PeerError.
+
+    Fields of later versions are left out, those that an earlier one does not have are empty.
+    """
     fields = codec.unpack(document, bytes_max=limits.BEACON_BYTES_MAX)
     if type(fields) is not list:
         raise PeerError("a beacon that is no array")
@@ -137,8 +159,9 @@ def read_beacon(document: bytes) -> Beacon:
 
 
 def _checked(fields: list[Any]) -> Beacon:
-    if len(fields) != len(_CHECKS):
-        raise BadField(f"{len(fields)} fields where {len(_CHECKS)} are defined")
+    if not FIELDS_MIN <= len(fields) <= limits.BEACON_FIELDS_MAX:
+        raise BadField(f"{len(fields)} fields where at least {FIELDS_MIN} are defined")
+    fields = [*fields[: len(_CHECKS)], *_EMPTY[len(fields) - FIELDS_MIN :]]
     for (name, check), value in zip(_CHECKS, fields, strict=True):
         try:
             check(value)
@@ -147,11 +170,14 @@ def _checked(fields: list[Any]) -> Beacon:
     values = list(fields)
     values[_DRAINED] = bool(fields[_DRAINED])
     values[_HEADS] = Heads(*fields[_HEADS])
-    workers, wants, running = fields[_WORKERS:]
+    workers, wants, running, batch, barred, bans = fields[_WORKERS:]
     values[_WORKERS:] = [
         read_workers(workers),
         tuple(Want(want[0], read_shape(want[1]), *want[2:]) for want in wants),
         tuple(Running(*each) for each in running),
+        tuple(batch),
+        barred,
+        tuple(Ban(*each) for each in bans),
     ]
     return Beacon(*values)
 
@@ -178,6 +204,9 @@ _LABEL: Final = exact(limits.LABEL_BYTES)
 _HEAD_ID: Final = blob(0, limits.LABEL_BYTES)
 _SEQ: Final = integer(0, limits.SEQ_MAX)
 _UNITS: Final = integer(0, limits.UNITS_MAX)
+_CLOCK: Final = integer(0, limits.WALL_CLOCK_MS_MAX)
+_BAN_HOST: Final = text(limits.BAN_HOST_BYTES_MAX)
+_BAN_WHY: Final = text(limits.BAN_WHY_BYTES_MAX)
 _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("site", exact(KEY_BYTES)),
     ("generation", integer(limits.GENERATION_MIN, limits.GENERATION_MAX)),
@@ -187,7 +216,7 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("version", text(limits.VERSION_BYTES_MAX)),
     ("drained", integer(0, 1)),
     ("heads", _row(_SEQ, _HEAD_ID, _SEQ, _HEAD_ID)),
-    ("clock_ms", integer(0, limits.WALL_CLOCK_MS_MAX)),
+    ("clock_ms", _CLOCK),
     ("load", integer(0, LOAD_MAX)),
     ("pilots", _UNITS),
     ("active", _UNITS),
@@ -195,6 +224,11 @@ _CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("workers", _workers),
     ("wants", items(_row(_LABEL, _shape, _UNITS, _UNITS), 0, limits.WANTS_MAX)),
     ("running", items(_row(_LABEL, _UNITS), 0, limits.RUNNING_MAX)),
+    ("batch", items(text(limits.BATCH_KIND_BYTES_MAX), 0, limits.BATCH_KINDS_MAX)),
+    ("barred", _UNITS),
+    ("bans", items(_row(_BAN_HOST, _CLOCK, _BAN_WHY), 0, limits.BANS_MAX)),
 )
+_EMPTY: Final[tuple[Any, ...]] = ([], 0, [])  # batch, barred, bans
+FIELDS_MIN: Final = len(_CHECKS) - len(_EMPTY)  # those of the first version
 _NAMES: Final = [name for name, _ in _CHECKS]
 _DRAINED, _HEADS, _WORKERS = map(_NAMES.index, ("drained", "heads", "workers"))

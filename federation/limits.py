@@ -83,6 +83,12 @@ RETRY_S_MAX: Final = 3600
 BEACON_BYTES_MAX: Final = 2 * 1024
 WANTS_MAX: Final = 8  # datasets and shapes, the neediest first
 RUNNING_MAX: Final = 8  # datasets, the busiest first
+BATCH_KINDS_MAX: Final = 8  # of batch systems
+BATCH_KIND_BYTES_MAX: Final = 16
+BANS_MAX: Final = 4  # workers, those that wait longest; more are counted only
+BAN_HOST_BYTES_MAX: Final = 64
+BAN_WHY_BYTES_MAX: Final = 88
+BEACON_FIELDS_MAX: Final = 32  # those of later versions among them
 LABEL_BYTES: Final = 8  # the beginning of an id, where a mistake costs one needless question
 COUNTER_MAX: Final = 2**53 - 1
 

@@ -273,7 +273,7 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews, standstills: Stan
 def _kinds(parts: Parts) -> list[str]:
     """Of batch systems in which this site may have pilots."""
     local = ["local"] if parts.config.local.pilots_max else []
-    return sorted({*local, *(each.kind for each in parts.config.systems)})
+    return [*local, *(parts.batch.kinds if parts.batch else [])]
 
 
 def _submissions(parts: Parts, blobs: BlobService, facts: SiteFacts) -> Submissions:

@@ -75,6 +75,7 @@ class Inside:
         default_factory=lambda: Documents(read_submission, read_command, signer)
     )
     have_files: HaveFiles = nothing_missing
+    batch: Callable[[], Sequence[str]] = tuple  # kinds of batch systems
 
 
 class Sharing:
@@ -127,7 +128,8 @@ class Sharing:
         maker = BeaconMaker(
             me, lambda: inside.journal.heads, self._drained(work), inside.wall_ms, capacity,
             work.sessions, work.dispatch.ready, self.granting.wants,
-            lambda no: openwork.dataset_id(inside.conn, no),
+            lambda no: openwork.dataset_id(inside.conn, no), inside.batch,
+            lambda: work.leases.hosts.banned(reactor.seconds()),
         )  # fmt: skip
         self.own_beacon = OwnBeacon(reactor, maker, around.floods, unreachable_s)
 

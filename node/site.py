@@ -329,6 +329,7 @@ class Site:
             used=lambda: tasks.usage(store.conn, _today()),
             wall_ms=lambda: time.time_ns() // 1_000_000,
             have_files=lambda no: meshing.have_files(store.tables.known(no)),
+            batch=lambda: [] if self._batch is None else self._batch.kinds,
         )
         around = Around(members, mesh, mesh, members.said_name)
         patience_s = self._config.mesh.unreachable_after_s

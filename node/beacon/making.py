@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from federation import limits
-from federation.beacon import KIND, LOAD_MAX, Beacon, Heads, Running, Want, write_beacon
+from federation.beacon import KIND, LOAD_MAX, Ban, Beacon, Heads, Running, Want, write_beacon
 from federation.claims import label
 from federation.ids import SiteID
 from federation.ports import Floods
@@ -21,6 +21,7 @@ from federation.pulse import UNREACHABLE_S
 from federation.shapes import Shape, Workers
 from node.ready import Ready
 from node.store.highwater import Heads as OwnHeads
+from node.work.hosts import Host
 from node.work.sessions import Session
 
 SEND_S: Final = 10.0  # when something changed
@@ -60,8 +61,13 @@ class BeaconMaker:
         ready: Ready,
         wants: Callable[[], Sequence[Want]],
         id_of: Callable[[int], bytes | None],
+        batch: Callable[[], Sequence[str]] = tuple,
+        banned: Callable[[], Sequence[Host]] = tuple,
     ) -> None:
-        """heads: of the own feeds, as far as they are durable. id_of: a dataset's, by number."""
+        """heads: of the own feeds, as far as they are durable. id_of: a dataset's, by number.
+
+        batch: kinds of batch systems. banned: workers without units, the longest first.
+        """
         self._me = me
         self._heads = heads
         self._drained = drained
@@ -71,11 +77,13 @@ class BeaconMaker:
         self._ready = ready
         self._wants = wants
         self._id_of = id_of
+        self._batch = batch
+        self._banned = banned
 
     def make(self, counter: int) -> Beacon:
         heads = self._heads()
         cores, busy = self._capacity.cores()
-        running = self._running()
+        running, banned = self._running(), self._banned()
         return Beacon(
             site=self._me.site,
             generation=heads.generation,
@@ -98,6 +106,9 @@ class BeaconMaker:
             workers=tuple(self._capacity.workers()),
             wants=tuple(self._wants()[: limits.WANTS_MAX]),
             running=tuple(self._busiest(running)),
+            batch=tuple(sorted(set(self._batch())))[: limits.BATCH_KINDS_MAX],
+            barred=len(banned),
+            bans=tuple(_ban(host) for host in banned[: limits.BANS_MAX]),
         )
 
     def _running(self) -> Counter[int]:
@@ -113,6 +124,22 @@ class BeaconMaker:
         for no, units in running.most_common(limits.RUNNING_MAX):
             if (id_ := self._id_of(no)) is not None:
                 yield Running(label(id_), units)
+
+
+def _ban(host: Host) -> Ban:
+    return Ban(
+        _cut(host.name, limits.BAN_HOST_BYTES_MAX),
+        min(max(host.until_ms, 0), limits.WALL_CLOCK_MS_MAX),
+        _cut(host.why, limits.BAN_WHY_BYTES_MAX),
+    )
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    """The text, or as much of its beginning as there is room for, with an ellipsis."""
+    whole = text.encode("utf-8", "replace")
+    if len(whole) <= bytes_max:
+        return whole.decode()
+    return whole[: bytes_max - len("…".encode())].decode("utf-8", "ignore") + "…"
 
 
 class OwnBeacon:

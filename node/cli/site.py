@@ -13,14 +13,16 @@ def site_verb() -> None:
     """Show, test, drain or limit this site."""
 
 
-@site_verb.command("show", examples=["floe site show", "floe site show maui"])
+@site_verb.command(
+    "show", examples=["floe site show", "floe site show maui", "floe site show desy"]
+)
 @click.argument("name", default="")
 @json_option
 @pass_floe
 def site_show(floe: Floe, name: str) -> None:
     """Show this site: batch systems with what is wrong there, workers, hosts that get no units.
 
-    NAME: one of its batch systems with limits and queues.
+    NAME: one of its batch systems with limits and queues, or another site by its own word.
     """
     from node.cli.siteviews import show_site
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from node.cli.command import Floe
 from node.cli.facts import fact_lines
 from node.cli.failures import NOT_FOUND, Failed
+from node.cli.meshviews import short_age
 from node.cli.output import (
     duration,
     harmless,
@@ -21,7 +22,7 @@ from node.cli.output import (
     state,
     table,
 )
-from node.client import Json
+from node.client import Json, Refused, path_of
 
 HANG = "    "
 SETTINGS = (
@@ -31,7 +32,7 @@ SETTINGS = (
 
 
 def show_site(floe: Floe, name: str) -> None:
-    """This site; or, by its name, one of its batch systems. Raises Failed."""
+    """This site; by its name one of its batch systems, or another site. Raises Failed."""
     site: Json = floe.client().get("/v1/site").get("site") or {}
     systems = {str(each.get("name")): each for each in _rows(site, "batch")}
     found: Json = {"site": site}
@@ -40,16 +41,64 @@ def show_site(floe: Floe, name: str) -> None:
     elif name in systems:
         found, draw = {"system": dict(systems[name])}, partial(print_system, systems[name])
     else:
-        raise Failed(
-            f"this site has no batch system {harmless(name)!r}",
-            f"it has {', '.join(map(harmless, systems))}",
-            code="not-found",
-            exit_status=NOT_FOUND,
-        )
+        other = _member(floe, name, systems)
+        found, draw = {"site": other}, partial(print_member, other)
     if floe.as_json:
         print_json(found)
     else:
         draw()
+
+
+def _member(floe: Floe, name: str, systems: Iterable[str]) -> Json:
+    """What another site says of itself. Raises Failed."""
+    try:
+        found = floe.client().get(path_of("mesh", "sites", name)).get("site")
+    except Refused as error:
+        if error.code != "not-found":
+            raise
+        raise Failed(
+            f"{error.message}, and no batch system of this site",
+            f"batch systems: {', '.join(map(harmless, systems))}; {error.right}",
+            code="not-found",
+            exit_status=NOT_FOUND,
+        ) from None
+    return found if isinstance(found, dict) else {}
+
+
+def print_member(site: Mapping[str, Any]) -> None:
+    """Another site, by its newest beacon."""
+    seen = site.get("last_seen_s")
+    heard = "not heard yet" if seen is None else f"heard {short_age(seen)} ago"
+    words = [
+        f"{harmless(site.get('name', '?'))}·{harmless(site.get('key', ''))[:8]}",
+        harmless(site.get("state", "?")),
+        harmless(site.get("version") or "?"),
+        "this site" if site.get("own") else heard,
+    ]
+    say(" · ".join(words))
+    batch = [harmless(each) for each in site.get("batch") or []]
+    say(f"batch     {', '.join(batch) or '-'}")
+    say(
+        f"pilots    {number(site.get('pilots'))} up, {number(site.get('running'))} units running,"
+        f" {number(site.get('ready'))} ready"
+    )
+    for each in _rows(site, "workers"):
+        say(f"workers   {_workers_line(each)}")
+    print_hosts(_rows(site, "bans"))
+    if (more := int(site.get("barred") or 0) - len(_rows(site, "bans"))) > 0:
+        say(f"and {number(more)} more workers that get no units: floe site show, there")
+    say(f"  → floe mesh why {harmless(site.get('name', '?'))}")
+
+
+def _workers_line(each: Mapping[str, Any]) -> str:
+    parts = [f"{number(each.get('cpu'))} CPU"]
+    parts += [f"{number(each['gpu'])} GPU"] if each.get("gpu") else []
+    parts += [f"{size(each.get('memory_bytes'))} memory", f"{size(each.get('disk_bytes'))} disk"]
+    parts += [f"for {duration(each['time_s'])}"] if each.get("time_s") else []
+    have = (
+        f"{number(each.get('count'))} of them or to be had, {number(each.get('idle'))} cores idle"
+    )
+    return f"{', '.join(parts)}: {have}"
 
 
 def print_site(site: Json) -> None:

@@ -27,11 +27,15 @@ class MeshApi:
             Route("GET", "/v1/mesh/shards", _plain(views.shards)),
             Route("GET", "/v1/mesh/verify", _plain(views.verify), long=True),
             Route("GET", "/v1/mesh/why/{site}", self.why),
+            Route("GET", "/v1/mesh/sites/{site}", self.site),
         ]
 
     def metrics_routes(self) -> list[Route]:
         """Prometheus does not log in: what it reads is open to whoever reaches the port."""
         return [Route("GET", "/metrics", self.metrics, login=False)]
+
+    async def site(self, call: Call) -> Answer:
+        return Reply(await self._views.site(call.names["site"]))
 
     async def why(self, call: Call) -> Answer:
         return Reply(await self._views.why(call.names["site"]))

@@ -8,16 +8,17 @@ from typing import Final
 
 import apsw
 
-from federation.beacon import Beacon
+from federation.beacon import Ban, Beacon
 from federation.hlc import to_ms
 from federation.ids import Lane, ShardID, SiteID
 from federation.linkfacts import LinkFacts
 from federation.pulse import Health
+from federation.shapes import Workers
 from node.beacon.keeper import Beacons
 from node.council.service import Standing
 from node.council.standstills import Standstills
 from node.members import Members
-from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
+from node.services.meshfacts import BanFact, LinkFact, MeshFacts, ShardFact, SiteFact
 from node.services.meshwhy import fork_line, twin_line
 from node.services.questions import Reader
 from node.store import shards as rows
@@ -39,6 +40,9 @@ class Own:
     pilots: int
     draining: str  # why, while it is drained
     troubles: Sequence[str] = ()  # what it cannot do, and why
+    workers: Sequence[Workers] = ()
+    bans: Sequence[Ban] = ()
+    barred: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,12 @@ def _read(conn: apsw.Connection) -> _Tables:
 
 def _is_needed(row: ShardRow) -> bool:
     return bool(row.open or (row.datasets and row.unsettled))
+
+
+def _bans(bans: Sequence[Ban], clock_ms: int, age_s: float) -> list[BanFact]:
+    """What is left of bans that a site told of, so long ago, by its clock."""
+    left = [(each, (each.until_ms - clock_ms) / 1000 - age_s) for each in bans]
+    return [BanFact(each.host, left_s, each.why) for each, left_s in left if left_s > 0]
 
 
 class FactSource:
@@ -179,6 +189,9 @@ class FactSource:
             granted=granted,
             note=own.draining,
             troubles=[*own.troubles, *troubles],
+            workers=own.workers,
+            barred=own.barred,
+            bans=_bans(own.bans, self._wall_ms(), 0.0),
         )
 
     def _with_beacon(
@@ -194,6 +207,10 @@ class FactSource:
             lag=lag,
             clock_s=self._beacons.clock_s(beacon.site, self._wall_ms() / 1000, way_s),
             version=beacon.version,
+            batch=beacon.batch or ["local"],
+            workers=beacon.workers,
+            barred=beacon.barred,
+            bans=_bans(beacon.bans, beacon.clock_ms, self._beacons.age_s(beacon.site) or 0.0),
             running=beacon.active,
             ready=beacon.ready,
             pilots=beacon.pilots,

@@ -172,6 +172,11 @@ class BatchSystems:
         return "; ".join(said)
 
     @property
+    def kinds(self) -> list[str]:
+        """Of the batch systems, for other sites."""
+        return sorted({system.settings.kind for system in self.systems})
+
+    @property
     def starting(self) -> int:
         """Pilots that were submitted and have not announced themselves."""
         return sum(system.book.coming().total() for system in self.systems)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from federation.ids import SiteID
+from federation.shapes import MIB
 from keys.identity import show
 from node.meshing.roots import Compared
 from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
@@ -64,14 +65,37 @@ class MeshViews:
             "silent": {self._name_of(site): why for site, why in silent.items()},
         }
 
+    async def site(self, name: str) -> Value:
+        """What a member says of itself, as far as it was heard. Raises Refusal."""
+        site = _found(await self._facts(), name)
+        workers = [
+            {
+                "cpu": each.cpu,
+                "gpu": each.gpu,
+                "memory_bytes": each.memory_mib * MIB,
+                "disk_bytes": each.disk_mib * MIB,
+                "time_s": each.time_s,
+                "count": each.count,
+                "idle": each.idle,
+            }
+            for each in site.workers
+        ]
+        return {"site": {**_site(site), "workers": workers}}
+
     async def why(self, name: str) -> Value:
         """Explain a member. Raises Refusal."""
         facts = await self._facts()
-        site = facts.site(name)
-        if site is None:
-            known = ", ".join(each.name for each in facts.sites)
-            raise Refusal("not-found", f"no site goes by {name[:80]!r} here", f"sites: {known}")
+        site = _found(facts, name)
         return {"site": site.name, "key": show(site.key), "why": why_site(facts, site).shown()}
+
+
+def _found(facts: MeshFacts, name: str) -> SiteFact:
+    """Raises Refusal."""
+    site = facts.site(name)
+    if site is None:
+        known = ", ".join(each.name for each in facts.sites)
+        raise Refusal("not-found", f"no site goes by {name[:80]!r} here", f"sites: {known}")
+    return site
 
 
 def _rounded(seconds: float | None, digits: int = 1) -> float | None:
@@ -97,6 +121,11 @@ def _site(site: SiteFact) -> dict[str, Any]:
         "protocol_errors": site.broken,
         "skipped_records": site.skipped,
         "troubles": list(site.troubles),
+        "barred": site.barred,
+        "bans": [
+            {"host": each.host, "banned_s": round(each.left_s), "why": each.why}
+            for each in site.bans
+        ],
     }
 
 

@@ -6,6 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from federation.pulse import Health
+from federation.shapes import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class BanFact:
+    """A worker of a site that gets no units, by the site's own word."""
+
+    host: str
+    left_s: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,9 @@ class SiteFact:
     skipped: int = 0  # records of it, of the newest such ones, that everybody skips
     skipped_why: str = ""  # the last one
     troubles: Sequence[str] = ()  # of this site's own node: what it cannot do, and why
+    workers: Sequence[Workers] = ()
+    barred: int = 0  # workers that get no units
+    bans: Sequence[BanFact] = ()  # some of them
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ def alarms(facts: MeshFacts) -> list[str]:
         lines += [f"{site.name}: {trouble}" for trouble in site.troubles]
         if site.state is Health.UNREACHABLE:
             lines.append(_unreachable_line(facts, site))
+        elif site.barred:
+            lines.append(f"{site.name}: {_barred(site)}. floe site show {site.name}")
         if site.broken:
             lines.append(
                 f"{site.name}: {_breaches(site)}: {site.broken_how}. floe mesh why {site.name}"
@@ -243,6 +245,11 @@ def _add_led(why: Why, site: SiteFact, shard: ShardFact, name: str) -> None:
 
 
 def _add_oddities(why: Why, site: SiteFact) -> None:
+    for ban in site.bans:
+        again = f"in {shown_age(ban.left_s)}"
+        why.add("block", f"its worker {ban.host} gets no units, again {again}: {ban.why}")
+    if site.barred > len(site.bans):
+        why.add("block", f"{_barred(site)}, by its own word")
     if site.broken:
         why.add("block", f"{_breaches(site)}, the last time by: {site.broken_how}")
     if site.skipped:
@@ -253,6 +260,15 @@ def _add_oddities(why: Why, site: SiteFact) -> None:
         why.add("wait", f"{site.lag:,} entries of it are not here yet")
     if _is_off(site):
         why.add("wait", f"its clock is {_offset(site.clock_s)}; only shown times suffer")
+
+
+def _barred(site: SiteFact) -> str:
+    """2 workers get no units, as everything failed there at once: c17 and c19"""
+    many = f"{site.barred:,} workers get" if site.barred != 1 else "a worker gets"
+    names = [each.host for each in site.bans[:3]]
+    more = ["…"] if site.barred > len(names) else []
+    told = f": {', '.join([*names, *more])}" if names else ""
+    return f"{many} no units, as everything failed there at once{told}"
 
 
 def _breaches(site: SiteFact) -> str:

@@ -14,7 +14,7 @@ from federation.ids import ShardID, SiteID
 from node.meshing import filenames, units
 from tests.fuzz.targets.requests import CLAIM, DATASET, ENTRY, IN_CONTROL, PIECES, UNIT
 from tests.unit.federation.builders import KEY
-from tests.unit.federation.test_beacon import USUAL
+from tests.unit.federation.test_beacon import BARRED, USUAL
 
 BEACON = replace(USUAL, site=SiteID(KEY.site))
 # What the code makes of a body, and the body again.
@@ -31,6 +31,7 @@ READS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], bytes]]] = {
     "files answered": (lambda data: filenames.read_contents(data, 2), filenames.write_contents),
     "unit.tail": (units.read_ask, lambda asked: units.write_ask(*asked)),
     "beacon": (read_beacon, write_beacon),
+    "beacon of a site with batch systems": (read_beacon, write_beacon),
 }
 
 
@@ -50,5 +51,6 @@ def bodies() -> dict[str, bytes]:
         "files answered": [b"all of it", None],
         "unit.tail": (UNIT, 12),
         "beacon": BEACON,
+        "beacon of a site with batch systems": replace(BARRED, site=SiteID(KEY.site)),
     }
     return {name: READS[name][1](value) for name, value in values.items()}

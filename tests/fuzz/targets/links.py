@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from random import Random
 
 import msgpack
 
 from federation import limits, wire
-from federation.beacon import read_beacon, write_beacon
+from federation.beacon import FIELDS_MIN, Beacon, read_beacon, write_beacon
 from federation.canvass import Lead, read_lead
 from federation.errors import PeerError
 from federation.events import FloodKind, LinkDown, Reason, TakeIn
@@ -21,9 +22,10 @@ from tests.fuzz.forms import FRAMES, MSGPACK
 from tests.fuzz.target import Target
 from tests.unit.federation.builders import KEY, OTHER_KEY, OTHER_SITE, SITE
 from tests.unit.federation.messages import broken_frames, one_message_of_each
-from tests.unit.federation.test_beacon import USUAL
+from tests.unit.federation.test_beacon import BARRED, USUAL
 from tests.unit.federation.test_canvass import LEAD
 
+BEACON_FIELDS = fields(Beacon)
 Cut = tuple[list[bytes], bytes]  # contents of whole frames, and what is left
 
 
@@ -55,6 +57,14 @@ def canonical_message(data: bytes) -> bool:
     """A hello may have more fields than we would write."""
     kind, *fields = msgpack.unpackb(data)
     return MSGPACK.canonical(data) and not (kind == Hello.kind and len(fields) > 5)
+
+
+def canonical_beacon(data: bytes) -> bool:
+    """One may have fields of a later version, or at its end those that say nothing."""
+    found = msgpack.unpackb(data)
+    if len(found) > len(BEACON_FIELDS) or (len(found) > FIELDS_MIN and not found[-1]):
+        return False
+    return MSGPACK.canonical(data)
 
 
 def read_stream(data: bytes) -> int:
@@ -145,9 +155,10 @@ TARGETS = (
         "beacon",
         read_beacon,
         (PeerError,),
-        lambda: {"usual": write_beacon(USUAL)},
+        lambda: {"usual": write_beacon(USUAL), "barred": write_beacon(BARRED)},
         MSGPACK,
         write_beacon,
+        canonical=canonical_beacon,
     ),
     Target("lead", read_lead, (PeerError,), lambda: {"lead": LEAD.pack()}, MSGPACK, Lead.pack),
     Target(

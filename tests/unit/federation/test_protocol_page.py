@@ -120,6 +120,13 @@ def test_bounds_of_claims_and_beacons_are_those_of_the_code() -> None:
     assert f"{limits.BEACON_BYTES_MAX // 1024} KiB" in section("Beacons")
     assert f"≤ {limits.WANTS_MAX} × [label, shape, free, movable]" in section("Beacons")
     assert f"≤ {limits.RUNNING_MAX} × [label, int]" in section("Beacons")
+    assert f"≤ {limits.BATCH_KINDS_MAX} × text … {limits.BATCH_KIND_BYTES_MAX}" in section(
+        "Beacons"
+    )
+    host, why = limits.BAN_HOST_BYTES_MAX, limits.BAN_WHY_BYTES_MAX
+    row = f"≤ {limits.BANS_MAX} × [text … {host}, int < 2⁴⁷, text … {why}]"
+    assert row in section("Beacons")
+    assert f"{limits.BEACON_FIELDS_MAX} in all" in section("Beacons")
 
 
 def test_every_request_is_named() -> None:

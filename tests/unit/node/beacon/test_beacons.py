@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from twisted.internet.task import Clock
 
-from federation.beacon import Beacon, Want, read_beacon, write_beacon
+from federation import limits
+from federation.beacon import Ban, Beacon, Want, read_beacon, write_beacon
 from federation.claims import label
 from federation.ids import SiteID
 from federation.pulse import UNREACHABLE_S, Health
@@ -30,6 +31,7 @@ from node.model.share import Account, Shares
 from node.ready import Ready
 from node.store.highwater import Head, Heads
 from node.unitstate import DatasetState, TaskState
+from node.work.hosts import Host
 from node.work.sessions import Lease, Session
 from tests.unit.federation.test_beacon import USUAL
 
@@ -199,11 +201,13 @@ class TestMaking:
         self.sessions: list[Session] = []
         self.sent: list[Beacon] = []
         self.wants: list[Want] = []
+        self.banned: list[Host] = []
         self.heads = Heads(3, Head(7, b"c" * 32), Head(9, b"r" * 32))
         maker = BeaconMaker(
             Self(ME, "desy", "1.0", lambda: 5), lambda: self.heads, lambda: False,
             lambda: int(self.clock.seconds() * 1000), self.capacity, self.sessions,
             Ready(Shares()), lambda: self.wants, lambda no: bytes([no]) * 32,
+            lambda: ["slurm", "htcondor", "slurm"], lambda: self.banned,
         )  # fmt: skip
         self.own = OwnBeacon(self.clock, maker, self)
         self.hasty = OwnBeacon(self.clock, maker, self, unreachable_s=12.0)
@@ -233,6 +237,22 @@ class TestMaking:
         assert (beacon.load, beacon.pilots, beacon.active) == (500, 1, 3)
         assert [(each.dataset, each.units) for each in beacon.running] == [(bytes([2]) * 8, 3)]
         assert beacon.clock_ms == 1_000_000
+        assert (beacon.batch, beacon.barred, beacon.bans) == (("htcondor", "slurm"), 0, ())
+
+    def test_a_worker_that_is_banned_is_told_of_once(self) -> None:
+        self.run(SEND_S)
+        self.banned = [Host("c17", until_s=4600.0, until_ms=4_600_000, why="it swallows units")]
+        self.run(IDLE_S)
+        assert [beacon.bans for beacon in self.sent] == [
+            (), (Ban("c17", 4_600_000, "it swallows units"),)
+        ]  # fmt: skip
+
+    def test_of_many_banned_workers_some_are_named_and_all_counted(self) -> None:
+        self.banned = [Host(f"c{number}{'ü' * 99}", why="w€" * 99) for number in range(30)]
+        self.own.tick()
+        (beacon,) = self.sent
+        assert (beacon.barred, len(beacon.bans)) == (30, limits.BANS_MAX)
+        assert all(ban.host.endswith("ü…") and ban.why.endswith("…") for ban in beacon.bans)
 
     def test_nothing_new_is_said_once_a_minute(self) -> None:
         self.run(2 * IDLE_S)

@@ -12,6 +12,7 @@ from keys.signing import Purpose, digest
 from node.model.commands import command_document
 from node.ranges import JobRanges
 from node.store import tasks
+from node.work.hosts import BAN_S_MIN, FAILS_MIN, Fail
 from tests.unit.node.claims.mesh import ANA, BEN, LOST_S, Mesh, MeshSite
 
 
@@ -233,3 +234,24 @@ class TestOffers:
         mesh.until(lambda: desy.tables.number(dataset) is not None, 10)
         mesh.until(lambda: desy.settled(dataset) == 50, 500)
         assert len(desy.control_records(Dataset)) == 1
+
+
+def test_a_worker_that_is_banned_at_one_site_is_known_at_the_others(mesh: Mesh) -> None:
+    desy, gent = mesh.site("desy"), mesh.site("gent")
+    mesh.run(60)
+    fails = [Fail(64, job, "exit") for job in range(FAILS_MIN)]
+    hosts, now_s = desy.work.leases.hosts, mesh.clock.seconds()
+    hosts.note("w2", 64, 1, [], False, now_s)
+    assert hosts.note("w1", 64, 0, fails, False, now_s) is not None
+    desy.work.keep_bans()
+    mesh.run(15)
+    heard = gent.sharing.beacons.newest(desy.id)
+    assert heard is not None
+    (ban,) = heard.bans
+    assert (heard.barred, ban.host) == (1, "w1")
+    assert "such units run well on w2" in ban.why
+    assert 0.98 * BAN_S_MIN < (ban.until_ms - heard.clock_ms) / 1000 <= BAN_S_MIN
+    mesh.run(BAN_S_MIN)
+    heard = gent.sharing.beacons.newest(desy.id)
+    assert heard is not None
+    assert (heard.barred, heard.bans) == (0, ())

@@ -6,16 +6,21 @@ import asyncio
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from federation.pulse import Health
+from federation.shapes import Workers
 from node.config import Config
 from node.services.facts import SiteFacts
+from node.services.mesh import MeshViews
+from node.services.meshfacts import BanFact, MeshFacts, SiteFact
+from node.services.refusal import Refusal
 from node.services.siteviews import SiteViews
 from node.services.status import Identity
 from schedulers.base import JobState
-from tests.fakes.api_server import FakeNode
+from tests.fakes.api_server import FakeNode, Refuse, Request
 from tests.unit.node.cli.conftest import Floe
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
@@ -130,9 +135,6 @@ def test_one_batch_system_is_shown_with_its_limits(floe: Floe, node: FakeNode) -
     assert "queued max" in shown
     assert "2h00m 8h00m 1d0h 3d0h" in shown
     assert floe("site", "show", "other", "--json").json()["system"]["running_max"] == 6
-    missing = floe("site", "show", "mauii")
-    assert missing.status == 4
-    assert "it has local, maui, other" in missing.err
 
 
 def test_every_pilot_has_its_job_host_and_units(floe: Floe, node: FakeNode) -> None:
@@ -202,3 +204,51 @@ def test_no_more_rows_come_than_were_asked_for(floe: Floe, node: FakeNode) -> No
     tell(node, camp, limit=2)
     assert floe("pilots", "--json").json()["left_out"] == 4
     assert "and 4 more: --all" in floe("pilots").out
+
+
+def tell_of_member(node: FakeNode, site: SiteFact) -> None:
+    async def facts() -> MeshFacts:
+        return MeshFacts((SiteFact(b"d" * 32, "desy", Health.ALIVE, own=True), site))
+
+    shown = MeshViews(facts, cast(Any, None), lambda key: "?")
+
+    def answer(request: Request) -> Any:
+        try:
+            return asyncio.run(shown.site(request.path.rpartition("/")[2]))
+        except Refusal as error:
+            raise Refuse(404, error.message, code=error.code) from None
+
+    for name in ("aachen", "nowhere"):
+        node.replies[f"/v1/mesh/sites/{name}"] = answer
+
+
+def test_another_site_is_shown_by_its_own_word(floe: Floe, node: FakeNode) -> None:
+    tell(node, Camp())
+    why = f"5 units in a row failed at once {HOSTILE}"
+    tell_of_member(node, SiteFact(
+        b"a" * 32, "aachen", Health.ALIVE, seen_s=3.0, version="1.4.0", batch=("sge",),
+        running=1205, ready=8100, pilots=96,
+        workers=(Workers(64, 2, 256_000, 900_000, 86_400, 40, 120),),
+        barred=3,
+        bans=(BanFact("c17", 2820.0, why),),
+    ))  # fmt: skip
+    shown = floe("site", "show", "aachen").out
+    assert re.match(r"aachen·\w{8} · alive · 1.4.0 · heard 3 s ago\n", shown)
+    assert "batch     sge" in shown
+    assert "pilots    96 up, 1,205 units running, 8,100 ready" in shown
+    assert "64 CPU, 2 GPU, 268 GB memory" in shown
+    assert line_of(shown, "c17")[:3] == ["c17", "in", "47m00s"]
+    assert "and 2 more workers that get no units" in shown
+    assert "\x1b" not in shown
+    assert floe("site", "show", "aachen", "--json").json()["site"]["bans"][0]["banned_s"] == 2820
+
+
+def test_a_name_that_is_neither_batch_system_nor_site_tells_both(
+    floe: Floe, node: FakeNode
+) -> None:
+    tell(node, Camp())
+    tell_of_member(node, SiteFact(b"a" * 32, "aachen", Health.ALIVE))
+    missing = floe("site", "show", "nowhere")
+    assert missing.status == 4
+    assert "no site goes by 'nowhere' here, and no batch system of this site" in missing.err
+    assert "batch systems: local, maui" in missing.err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from federation.pulse import Health
-from node.services.meshfacts import LinkFact, MeshFacts, ShardFact, SiteFact
+from node.services.meshfacts import BanFact, LinkFact, MeshFacts, ShardFact, SiteFact
 from node.services.meshwhy import alarms, settled_line, shown_age, twin_line, why_site
 
 MADISON = SiteFact(b"m" * 32, "madison", Health.ALIVE, own=True)
@@ -215,3 +215,21 @@ def test_two_nodes_of_one_key_are_told_in_the_past_with_their_age() -> None:
 def test_a_site_that_just_joined_was_not_heard_yet() -> None:
     assert "aachen was not heard yet" in told(mesh(site(Health.SUSPECT)))
     assert "aachen is silent for 70 s" in told(mesh(site(Health.SUSPECT, seen_s=70.0)))
+
+
+def test_workers_that_get_no_units_are_shouted_about_and_told_with_the_evidence() -> None:
+    why = "5 units in a row failed at once (exit), while such units run well on c18"
+    bans = [BanFact("c17", 2820.0, why)]
+    facts = mesh(site(barred=2, bans=bans))
+    (line,) = alarms(facts)
+    assert line == (
+        "aachen: 2 workers get no units, as everything failed there at once: c17, …."
+        " floe site show aachen"
+    )
+    shown = told(facts)
+    assert f"block its worker c17 gets no units, again in 47 m: {why}" in shown
+    (line,) = alarms(mesh(site(barred=1, bans=bans)))
+    assert line.startswith(
+        "aachen: a worker gets no units, as everything failed there at once: c17."
+    )
+    assert alarms(mesh(site())) == []
