@@ -177,7 +177,7 @@ class Scheduler(Protocol):
         Its files and folder have to be there. Raises SchedulerError as `submit` does.
         """
 
-    def rehearsed(self, done: Completed) -> str:
+    def rehearsed(self, done: Completed, spec: PilotSpec) -> str:
         """What it says of a submission that it would take, "" if nothing.
 
         Raises Refused with its words, or SchedulerError when it could not be asked, or would take

@@ -100,18 +100,17 @@ class HTCondor:
         words = [*command.argv[:-1], "-dry-run", "-", command.argv[-1]]
         return Command(words, command.stdin)
 
-    def rehearsed(self, done: Completed) -> str:
+    def rehearsed(self, done: Completed, spec: PilotSpec) -> str:
         """Warnings, such as of words in it that mean nothing to HTCondor."""
         if done.status != 0:
-            words = f"condor_submit: {_rejection(done)}"
+            words = f"condor_submit: {_rejection(done, spec)}"
             raise (SchedulerError if _LATER.search(words) else Refused)(words)
         lines = texts.plain(done.err).splitlines()
         return texts.harmless(" · ".join(each for each in lines if each.startswith("WARNING")))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
         if done.status and spec.options and texts.plain(done.err).startswith("Usage:"):
-            shown = texts.harmless(" ".join(spec.options), 80)
-            raise SchedulerError(f"condor_submit: does not take all of these options: {shown!r}")
+            raise SchedulerError(f"condor_submit: {_rejection(done, spec)}")
         text = read.whole(done, "condor_submit")
         found = [match for line in text.splitlines() if (match := _CLUSTER.fullmatch(line.strip()))]
         if len(found) != 1:
@@ -216,15 +215,15 @@ def _numbers(job: JobName) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _rejection(done: Completed) -> str:
-    """Why a description is refused: its first complaint; a page of usage may follow it."""
-    lines = [line.strip() for line in texts.plain(done.err).splitlines() if line.strip()]
+def _rejection(done: Completed, spec: PilotSpec) -> str:
+    """Why a description is refused: its first complaint; of options it prints its usage alone."""
+    text = texts.plain(done.err)
+    if spec.options and text.startswith("Usage:"):
+        shown = texts.harmless(" ".join(spec.options), 80)
+        return f"does not take all of these options: {shown!r}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     first = next((at for at, line in enumerate(lines) if not line.startswith("WARNING")), None)
-    if first is None:
-        return read.why(done)
-    if lines[first].startswith("Usage"):
-        return f"knows no such option, and says {texts.harmless(lines[first], 80)!r}"
-    return texts.harmless(" ".join(lines[first : first + 2]))
+    return read.why(done) if first is None else texts.harmless(" ".join(lines[first : first + 2]))
 
 
 def _which(jobs: Sequence[JobName], tags: Sequence[str]) -> str:

@@ -110,7 +110,7 @@ class Pbs:
         """PBS has no such thing: a queue's limits are all that can be asked beforehand."""
         self.submit(spec)
 
-    def rehearsed(self, done: Completed) -> str:
+    def rehearsed(self, done: Completed, spec: PilotSpec) -> str:
         return ""
 
     def _log_pattern(self, spec: PilotSpec) -> str:

@@ -42,9 +42,11 @@ _JOB = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
 _SUBMITTED = re.compile(r"(\d{1,10})(?:\.(\d{1,9})-(\d{1,9}):1)?")
 _RESOURCE = re.compile(r"[A-Za-z_][\w.-]{0,63}")
 _GONE = re.compile(r'^(denied: )?job "\d+"( task "\d+")? does not exist$')
-# The master is away: what commlib and gdi say then.
+# The master is away (what commlib and gdi say then), or as many jobs wait as may.
 _LATER = re.compile(
-    r"commlib error|unable to (?:send message|contact)|can't (?:reach|resolve)", re.I
+    r"commlib error|unable to (?:send message|contact)|can't (?:reach|resolve)"
+    r"|Only \d+ jobs are allowed",
+    re.I,
 )
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
 _TAGS_MAX = 1_000_000  # of a document: 40,000 jobs, some hundred megabytes of memory
@@ -120,7 +122,7 @@ class Sge:
         command = self.submit(spec)
         return Command([*command.argv, "-w", "v"], command.stdin)
 
-    def rehearsed(self, done: Completed) -> str:
+    def rehearsed(self, done: Completed, spec: PilotSpec) -> str:
         if done.status != 0:
             words = texts.named("qsub", texts.complaint(done).removesuffix(" · Exiting."))
             raise (SchedulerError if _LATER.search(words) else Refused)(words)

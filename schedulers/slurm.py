@@ -46,7 +46,8 @@ _WOULD_START = re.compile(r"Job \d+ to start at (\S+) using .* on nodes (\S+)")
 # partition or its nodes are down or full.
 _LATER = re.compile(
     r"contact slurm controller|connect failure|Connection refused|timed out|Zero Bytes|standby"
-    r"|Required (?:partition|node) not available|Requested nodes are busy|temporarily",
+    r"|Required (?:partition|node) not available|Requested nodes are busy|temporarily"
+    r"|violates accounting/QOS policy",  # of submitted jobs, for one
     re.IGNORECASE,
 )
 _NO_HOST = {"", "(null)", "None assigned", "n/a"}
@@ -132,7 +133,7 @@ class Slurm:
         command = self.submit(spec)
         return Command([*command.argv, "--test-only"], command.stdin)
 
-    def rehearsed(self, done: Completed) -> str:
+    def rehearsed(self, done: Completed, spec: PilotSpec) -> str:
         """sbatch tells on stderr when and where it would start."""
         if done.status != 0:
             words = texts.named("sbatch", texts.complaint(done))

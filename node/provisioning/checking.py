@@ -193,7 +193,7 @@ class _Check:
             return
         try:
             done = await self._tools.runner.run(command, timeout_s=COMMAND_S_MAX)
-            words = self._tools.scheduler.rehearsed(done)
+            words = self._tools.scheduler.rehearsed(done, spec)
         except SchedulerError as error:
             lasting = isinstance(error, Refused) and not found  # of a closed queue nodes are down
             verdict = Verdict.REFUSED if lasting else Verdict.LATER

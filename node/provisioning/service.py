@@ -40,6 +40,9 @@ class BatchSystems:
         self.systems = [
             BatchSystem(house, settings, tools_of(settings), self._numbers) for settings in systems
         ]
+        self._strays = _strays(house, [each.name for each in systems])
+        if self._strays:
+            _log.warn("{words}", words=self._strays)
         self.why: dict[Needs, dict[str, str]] = {}  # of the last plan: why no more pilots come
 
     def start(self) -> None:
@@ -64,6 +67,7 @@ class BatchSystems:
         for system in self.systems:
             self._may_change(system, wanted.get(system.settings.name))
         words = []
+        self._strays = _strays(self._house, list(wanted))
         for system in list(self.systems):
             mine = system.settings
             new = wanted.pop(mine.name, None)
@@ -162,7 +166,7 @@ class BatchSystems:
     def trouble(self) -> str:
         """What hinders submissions, for people; "" if nothing does."""
         now_s = self._house.reactor.seconds()
-        said = []
+        said = [self._strays] if self._strays else []
         for system in self.systems:
             open_ones = [words for each in system.breakers.values() if (words := each.words(now_s))]
             if open_ones:
@@ -223,6 +227,15 @@ class BatchSystems:
     def hindrances(self) -> list[str]:
         """Why jobs may still be there, for people."""
         return [words for system in self.systems if (words := system.hindrance())]
+
+
+def _strays(house: House, known: Sequence[str]) -> str:
+    """Of batch systems that config.toml does not name any more; "" if nothing is left there."""
+    left = [
+        f"site.{name} is not in config.toml any more, but {count} of its submissions are not over"
+        for name, count in store.elsewhere(house.conn, known)
+    ]
+    return "; ".join([*left, "put it back until its pilots are gone"]) if left else ""
 
 
 class _More:

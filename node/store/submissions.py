@@ -68,6 +68,16 @@ def jobs(conn: apsw.Connection, system: str) -> list[JobRow]:
     return [_job(row) for row in conn.execute(sql, (system,))]
 
 
+def elsewhere(conn: apsw.Connection, known: Sequence[str]) -> list[tuple[str, int]]:
+    """Batch systems beyond these whose submissions are not over, and how many these are."""
+    sql = (
+        "SELECT system, count(*) FROM submission WHERE ended_ms IS NULL "
+        "AND system NOT IN (SELECT value FROM json_each(?)) GROUP BY system ORDER BY system"
+    )
+    found = conn.execute(sql, (json.dumps(list(known)),))
+    return [(str(system), int(count)) for system, count in found]
+
+
 def next_number(conn: apsw.Connection) -> int:
     """Above all that were used."""
     found = conn.execute("SELECT max(no) FROM submission").get

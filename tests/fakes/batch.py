@@ -239,7 +239,7 @@ class FakeScheduler:
     def rehearse(self, spec: PilotSpec) -> Command:
         return _command("rehearse", {"cpu": spec.cpu, "queue": spec.queue})
 
-    def rehearsed(self, done: Completed) -> str:
+    def rehearsed(self, done: Completed, spec: PilotSpec) -> str:
         if done.status == REFUSED:
             raise Refused(done.why())
         return str(_read(done))

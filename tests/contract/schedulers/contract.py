@@ -114,12 +114,13 @@ class Contract:
         command = ours.scheduler.rehearse(spec)
         if command is None:
             pytest.skip("this batch system rehearses nothing")
-        ours.scheduler.rehearsed(ours.rig.run(command))
+        ours.scheduler.rehearsed(ours.rig.run(command), spec)
         assert not ours.tagged(spec.name)
-        bad = ours.scheduler.rehearse(ours.spec(options=["--no-such-option"]))
+        wrong = ours.spec(options=["--no-such-option"])
+        bad = ours.scheduler.rehearse(wrong)
         assert bad is not None
-        with pytest.raises(Refused, match=r"\w+ \w+"):
-            ours.scheduler.rehearsed(ours.rig.run(bad))
+        with pytest.raises(Refused, match="no-such-option"):
+            ours.scheduler.rehearsed(ours.rig.run(bad), wrong)
 
     # Cancel.
 

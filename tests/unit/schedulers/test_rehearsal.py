@@ -75,7 +75,7 @@ def test_pbs_has_no_rehearsal_but_says_what_cannot_be_written(scheduler: Schedul
     ],
 )  # fmt: skip
 def test_what_would_be_taken_is_told(scheduler: Scheduler, done: Completed, words: str) -> None:
-    assert scheduler.rehearsed(done) == words
+    assert scheduler.rehearsed(done, SPEC) == words
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_what_would_be_taken_is_told(scheduler: Scheduler, done: Completed, word
         (
             HTCondor(),
             "Usage: condor_submit [options] [<attrib>=<value>] [- | <submit-file>]\n    -terse\n",
-            "knows no such option",
+            "does not take all of these options: '-w e'",
         ),
     ],
 )
 def test_a_refusal_quotes_the_system(scheduler: Scheduler, err: str, words: str) -> None:
     with pytest.raises(Refused, match=words):
-        scheduler.rehearsed(failed(err))
+        scheduler.rehearsed(failed(err), SPEC)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,12 @@ def test_a_refusal_quotes_the_system(scheduler: Scheduler, err: str, words: str)
     [
         (Slurm(), "allocation failure: Unable to contact slurm controller (connect failure)\n"),
         (Slurm(), "allocation failure: Required partition not available (inactive or drain)\n"),
+        (  # or as many pilots wait as may
+            Slurm(),
+            "allocation failure: Job violates accounting/QOS policy (job submit limit, user's size"
+            " and/or time limits)\n",
+        ),
+        (Sge(), "Unable to run job: job rejected: Only 5 jobs are allowed per user\nExiting.\n"),
         (
             Sge(),
             "error: commlib error: got select error (Connection refused)\n"
@@ -138,7 +144,7 @@ def test_a_refusal_quotes_the_system(scheduler: Scheduler, err: str, words: str)
 )
 def test_an_outage_is_no_refusal(scheduler: Scheduler, err: str) -> None:
     with pytest.raises(SchedulerError) as caught:
-        scheduler.rehearsed(failed(err))
+        scheduler.rehearsed(failed(err), SPEC)
     assert not isinstance(caught.value, Refused)
 
 

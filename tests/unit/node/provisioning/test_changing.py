@@ -82,6 +82,16 @@ def test_a_new_batch_system_is_used_and_one_left_out_is_not() -> None:
     assert len(camp.batches["wawel"].ran) == before
 
 
+def test_pilots_of_a_batch_system_that_is_not_named_any_more_are_told() -> None:
+    camp = Camp(Described(1, 4000), systems=(SETTINGS, OTHER))
+    assert camp.run(300, lambda: bool(camp.batches["wawel"].living()))
+    camp.settings = (SETTINGS,)
+    camp.restart()
+    assert "site.wawel is not in config.toml any more, but 1 of its" in camp.node.trouble
+    change(camp, SETTINGS, OTHER)
+    assert "wawel" not in camp.node.trouble
+
+
 def test_one_with_pilots_cannot_become_another_one() -> None:
     camp = Camp(Described(1, 4000))
     camp.run(100)
