@@ -15,5 +15,6 @@ def test_the_page_about_htcondor_can_be_walked(tmp_path: Path) -> None:
         said = dict(walk("site-htcondor.md", here.place, tmp_path))
     (submits,) = (text for text in said if text.startswith("condor_ping"))
     assert "Authorized:                  TRUE" in said[submits]
+    assert "its pilot left; its files are removed" in said["floe site test"]
     assert said["floe logs hello/3/main"] == "this is job 3\n"
     assert "(Icefloe pilot)" in said["condor_q -nobatch"]
