@@ -7,13 +7,12 @@ workers that reach the node through a tunnel alone.
 from __future__ import annotations
 
 import json
+import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -90,42 +89,60 @@ def away(host: Sshd) -> dict[str, object]:
     }  # fmt: skip
 
 
-@pytest.fixture(params=["here", "over ssh"])
-def three(request: pytest.FixtureRequest, rigs: dict[str, Rig], host: Sshd) -> Iterator[Mesh]:
+@contextmanager
+def three(rigs: Mapping[str, Rig], more: Callable[[], Mapping[str, object]]) -> Iterator[Mesh]:
+    """The mesh. more: makes further settings of a site's section."""
     with mesh(()) as here:
         for name, below in SITES.items():
-            more = {} if request.param == "here" else away(host)
-            here.add(name, slots=0, config=section(below, rigs[name], more))
+            here.add(name, slots=0, config=section(below, rigs[name], more()))
         for site in here.sites.values():
             wait_until("all sites alive", lambda site=site: sees(site, len(SITES)), JOIN_S_MAX)
         yield here
 
 
-def settled(three: Mesh, site: str, name: str) -> int:
-    known = {each["name"] for each in three[site].json("sets")["datasets"]}
-    return int(three[site].json("show", name)["counts"]["settled"]) if name in known else 0
-
-
-def accepted(three: Mesh, unit: str) -> dict[str, Any]:
-    attempts = three["desy"].json("show", unit)["attempts"]
-    return next(each for each in attempts if each["accepted"])
-
-
-def test_sites_on_different_batch_systems_share_a_dataset(
-    three: Mesh, rigs: dict[str, Rig], tmp_path: Path
-) -> None:
+def submit(three: Mesh) -> None:
     three["madison"].run(
         "submit", "--wait-stored", "3", "--name", "shared", "--jobs", str(JOBS), "--memory",
         "100MB", "--disk", "50MB", "--time", "5m", "--output", "result.txt", "--", "sh", "-c",
         SCRIPT,
     )  # fmt: skip
+
+
+def settled(three: Mesh, site: str) -> int:
+    known = {each["name"] for each in three[site].json("sets")["datasets"]}
+    if "shared" not in known:
+        return 0
+    return int(three[site].json("show", "shared")["counts"]["settled"])
+
+
+def assert_shared(three: Mesh, rigs: Mapping[str, Rig], folder: Path) -> None:
+    """Every unit ran once, some at each site; all sites know it; no pilot stays."""
     three["madison"].wait("shared", DONE_S)
     for site in SITES:
-        wait_until(f"results at {site}", lambda site=site: settled(three, site, "shared") == JOBS)
-    ran = Counter(accepted(three, f"shared/{job}/main")["site"] for job in range(JOBS))
-    assert set(ran) == set(SITES)
-    three["nersc"].run("fetch", "shared", "--to", str(tmp_path))
+        wait_until(f"results at {site}", lambda site=site: settled(three, site) == JOBS, KNOWN_S)
+    attempts = [three["desy"].json("show", f"shared/{job}/main")["attempts"] for job in range(JOBS)]
+    assert {len(each) for each in attempts} == {1}
+    assert {each[0]["site"] for each in attempts} == set(SITES)
+    three["nersc"].run("fetch", "shared", "--to", str(folder))
     for job in range(JOBS):
-        assert (tmp_path / str(job) / "main" / "result.txt").read_text() == f"result {job}\n"
+        assert (folder / str(job) / "main" / "result.txt").read_text() == f"result {job}\n"
     for name, rig in rigs.items():
-        wait_until(f"idle pilots of {name} to end", lambda rig=rig: not rig.listing(), KNOWN_S)
+        wait_until(f"the end of pilots of {name}", lambda rig=rig: not rig.listing(), KNOWN_S)
+
+
+def test_sites_on_different_batch_systems_share_a_dataset(
+    rigs: dict[str, Rig], tmp_path: Path
+) -> None:
+    with three(rigs, dict) as here:
+        submit(here)
+        assert_shared(here, rigs, tmp_path)
+
+
+def test_they_do_so_over_ssh_with_tunnels_for_their_workers_though_all_are_cut_once(
+    rigs: dict[str, Rig], host: Sshd, tmp_path: Path
+) -> None:
+    with three(rigs, lambda: away(host)) as here:
+        submit(here)
+        wait_until("results", lambda: settled(here, "madison") >= JOBS // 6, DONE_S)
+        host.signal_sessions(signal.SIGKILL)
+        assert_shared(here, rigs, tmp_path)

@@ -176,7 +176,9 @@ def test_a_server_that_says_nothing_is_given_up(host: Sshd, loop: Spawning, make
 
 
 def test_a_port_without_server_is_told(host: Sshd, loop: Spawning, make: Make) -> None:
-    words = refused(loop, make(host.settings(port=free_port())))
+    with socket.socket() as deaf:  # nobody else can listen there meanwhile
+        deaf.bind(("127.0.0.1", 0))
+        words = refused(loop, make(host.settings(port=deaf.getsockname()[1])))
     assert "nothing listens there" in words
     assert "next try in 2 s" in words
 

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.contract.schedulers.contract", "tests.contract.submissions")
+pytest.register_assert_rewrite("tests.contract.schedulers.contract")
