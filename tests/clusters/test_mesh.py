@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from bench.meshes import JOIN_S_MAX, Mesh, free_port, mesh, sees
+from bench.site import Site
 from schedulers import htcondor, sge, slurm
 from tests.clusters.condor.rig import CondorRig
 from tests.clusters.place import wait_until
@@ -26,9 +27,11 @@ from tests.clusters.slurm.config import Shape
 from tests.clusters.slurm.rig import SlurmRig
 from tests.clusters.sshd import Sshd, missing, sshd
 
+SYSTEM = "batch"  # what nodes call it
 SLOTS = 3  # pilots of a site
-JOBS = 60
-SCRIPT = 'sleep 1; echo "ran $FLOE_JOB"; echo "result $FLOE_JOB" >result.txt'
+# Units last longer than it takes until all sites know of them, so that none takes all.
+JOBS = 36
+SCRIPT = 'sleep 5; echo "ran $FLOE_JOB"; echo "result $FLOE_JOB" >result.txt'
 KNOWN_S = 30  # until a site knows what another one knows
 DONE_S = 240
 
@@ -78,7 +81,7 @@ def section(below: Below, rig: Rig, more: Mapping[str, object]) -> str:
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
     words = {name: rig.command(name) for name in below.commands}
     renamed = ", ".join(f"{name} = {json.dumps(word)}" for name, word in words.items())
-    return "\n".join(["", "[site.batch]", *lines, f"commands = {{ {renamed} }}", ""])
+    return "\n".join(["", f"[site.{SYSTEM}]", *lines, f"commands = {{ {renamed} }}", ""])
 
 
 def away(host: Sshd) -> dict[str, object]:
@@ -97,7 +100,14 @@ def three(rigs: Mapping[str, Rig], more: Callable[[], Mapping[str, object]]) -> 
             here.add(name, slots=0, config=section(below, rigs[name], more()))
         for site in here.sites.values():
             wait_until("all sites alive", lambda site=site: sees(site, len(SITES)), JOIN_S_MAX)
+            wait_until("its batch system's answer", lambda site=site: answered(site), JOIN_S_MAX)
         yield here
+
+
+def answered(site: Site) -> bool:
+    """Whether the batch system of a site has been looked at: what it has can be told to others."""
+    known = site.json("site", "show")["site"]["batch"]
+    return any(each["name"] == SYSTEM and each["looked_s_ago"] is not None for each in known)
 
 
 def submit(three: Mesh) -> None:
@@ -116,13 +126,16 @@ def settled(three: Mesh, site: str) -> int:
 
 
 def assert_shared(three: Mesh, rigs: Mapping[str, Rig], folder: Path) -> None:
-    """Every unit ran once, some at each site; all sites know it; no pilot stays."""
+    """No unit failed, some ran at each site; all sites know it; no pilot stays."""
     three["madison"].wait("shared", DONE_S)
     for site in SITES:
         wait_until(f"results at {site}", lambda site=site: settled(three, site) == JOBS, KNOWN_S)
-    attempts = [three["desy"].json("show", f"shared/{job}/main")["attempts"] for job in range(JOBS)]
-    assert {len(each) for each in attempts} == {1}
-    assert {each[0]["site"] for each in attempts} == set(SITES)
+    units = three["desy"].json("jobs", "shared")["units"]
+    more = [f"shared/{each['job']}/main" for each in units if each["attempts"] != 1]
+    ends = [each for unit in more for each in three["desy"].json("show", unit)["attempts"]]
+    # One that ran twice is allowed, as a site may take over what another one is at; a failure not.
+    assert [each for each in ends if each["outcome"] not in ("success", "infrastructure")] == []
+    assert {each["site"] for each in units} == set(SITES)
     three["nersc"].run("fetch", "shared", "--to", str(folder))
     for job in range(JOBS):
         assert (folder / str(job) / "main" / "result.txt").read_text() == f"result {job}\n"
