@@ -184,7 +184,9 @@ def test_a_port_without_server_is_told(host: Sshd, loop: Spawning, make: Make) -
 
 
 def test_a_missing_private_key_is_told(host: Sshd, loop: Spawning, make: Make) -> None:
-    assert "there is no private key /no/key" in refused(loop, make(host.settings(key="/no/key")))
+    assert "no private key /no/key that we can read" in refused(
+        loop, make(host.settings(key="/no/key"))
+    )
 
 
 # Shells.
