@@ -16,10 +16,11 @@ from typing import Final
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError
 
 from node.model.dataset import Needs
+from node.model.units import show_time
 from node.provisioning.asking import Asking
 from node.provisioning.findings import ALL_S_MAX, Finding, Verdict
 from node.provisioning.ports import Reactor, Tools
-from node.provisioning.settings import MAIN, Factory, SystemConfig
+from node.provisioning.settings import MAIN, TIMES_S, Factory, SystemConfig
 from node.provisioning.shapes import Closed, NoFit, Shape, queue_of, shape_for
 from node.provisioning.submitting import PROGRAM, SETTINGS, folder_of, spec_of, tag_of
 from schedulers.base import Command, Queue, Refused, SchedulerError
@@ -161,6 +162,8 @@ class _Check:
         if queue is not None and queue.open and queue.words:
             words = f"queue {queue.name}: {queue.words}"
             found.append(Finding(place, "queue", Verdict.LATER, words))
+        if words := _unused_times(factory, queue):
+            found.append(Finding(f"{place}.times", "limits", Verdict.NOTE, words))
         try:
             return shape_for(factory, SMALLEST, queues)
         except Closed as closed:
@@ -195,13 +198,26 @@ class _Check:
             done = await self._tools.runner.run(command, timeout_s=COMMAND_S_MAX)
             words = self._tools.scheduler.rehearsed(done, spec)
         except SchedulerError as error:
-            lasting = isinstance(error, Refused) and not found  # of a closed queue nodes are down
+            # Of a queue that is down what is said now may not be meant for good.
+            down = any(each.verdict is Verdict.LATER for each in found)
+            lasting = isinstance(error, Refused) and not down
             verdict = Verdict.REFUSED if lasting else Verdict.LATER
             found.append(Finding(place, "a pilot", verdict, str(error), right))
             return
         asked = f"{shape.words()}: {words}" if words else shape.words()
         verdict = Verdict.NOTE if words.startswith("WARNING") else Verdict.FINE
         found.append(Finding(place, "a pilot", verdict, asked))
+
+
+def _unused_times(factory: Factory, queue: Queue | None) -> str:
+    """Wall times that somebody wrote down, and that are longer than the queue allows."""
+    if queue is None or queue.time_s_max is None or factory.times_s == TIMES_S:
+        return ""
+    most_s = queue.time_s_max
+    longer = [show_time(each) for each in factory.times_s if each > most_s]
+    if not longer or len(longer) == len(factory.times_s):  # none fits: that is refused
+        return ""
+    return f"queue {queue.name} allows {show_time(most_s)}: {', '.join(longer)} is never asked for"
 
 
 def _unknown_queue(factory: Factory, queues: Sequence[Queue]) -> Iterator[str]:

@@ -188,3 +188,12 @@ def test_a_queue_is_looked_for_where_nothing_can_be_rehearsed(
     last = bench.check(with_factory(queue="lomg"))[-1]
     assert last.verdict is Verdict.REFUSED
     assert last.words == "there is no queue 'lomg'"
+
+
+def test_a_wall_time_that_is_never_asked_for_is_noted(bench: Bench) -> None:
+    found = bench.check(with_factory(times_s=(3600, 90_000, 180_000)))
+    assert verdicts(found) == [Verdict.FINE, Verdict.NOTE, Verdict.FINE]
+    assert found[1].place == "site.maui.times"
+    assert "allows 1d: 25h, 50h is never asked for" in found[1].words
+    bench.batch.faults.refuses = "invalid account"
+    assert bench.check(with_factory(times_s=(3600, 90_000)))[-1].verdict is Verdict.REFUSED
