@@ -53,10 +53,15 @@ class ApiConfig:
         """
         if self.url:
             return (self.url,)
-        listened = self.listen.rpartition(":")[0]
-        own = LOOPBACK.get(listened)
-        hosts = (listened,) if own is None else (host, own)
+        listened, here = self.listen.rpartition(":")[0], self.here
+        hosts = (listened,) if here == listened else (host, here)
         return tuple(f"https://{each}:{port}" for each in hosts)
+
+    @property
+    def here(self) -> str:
+        """The address at which programs of this machine reach it."""
+        listened = self.listen.rpartition(":")[0]
+        return LOOPBACK.get(listened, listened)
 
 
 @dataclass(frozen=True, slots=True)

@@ -384,7 +384,7 @@ class Site:
         run = self._home.run
 
         def tools(settings: SystemConfig) -> provisioning.Tools:
-            return tools_of(self._reactor, settings, run, port)
+            return tools_of(self._reactor, settings, run, port, self._config.api.here)
 
         return BatchSystems(around, systems, tools)
 

@@ -15,10 +15,12 @@ from schedulers.ssh import SshRunner
 from schedulers.ssh_options import SshSettings, Tunnel
 
 
-def tools_of(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> Tools:
+def tools_of(
+    reactor: Any, settings: SystemConfig, run: Path, api_port: int, api_host: str = "127.0.0.1"
+) -> Tools:
     """How this batch system is spoken to.
 
-    run: a private folder for sockets. api_port: on which the node listens.
+    run: a private folder for sockets. api_port, api_host: where this machine reaches the node.
     """
     more = dict(settings.more)
     if settings.kind == "slurm":
@@ -30,16 +32,22 @@ def tools_of(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> 
         python=settings.python,
         more=more,
     )
-    return Tools(made, _runner(reactor, settings, run, api_port), url_of(settings, api_port))
+    tunnel = tunnel_of(settings, api_port, api_host)
+    return Tools(made, _runner(reactor, settings, run, tunnel), url_of(settings, api_port))
 
 
-def _runner(reactor: Any, settings: SystemConfig, run: Path, api_port: int) -> Runner:
+def _runner(reactor: Any, settings: SystemConfig, run: Path, tunnel: Tunnel | None) -> Runner:
     if not settings.host:
         return LocalRunner(reactor)
-    port = settings.tunnel
-    tunnel = Tunnel(port or api_port, api_port) if port is not None else None
     ssh = SshSettings(settings.host, tunnel=tunnel, **settings.ssh)
     return SshRunner(reactor, ssh, run / f"ssh-{settings.name}")
+
+
+def tunnel_of(settings: SystemConfig, api_port: int, api_host: str) -> Tunnel | None:
+    """From a port of the submit host to the node; None if workers need none."""
+    if settings.tunnel is None:
+        return None
+    return Tunnel(settings.tunnel or api_port, api_port, to_host=api_host.strip("[]"))
 
 
 def url_of(settings: SystemConfig, api_port: int) -> str:

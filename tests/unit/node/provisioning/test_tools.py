@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from node.config import ApiConfig
 from node.provisioning.plugins import PLUGINS
 from node.provisioning.settings import SystemConfig
-from node.provisioning.tools import tools_of, url_of
+from node.provisioning.tools import tools_of, tunnel_of, url_of
 
 
 def test_nobody_knows_beforehand_how_slurms_listings_are_marked(tmp_path: Path) -> None:
@@ -34,3 +35,14 @@ def test_workers_are_told_the_end_of_the_tunnel_at_the_submit_host(
 ) -> None:
     settings = SystemConfig("cluster", "slurm", host="ana@login", tunnel=port)
     assert url_of(settings, 7422) == url
+
+
+@pytest.mark.parametrize(("tunnel", "listens", "word"), [
+    (0, "0.0.0.0:7422", "*:7422:127.0.0.1:7422"), (18443, "10.0.0.5:7422", "*:18443:10.0.0.5:7422"),
+    (0, "[::]:7422", "*:7422:[::1]:7422"),
+])  # fmt: skip
+def test_a_tunnel_leads_to_where_the_node_listens(tunnel: int, listens: str, word: str) -> None:
+    settings = SystemConfig("cluster", "slurm", host="login", tunnel=tunnel)
+    made = tunnel_of(settings, 7422, ApiConfig(listen=listens).here)
+    assert made is not None
+    assert made.word() == word
