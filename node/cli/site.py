@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb_group
-from node.cli.output import print_json, say
+from node.cli.output import harmless, print_json, say
 
 
 @verb_group("site", examples=["floe site show", "floe site test", "floe site drain"])
@@ -62,6 +62,19 @@ def site_drain(floe: Floe, off: bool, why: str) -> None:
         print_json(reply)
     else:
         say("this site takes work again" if off else "draining: nothing new starts here")
+
+
+@site_verb.command("allow", examples=["floe site allow c17"])
+@click.argument("host")
+@json_option
+@pass_floe
+def site_allow(floe: Floe, host: str) -> None:
+    """Give units to the worker HOST again, which is banned; say it once that is mended."""
+    reply = floe.client().post("/v1/admin/allow", {"host": host})
+    if floe.as_json:
+        print_json(reply)
+    else:
+        say(f"{harmless(host)} gets units again; if they fail there as before, it is banned again")
 
 
 @site_verb.command(

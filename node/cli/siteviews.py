@@ -118,6 +118,8 @@ def print_site(site: Json) -> None:
         _print_troubles(system)
     _print_offers(site)
     print_hosts(_rows(site, "hosts"))
+    if _rows(site, "hosts"):
+        say("  → once one is mended: floe site allow HOST")
 
 
 def print_system(system: Mapping[str, Any]) -> None:

@@ -123,6 +123,7 @@ class Api:
             Route("GET", f"{unit}/log/live", self.tail, long=True),
             Route("GET", f"{unit}/output/{{path*}}", self.output),
             Route("POST", "/v1/admin/drain", self.ordered(self.admin.drain), role="admin"),
+            Route("POST", "/v1/admin/allow", self.ordered(self.admin.allow), role="admin"),
             Route("POST", "/v1/admin/pilots", self.ordered(self.pilots.order), role="admin"),
             Route("POST", "/v1/admin/test", self.ordered(self.tests.order), role="admin"),
             Route("POST", "/v1/admin/reload", self.ordered(self.settings.reload), role="admin"),

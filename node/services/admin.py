@@ -28,6 +28,7 @@ Body = Mapping[str, Any]
 
 class Work(Protocol):
     def drain(self, on: bool = True) -> None: ...
+    def allow(self, host: str) -> bool: ...
 
 
 class AdminOrders:
@@ -60,6 +61,17 @@ class AdminOrders:
         self._work.drain(on)
         log.info("drain {on} by {name}: {why}", on=on, name=asking.name, why=words)
         return {"drained": on, "why": self._facts.draining}
+
+    async def allow(self, body: Body, asking: Person) -> Value:
+        """{"host": name of a worker that gets no units}: it is mended."""
+        host = body.get("host")
+        if not isinstance(host, str) or not host:
+            raise Refusal("bad-request", '"host" is no name of a host')
+        if not self._work.allow(host):
+            right = "floe site show lists those that are"
+            raise Refusal("not-found", f"{host[:80]!r} is not banned here", right)
+        log.info("worker {host} gets units again, by {name}", host=host, name=asking.name)
+        return {"allowed": host}
 
     async def pilot_token(self, body: Body, asking: Person) -> Value:
         """A token for so many pilots that somebody starts by hand."""

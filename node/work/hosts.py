@@ -167,6 +167,25 @@ class Hosts:
             host.names[system, name] = None
             self._news[host.name] = host
 
+    def forgive(self, name: str) -> bool:
+        """An admin says that it is mended; False if it is neither banned nor suspected.
+
+        name: of the host, or what a batch system calls it.
+        """
+        found = [
+            host
+            for host in self.known.values()
+            if host.bans or host.suspect_s is not None
+            if host.name == name or any(called == name for _, called in host.names)
+        ]
+        for host in found:
+            host.bans = host.trials = 0
+            host.until_s, host.until_ms, host.why = float("-inf"), 0, ""
+            host.suspect_s = host.first_s = None
+            host.fails.clear()
+            self._news[host.name] = host
+        return bool(found)
+
     def banned(self, now_s: float) -> list[Host]:
         """Those that get nothing now, the one that waits longest first."""
         found = [host for host in self.known.values() if now_s < host.until_s]

@@ -87,6 +87,13 @@ class Work:
                 "dropping old leases",
             )
 
+    def allow(self, host: str) -> bool:
+        """A banned worker gets units again; False if there is no such one."""
+        found = self.leases.hosts.forgive(host)
+        self.keep_bans()
+        self.leases.kick()
+        return found
+
     def keep_bans(self) -> None:
         """Write down what was found out about banned workers."""
         bans.keep(self._board)

@@ -299,7 +299,7 @@ def test_orders_about_what_is_not_there_are_refused(ana, verb, args, status):
 
 
 def test_only_admins_do_what_admins_do(ben):
-    for path in ("drain", "limits", "backup", "pilot-token", "shutdown"):
+    for path in ("drain", "limits", "backup", "pilot-token", "allow", "shutdown"):
         assert code(403, ben.ask("POST", f"/v1/admin/{path}", {})) == "denied"
 
 
@@ -335,6 +335,11 @@ def test_drain_and_limits(ana):
     assert "power cut" in json.dumps(ana.get("/v1/units/drained/0/main/why"))
     assert not ana.post("/v1/admin/drain", {"drain": False})["drained"]
     assert ana.post("/v1/admin/limits", {})["limits"]["pilots_max"] == 0
+
+
+def test_only_a_banned_worker_can_be_allowed_again(ana):
+    assert code(404, ana.ask("POST", "/v1/admin/allow", {"host": "c17"})) == "not-found"
+    assert code(400, ana.ask("POST", "/v1/admin/allow", {"host": 17})) == "bad-request"
 
 
 def test_backup_while_running(ana, tmp_path):

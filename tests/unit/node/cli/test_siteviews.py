@@ -252,3 +252,16 @@ def test_a_name_that_is_neither_batch_system_nor_site_tells_both(
     assert missing.status == 4
     assert "no site goes by 'nowhere' here, and no batch system of this site" in missing.err
     assert "batch systems: local, maui" in missing.err
+
+
+def test_a_mended_worker_gets_units_again_by_an_order(floe: Floe, node: FakeNode) -> None:
+    asked: list[Any] = []
+
+    def answer(request: Request) -> Any:
+        asked.append(request.json())
+        return {"allowed": "c17"}
+
+    node.replies["/v1/admin/allow"] = answer
+    shown = floe("site", "allow", "c17")
+    assert shown.out == "c17 gets units again; if they fail there as before, it is banned again\n"
+    assert asked == [{"host": "c17"}]

@@ -418,6 +418,15 @@ def test_a_ban_outlives_a_restart_of_the_node_and_ends_by_the_clock():
     assert camp.house.work.leases.hosts.known["w1.example.org"].bans == 1  # the next one is longer
 
 
+def test_a_host_that_an_admin_allows_again_is_not_left_out_any_more():
+    camp = with_a_black_hole()
+    assert camp.house.work.allow("w1.example.org")
+    camp.settle()
+    assert not camp.system.avoided.names(camp.clock.seconds())
+    camp.restart()
+    assert camp.node.hosts() == []
+
+
 def test_a_host_that_runs_well_again_is_forgiven_for_good():
     camp = with_a_black_hole()
     camp.swallows = ""

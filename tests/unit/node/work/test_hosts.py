@@ -135,3 +135,16 @@ def test_a_ban_of_before_goes_on_with_its_evidence_and_counts_for_the_next_one()
     banned = hosts.note("w1", 64, 0, fails(1), False, 102.0)
     assert banned is not None
     assert banned.until_s == 102.0 + 4 * BAN_S_MIN
+
+
+def test_an_admin_ends_a_ban_by_either_name_and_it_counts_for_nothing_any_more():
+    for name in ("w1", "node1"):
+        hosts = Hosts()
+        hosts.put("w1", 100.0, 5, 2, "it swallowed units", [("maui", "node1")])
+        assert not hosts.forgive("w2")
+        assert hosts.news() == []
+        assert hosts.forgive(name)
+        assert [host.bans for host in hosts.news()] == [0]
+        assert hosts.shown(1.0) == []
+        assert allowed(hosts, "w1", 1.0) == PROBATION_UNITS
+        assert not hosts.forgive(name)
