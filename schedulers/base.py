@@ -190,8 +190,8 @@ class Scheduler(Protocol):
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
         """The jobs that a submission made, `spec.count` of them.
 
-        Raises SchedulerError when the system refused; whether it made jobs all the same is told by
-        the next listing, by their tag.
+        Raises Refused where the system said no, and made none for certain. For all other
+        SchedulerErrors, whether there are jobs is told by the next listing, by their tag.
         """
 
     def log_file(self, log: str, job: JobName) -> str:

@@ -39,6 +39,10 @@ _GONE = re.compile(r"Job \d+\.\d+ (?:not found|(?:already )?marked for (?:forced
 _LATER = re.compile(
     r"Can't find address|Failed to (?:connect|fetch)|communication error|timed? ?out"
 )
+# Complaints of a description, before a schedd is asked.
+_REFUSED = re.compile(
+    r"\AUsage:|^ERROR: (?:Parse error|Invalid|No such directory|on Line|I don't know)", re.MULTILINE
+)
 _OURS = 'regexp("^floe-", JobBatchName)'
 
 
@@ -109,8 +113,8 @@ class HTCondor:
         return texts.harmless(" · ".join(each for each in lines if each.startswith("WARNING")))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
-        if done.status and spec.options and texts.plain(done.err).startswith("Usage:"):
-            raise SchedulerError(f"condor_submit: {_rejection(done, spec)}")
+        if done.status > 0 and _REFUSED.search(texts.plain(done.err[: 1 << 16])):
+            raise Refused(f"condor_submit: {_rejection(done, spec)}")
         text = read.whole(done, "condor_submit")
         found = [match for line in text.splitlines() if (match := _CLUSTER.fullmatch(line.strip()))]
         if len(found) != 1:

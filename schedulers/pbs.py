@@ -45,6 +45,12 @@ _GONE = re.compile(
     r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)",
     re.IGNORECASE,
 )
+# What a server says instead of making a job (pbs_error.h), and qsub before it asks.
+_REFUSED = re.compile(
+    r"^qsub: (?:Unknown queue|Unknown resource|Illegal attribute|illegal -|Job violates|"
+    r"Queue is not enabled|Unauthorized Request|Invalid account|Bad UID|Job rejected by)",
+    re.MULTILINE,
+)
 
 
 class Pbs:
@@ -141,6 +147,7 @@ class Pbs:
             yield from ("-l", f"walltime={texts.clock(spec.time_s)}")
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        texts.refused(done, "qsub", _REFUSED)
         lines = texts.whole(done, "qsub").split("\n")
         found = [match for line in lines if (match := _JOB.fullmatch(line.strip()))]
         if len(found) != 1 or (found[0][2] is None) != (spec.count == 1) or found[0][2]:

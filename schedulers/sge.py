@@ -48,6 +48,12 @@ _LATER = re.compile(
     r"|Only \d+ jobs are allowed",
     re.I,
 )
+# What the master says instead of making a job, and qsub before it asks.
+_REFUSED = re.compile(
+    r"^Unable to run job: (?:job rejected|Job was rejected|unknown resource|Job \d+ .*cannot run)"
+    r"|^qsub: (?:invalid|Unknown) option",
+    re.MULTILINE,
+)
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
 _TAGS_MAX = 1_000_000  # of a document: 40,000 jobs, some hundred megabytes of memory
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML 1.0, 2.2
@@ -166,6 +172,7 @@ class Sge:
             yield name, texts.word(value, f"extra {name}")
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        texts.refused(done, "qsub", _REFUSED)
         lines = texts.whole(done, "qsub").split("\n")
         found = [match for line in lines if (match := _SUBMITTED.fullmatch(line.strip()))]
         if len(found) != 1 or (found[0][2], found[0][3]) != (

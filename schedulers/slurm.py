@@ -50,6 +50,14 @@ _LATER = re.compile(
     r"|violates accounting/QOS policy",  # of submitted jobs, for one
     re.IGNORECASE,
 )
+# Answers of the controller (slurm_errno.h), and of sbatch before it asked, after which there is no
+# job. "Socket timed out" and its like are not among them.
+_REFUSED = re.compile(
+    r"Batch job submission failed: (?:Invalid|Requested|Required|Job violates|User's group|Access|"
+    r"No partition|More processors|Memory required|Job's account|Pathname|Node count|Duplicate)"
+    r"|^sbatch: (?:unrecognized|invalid|option )|^\S*sbatch: unrecognized option",
+    re.MULTILINE,
+)
 _NO_HOST = {"", "(null)", "None assigned", "n/a"}
 
 
@@ -116,6 +124,7 @@ class Slurm:
         return Command(self._commands.argv("sbatch", *words), script)
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        texts.refused(done, "sbatch", _REFUSED)
         text = texts.whole(done, "sbatch")
         lines = [line.strip() for line in text.split("\n")]
         found = [match[1] for line in lines if (match := _SUBMITTED.fullmatch(line))]

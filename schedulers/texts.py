@@ -12,7 +12,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from schedulers.base import TAG, WORDS_MAX, Completed, SchedulerError
+from schedulers.base import TAG, WORDS_MAX, Completed, Refused, SchedulerError
 
 OUTPUT_BYTES_MAX = 32 << 20  # of one command; more is rubbish, and not read
 TOLD_BYTES_MAX = 2 << 20  # of a command that is not asked for data
@@ -64,6 +64,12 @@ def whole(done: Completed, what: str, *, lines: bool = True) -> str:
     if done.status != 0:
         raise SchedulerError(named(what, complaint(done)))
     return uncut(done, what, lines=lines)
+
+
+def refused(done: Completed, what: str, certain: re.Pattern[str]) -> None:
+    """Raises Refused for a command that failed with words that only a refusal has."""
+    if done.status > 0 and certain.search(plain(done.err[-(1 << 16) :])):
+        raise Refused(named(what, complaint(done)))
 
 
 def named(what: str, words: str) -> str:

@@ -48,6 +48,8 @@ class Ordering(Ending):
             jobs = await self._submitter.submit(spec)
         except NotMade as error:
             self._pause(refused=True)
+            if error.refused:
+                self.avoided.refused(avoid)
             breaker.refused(self._house.reactor.seconds(), str(error))
             self._complain(f"nothing was submitted: {error}")
             await self._apply(self.book.not_made(submission.tag, str(error)))
@@ -58,8 +60,7 @@ class Ordering(Ending):
                 self.avoided.refused(avoid)
                 breaker.refused(self._house.reactor.seconds(), str(error))
             submission.words = str(error)
-            what = "was refused" if error.refused else "is in doubt"
-            self._complain(f"a submission {what}: {error}")
+            self._complain(f"a submission is in doubt: {error}")
             return submission
         self.refusals = 0
         self._pause()

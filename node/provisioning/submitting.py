@@ -24,7 +24,7 @@ from node.provisioning.shapes import Shape
 from node.store import submissions as store
 from node.store.pilots import PilotRow
 from node.store.submissions import SubmissionRow
-from schedulers.base import JobName, PilotSpec, SchedulerError
+from schedulers.base import JobName, PilotSpec, Refused, SchedulerError
 from schedulers.runner import NotRun
 
 PROGRAM = "pilot.pyz"
@@ -34,7 +34,11 @@ _SITE_CHARS_MAX = 16
 
 
 class NotMade(Exception):
-    """There is no submission, for certain; the message says why."""
+    """There is no submission, for certain; the message says why. refused: by the batch system."""
+
+    def __init__(self, why: str, *, refused: bool = False) -> None:
+        super().__init__(why)
+        self.refused = refused
 
 
 class Doubtful(Exception):
@@ -178,5 +182,7 @@ class Submitter:
             raise Doubtful(str(error), refused=False) from None
         try:
             return self._tools.scheduler.submitted(done, spec)
+        except Refused as error:
+            raise NotMade(str(error), refused=True) from None
         except SchedulerError as error:
             raise Doubtful(str(error), refused=True) from None

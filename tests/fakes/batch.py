@@ -62,6 +62,7 @@ class Faults:
     denies: bool = False  # it says of each job that there is none, whether it lives or not
     no_accounting: bool = False  # it does not answer
     refuses: str = ""  # submissions, in these words
+    unsure: bool = False  # in words that do not say whether there are jobs
     warns: str = ""  # of a rehearsed one
     loses: int = 0  # submissions are made, and the command is killed before it says so
     drops: int = 0  # submissions are not made, and the command is killed
@@ -145,7 +146,8 @@ class Batch:
         if any(host in self.unknown_hosts for host in given["avoid"]):
             return Completed(1, b"", b"Invalid node name specified")
         if self.faults.refuses:
-            return Completed(1, b"", self.faults.refuses.encode())
+            status = 1 if self.faults.unsure else REFUSED
+            return Completed(status, b"", self.faults.refuses.encode())
         no, self.next_no = self.next_no, self.next_no + 1
         names = []
         for task in range(given["count"]):
@@ -245,6 +247,8 @@ class FakeScheduler:
         return str(_read(done))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
+        if done.status == REFUSED:
+            raise Refused(done.why())
         return [JobName(name) for name in _read(done)]
 
     def log_file(self, log: str, job: JobName) -> str:

@@ -148,5 +148,56 @@ def test_an_outage_is_no_refusal(scheduler: Scheduler, err: str) -> None:
     assert not isinstance(caught.value, Refused)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "err"),
+    [
+        (
+            Slurm(),
+            "sbatch: error: invalid partition specified: mian\n"
+            "sbatch: error: Batch job submission failed: Invalid partition name specified\n",
+        ),
+        (
+            Slurm(),
+            "sbatch: error: AssocMaxSubmitJobLimit\n"
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+            "(job submit limit, user's size and/or time limits)\n",
+        ),
+        (Slurm(), "/usr/bin/sbatch: unrecognized option '--x'\nTry \"sbatch --help\"\n"),
+        (
+            Sge(),
+            'Unable to run job: Job was rejected because job requests unknown queue "nope"\n'
+            "Exiting.\n",
+        ),
+        (Sge(), 'qsub: invalid option argument "--no-such"\n'),
+        (Pbs(), "qsub: Unknown queue\n"),
+        (Torque(), "qsub: Job violates queue and/or server resource limits\n"),
+        (HTCondor(), "\nERROR: Invalid accounting_group: a b\n"),
+        (HTCondor(), "Usage: condor_submit [options]\n"),
+    ],
+)
+def test_a_refused_submission_made_no_job_for_certain(scheduler: Scheduler, err: str) -> None:
+    with pytest.raises(Refused):
+        scheduler.submitted(failed(err), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "err"),
+    [
+        (
+            Slurm(),
+            "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation\n",
+        ),
+        (Slurm(), "sbatch: error: Batch job submission failed: Unspecified error\n"),
+        (Sge(), "Unable to run job: got no response from JSV script\nExiting.\n"),
+        (Pbs(), "qsub: End of File\n"),
+        (HTCondor(), "\nERROR: Failed to commit job submission into the queue.\n"),
+    ],
+)
+def test_other_complaints_leave_open_whether_there_are_jobs(scheduler: Scheduler, err: str) -> None:
+    with pytest.raises(SchedulerError) as caught:
+        scheduler.submitted(failed(err), SPEC)
+    assert not isinstance(caught.value, Refused)
+
+
 def test_programs_are_those_that_are_run() -> None:
     assert Pbs(commands={"qsub": "sudo -n qsub"}).programs() == ["sudo", "qstat", "qdel"]

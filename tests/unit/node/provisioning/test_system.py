@@ -175,6 +175,15 @@ def test_a_refusal_is_quoted_and_not_asked_for_again_and_again():
     assert camp.node.trouble == ""
 
 
+def test_a_refusal_that_may_be_none_leaves_its_submission_in_doubt():
+    camp = Camp(Described(1, 5000))
+    camp.batch.faults.refuses, camp.batch.faults.unsure = "Unspecified error", True
+    camp.run(100)
+    assert [each.doubtful for each in camp.system.book] == [True]
+    assert "in doubt: Unspecified error" in camp.system.trouble
+    assert len(camp.verbs("submit")) == 1
+
+
 def test_a_pilot_that_runs_and_never_speaks_is_ended_with_its_host():
     camp = Camp(Described(1, 5000))
     camp.behave = camp.silent
