@@ -98,7 +98,7 @@ class Camp:
         self.kinds = [kind.name for kind in kinds]
         self.base = Path(tempfile.mkdtemp(prefix="floe-life-", dir="/tmp"))
         self.base.chmod(0o755)
-        config = _config(ground, kinds, commands or {}, settings or {}) + more
+        config = section(SYSTEM, ground, kinds, commands or {}, settings or {}) + more
         self.site: Site = make_site(self.base, "camp", slots=0, config=config)
         self.site.up()
 
@@ -212,15 +212,16 @@ def _tail(path: Path) -> str:
     return path.read_bytes()[-TAIL_BYTES:].decode("utf-8", "replace")
 
 
-def _config(
+def section(
+    name: str,
     ground: Ground,
     kinds: Sequence[Kind],
     commands: Mapping[str, str],
     settings: Mapping[str, object],
 ) -> str:
-    """The section of the batch system, and its kinds of pilots."""
-    used = {name: ground.command(name) for name in ground.commands} | dict(commands)
-    section: dict[str, object] = {
+    """[site.NAME] of a batch system, and its kinds of pilots."""
+    used = {each: ground.command(each) for each in ground.commands} | dict(commands)
+    told: dict[str, object] = {
         "kind": ground.kind,
         "look": "1s",
         "submit_every": "1s",
@@ -230,11 +231,11 @@ def _config(
         **ground.settings,
         **settings,
     }
-    lines = ["", f"[site.{SYSTEM}]", *_assigned(section)]
+    lines = ["", f"[site.{name}]", *_assigned(told)]
     lines.append("commands = { " + ", ".join(_assigned(used)) + " }")
     for number, kind in enumerate(kinds):
         own = {"name": kind.name, "disk": f"{DISK_MB * (1 + number)}MB", **kind.more}
-        lines += [f"[[site.{SYSTEM}.pilot]]", *_assigned(own)]
+        lines += [f"[[site.{name}.pilot]]", *_assigned(own)]
     return "\n".join(lines) + "\n"
 
 

@@ -16,12 +16,12 @@ class SlurmGround(Ground):
     commands = COMMANDS
     held = {"options": ["--hold"]}  # noqa: RUF012
     overdue = {"options": ["--time=1"]}  # noqa: RUF012
-    elsewhere = {"options": ["--nodelist=life2"]}  # noqa: RUF012
     apart = {"cpu": 3}  # noqa: RUF012
-    bad = ('test "$SLURMD_NODENAME" = life2', "SLURMD_NODENAME")
 
-    def __init__(self) -> None:
-        self.rig = self.slurm = SlurmRig("life", Shape(nodes=2, cpus=4, accounting=True))
+    def __init__(self, name: str = "life", *, accounting: bool = True) -> None:
+        self.rig = self.slurm = SlurmRig(name, Shape(nodes=2, cpus=4, accounting=accounting))
+        self.elsewhere = {"options": [f"--nodelist={name}2"]}
+        self.bad = (f'test "$SLURMD_NODENAME" = {name}2', "SLURMD_NODENAME")
 
     def cancel(self, job: JobName) -> None:
         self.rig.place.run("scancel", job)
