@@ -35,6 +35,11 @@ class Breaker:
         if now_s >= self.until_s:
             self._open(now_s)
 
+    def taken(self) -> None:
+        """The batch system took a submission: if it was refused before, that is over."""
+        if not self.strikes:
+            self.worked()
+
     def _open(self, now_s: float) -> None:
         self.until_s = now_s + min(OPEN_S_MAX, OPEN_S_MIN * 2.0 ** min(self.opened, 20))
         self.opened += 1

@@ -64,6 +64,7 @@ class Ordering(Ending):
             return submission
         self.refusals = 0
         self._pause()
+        breaker.taken()
         _log.info(
             "site.{name}: submitted {count} pilots, {words}, as {first}",
             name=self.settings.name,

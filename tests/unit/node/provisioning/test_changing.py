@@ -53,7 +53,9 @@ def test_a_refused_shape_is_tried_at_once_after_somebody_has_acted() -> None:
     camp.batch.faults.refuses = ""
     account = replace(SETTINGS, factories=(replace(SETTINGS.factories[0], account="ice"),))
     change(camp, account)
+    camp.behave = camp.silent
     assert camp.run(60, lambda: bool(camp.batch.living()))
+    assert camp.node.trouble == ""
 
 
 def test_a_batch_system_that_did_not_answer_is_asked_at_once() -> None:
