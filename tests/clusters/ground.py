@@ -23,7 +23,7 @@ from tests.clusters.rig import Rig
 
 SYSTEM = "main"  # what nodes call the batch system
 DISK_MB = 50  # steps between the kinds of pilots
-RUNS_S = 60  # until a pilot that was submitted runs a unit
+RUNS_S = 120  # until a pilot that was submitted runs a unit
 TAIL_BYTES = 4000  # of each log, in the report of a failed test
 MEMORY, TIME = "200MB", "10m"  # of a unit
 

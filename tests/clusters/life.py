@@ -25,7 +25,7 @@ from tests.clusters.place import ClusterError, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "atmospheric"
 JOBS, EVENTS = 2, 60  # of the example
-LEFT_S = 90  # until pilots that have nothing to do are gone, and the node knows it
+LEFT_S = 90  # until pilots that have nothing to do are gone, and all know what there is to know
 DONE_S = 90  # until a dataset of short units is done
 EVERY_DAY = {"look": "30s", "submit_every": "30s", "idle": "1m"}
 LONG_THE_FIRST_TIME = 'test "$FLOE_ATTEMPT" -gt 1 || exec sleep 900'
@@ -110,7 +110,7 @@ class Lives:
         camp.ground.cancel(job)
         camp.site.wait("cancelled", DONE_S)
         assert ends(camp, "cancelled") == ["infrastructure", "success"]
-        wait_until("the end of the pilot", lambda: job not in camp.jobs("cancelled"))
+        wait_until("the end of the pilot", lambda: job not in camp.jobs("cancelled"), LEFT_S)
         assert job not in camp.listed()
 
     def test_while_the_batch_system_is_down_pilots_go_on_and_none_is_lost_or_submitted_again(
@@ -148,13 +148,13 @@ class Lives:
             killed.site.wait("killed", DONE_S)
             assert ends(killed, "killed") == ["success"]
             assert len(gate.calls) == len(killed.submissions("only")) == 1
-            wait_until("the end of its pilot", lambda: not killed.mine("only"))
+            wait_until("the end of its pilot", lambda: not killed.mine("only"), LEFT_S)
 
     def test_a_held_pilot_is_explained(self, camp: Camp) -> None:
         camp.submit("held", "held", "true")
-        wait_until("a held pilot", lambda: "held" in camp.jobs("held").values())
+        wait_until("a held pilot", lambda: "held" in camp.jobs("held").values(), LEFT_S)
         job = camp.only_job("held")
-        wait_until("why", lambda: "held" in camp.site.run("why", "held/0/main").lower())
+        wait_until("why", lambda: "held" in camp.site.run("why", "held/0/main").lower(), LEFT_S)
         assert job in camp.site.run("why", "held/0/main")
         camp.site.run("set", "cancel", "held", "--yes")
         camp.ground.cancel(job)
@@ -262,7 +262,7 @@ def live_through_an_outage(camp: Camp, meanwhile: Callable[[], None]) -> None:
     with camp.ground.rig.outage():
         camp.wait_said("no answer about jobs")
         (camp.base / "outage").touch()
-        wait_until("a unit that ends", lambda: camp.counts("outage")["settled"] == 1)
+        wait_until("a unit that ends", lambda: camp.counts("outage")["settled"] == 1, LEFT_S)
         meanwhile()
     (camp.base / "after").touch()
     camp.site.wait("after", DONE_S)
