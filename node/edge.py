@@ -242,14 +242,9 @@ def _mesh(parts: Parts, facts: SiteFacts, status: StatusViews, standstills: Stan
         found = [*filter(None, [held()]), *parts.meshing.care.warnings()]
         troubles = [*found, *written_not(store.journal)]
         return Own(
-            parts.version,
-            _kinds(parts),
-            told.active,
-            told.ready,
-            told.pilots,
-            facts.draining,
-            troubles,
-        )
+            parts.version, _kinds(parts), told.active, told.ready, told.pilots, facts.draining,
+            troubles, told.workers, told.bans, told.barred,
+        )  # fmt: skip
 
     config = parts.config.mesh
     source = FactSource(

@@ -20,7 +20,7 @@ SCHEMA = 1  # of every --json reply; raised when a field changes its meaning or 
 PLAIN_WIDTH = 2000  # of a table that goes to a file or a pipe: nothing is cut there
 
 # Columns of words that people copy or look for first: never folded.
-KEPT_WHOLE = ("NAME", "SITE", "STATE", "SHARD", "TASK", "PEER", "#")
+KEPT_WHOLE = ("NAME", "SITE", "STATE", "SHARD", "TASK", "PEER", "JOB", "#")
 
 _COMMAND = re.compile(r"\bfloe [a-z]+( [a-z]+)?( \S+)?$")
 _JOIN = "\x00"  # no text of ours has it: `harmless` wrote it out

@@ -10,17 +10,8 @@ from node.client import Json
 
 SHOWN = 100  # rows: a screen or two
 COLUMNS = (
-    "PILOT",
-    "JOB",
-    "STATE",
-    "HOST",
-    ">UNITS",
-    ">SLOTS",
-    ">IDLE",
-    ">SEEN",
-    "ISOLATION",
-    "NOTE",
-)
+    "BATCH", "JOB", "STATE", "HOST", ">UNITS", ">SLOTS", ">IDLE", ">SEEN", "ISOLATION", "NOTE",
+)  # fmt: skip
 
 
 @verb_group(
@@ -85,10 +76,9 @@ def pilots_token(floe: Floe, count: int) -> None:
 
 def _pilot_row(pilot: Json) -> list[object]:
     seen, idle = pilot.get("seen_s"), pilot.get("idle_s")
-    count = pilot.get("count")
     return [
-        pilot.get("tag") or pilot.get("id") or "?",
-        (pilot.get("job") or "-") + (f" ×{count}" if isinstance(count, int) else ""),
+        pilot.get("system") or "?",
+        _job(pilot),
         state(pilot.get("state", "?")),
         pilot.get("host") or "-",
         number(pilot.get("running")),
@@ -98,6 +88,14 @@ def _pilot_row(pilot: Json) -> list[object]:
         pilot.get("isolation") or "-",
         _note(pilot),
     ]
+
+
+def _job(pilot: Json) -> str:
+    """The batch system's name for it, its own where there is none; how many it may be."""
+    count = pilot.get("count")
+    if isinstance(count, int):
+        return f"? ×{count}"
+    return str(pilot.get("job") or pilot.get("tag") or pilot.get("id") or "?")
 
 
 def _note(pilot: Json) -> str:

@@ -135,6 +135,9 @@ class Lives:
         assert host["banned_s"] > 0
         assert "units in a row failed at once" in host["why"]
         assert host["host"] in camp.site.run("site", "show")
+        (ban,) = camp.site.json("mesh")["sites"][0]["bans"]
+        assert (ban["host"], ban["why"][:10]) == (host["host"], host["why"][:10])
+        assert any(host["host"] in alarm for alarm in camp.site.json("mesh")["alarms"])
 
     def test_a_node_that_is_killed_before_it_knows_its_jobs_finds_them_again(
         self, camp: Camp

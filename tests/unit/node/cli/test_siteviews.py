@@ -185,7 +185,7 @@ def test_a_submission_in_doubt_is_one_row(floe: Floe, node: FakeNode) -> None:
     tell(node, camp)
     (row,) = floe("pilots", "--json").json()["pilots"]
     assert (row["state"], row["count"]) == ("in doubt", 4)
-    assert "- ×4" in floe("pilots").out
+    assert "? ×4" in floe("pilots").out
     assert "the connection is gone" in floe("pilots").out
 
 
