@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 from node.provisioning.book import DOUBT_S_MIN
+from node.work.hosts import FAILS_MIN
 from tests.clusters.gate import Gate
-from tests.clusters.ground import Camp, Ground, Kind
+from tests.clusters.ground import RUNS_S, Camp, Ground, Kind
 from tests.clusters.place import ClusterError, wait_until
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "atmospheric"
@@ -124,13 +125,15 @@ class Lives:
         if camp.ground.apart is None:
             pytest.skip("all workers of this cluster are one")
         bad, read = camp.ground.bad
+        wait = f"until test -e {camp.base}/black; do sleep 0.2; done"
         camp.submit(
-            "black", "black", f"if {bad}; then exit 1; fi; sleep 0.5", jobs=60, retry=10,
+            "black", "black", f"if {bad}; then exit 1; fi; {wait}", jobs=30, retry=10,
             env={"keep": [read]},
         )  # fmt: skip
+        wait_until("failed units", lambda: errors(camp, "black") >= FAILS_MIN, RUNS_S)
+        (camp.base / "black").touch()  # until now nobody could tell whether the units are to blame
         camp.site.wait("black", DONE_S)
-        failed = camp.site.json("errors", "black")["errors"]
-        assert 0 < sum(group["count"] for group in failed) < 10
+        assert FAILS_MIN <= errors(camp, "black") < 10
         (host,) = camp.site.json("site", "show")["site"]["hosts"]
         assert host["banned_s"] > 0
         assert "units in a row failed at once" in host["why"]
@@ -208,6 +211,11 @@ class Lives:
 def ends(camp: Camp, name: str, job: int = 0) -> list[str]:
     """How the attempts at a unit ended."""
     return [str(attempt["outcome"]) for attempt in camp.attempts(name, job)]
+
+
+def errors(camp: Camp, name: str) -> int:
+    """How many attempts of a dataset failed."""
+    return sum(group["count"] for group in camp.site.json("errors", name)["errors"])
 
 
 def _small(path: Path, disk_mb: int) -> str:
