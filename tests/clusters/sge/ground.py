@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from schedulers.base import JobName
 from schedulers.sge import COMMANDS
 from tests.clusters.ground import Ground
@@ -25,11 +22,6 @@ class SgeGround(Ground):
     def cancel(self, job: JobName) -> None:
         self.rig.place.run("qdel", job)
 
-    @contextmanager
-    def node_down(self, job: JobName, host: str) -> Iterator[None]:
-        """The daemon is killed, and what it runs, as when a machine loses its power."""
+    def crash(self, job: JobName, host: str) -> None:
         self.sge.cluster.lose_host()
-        try:
-            yield
-        finally:
-            self.sge.cluster.start_host()
+        self.sge.cluster.start_host()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clusters.ground import Camp
+from tests.clusters.hostile import Hostile
 from tests.clusters.life import Lives, camp_above
 from tests.clusters.sge.ground import SgeGround
 
@@ -17,5 +18,5 @@ def camp() -> Iterator[Camp]:
         yield here
 
 
-class TestGridEngine(Lives):
+class TestGridEngine(Lives, Hostile):
     """All lives."""

@@ -1,0 +1,1 @@
+"""Programs that imitate OpenPBS: there is no package of a real one."""
