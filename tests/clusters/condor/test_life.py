@@ -8,6 +8,7 @@ import pytest
 
 from tests.clusters.condor.ground import CondorGround
 from tests.clusters.ground import Camp
+from tests.clusters.hostile import Hostile
 from tests.clusters.life import DONE_S, LONG_THE_FIRST_TIME, Lives, camp_above, ends
 from tests.clusters.place import wait_until
 
@@ -18,7 +19,7 @@ def camp() -> Iterator[Camp]:
         yield here
 
 
-class TestHTCondor(Lives):
+class TestHTCondor(Lives, Hostile):
     """All lives, and those that other batch systems do not have."""
 
     def test_a_unit_whose_pilot_is_evicted_runs_again_and_the_pilot_does_not(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clusters.ground import Camp
+from tests.clusters.hostile import Hostile
 from tests.clusters.life import Lives, camp_above
 from tests.clusters.slurm.ground import SlurmGround
 
@@ -17,5 +18,5 @@ def camp() -> Iterator[Camp]:
         yield here
 
 
-class TestSlurm(Lives):
+class TestSlurm(Lives, Hostile):
     """All lives."""
