@@ -13,7 +13,11 @@ _SECOND = 'requirements = $(requirements) && regexp("@startd2[.]", TARGET.Name)'
 
 
 class CondorGround(Ground):
-    """Two workers, machines of their own to HTCondor. The second one is the bad one."""
+    """Two workers, machines of their own to HTCondor.
+
+    The first is the bad one. Once it is banned no pilot is sent there, and units that need the
+    second worker may not have run again by then.
+    """
 
     kind = "htcondor"
     commands = COMMANDS
@@ -26,9 +30,9 @@ class CondorGround(Ground):
     overdue_s = 60
     elsewhere = {"lines": [_SECOND]}  # noqa: RUF012
     apart = {"cpu": 3}  # noqa: RUF012
-    # Where a worker keeps its ad begins with a folder of its own.
+    # The second one keeps its ad below a folder of its own.
     bad = (
-        'test "${_CONDOR_MACHINE_AD#*execute-STARTD2}" != "$_CONDOR_MACHINE_AD"',
+        'test "${_CONDOR_MACHINE_AD#*execute-STARTD2}" = "$_CONDOR_MACHINE_AD"',
         "_CONDOR_MACHINE_AD",
     )
 
