@@ -20,6 +20,7 @@ from bench.site import Site, make_site, take_down
 from schedulers.base import JobName, Report
 from tests.clusters.place import wait_until
 from tests.clusters.rig import Rig
+from tests.clusters.sshd import alive
 
 SYSTEM = "main"  # what nodes call the batch system
 DISK_MB = 50  # steps between the kinds of pilots
@@ -201,7 +202,7 @@ class Camp:
     def kill(self) -> None:
         """End the node as the kernel would, for good or until `site.up`."""
         kill(self.site.pid, signal.SIGKILL)
-        wait_until("the end of the node", lambda: not Path(f"/proc/{self.site.pid}").exists())
+        wait_until("the end of the node", lambda: not alive(self.site.pid))
 
     def close(self) -> None:
         take_down(self.site)

@@ -90,7 +90,7 @@ class SgeCluster:
         values = f"slots={shape.slots},gpu={shape.gpus},h_vmem={shape.memory}"
         self.control("-rattr", "exechost", "complex_values", values, "localhost")
         self._give("-Ap", config.PARALLEL)
-        self._give("-Aq", config.queue(shape))
+        self._give("-Aq", config.queue(shape, self.place.make("scratch", 0o1777)))
 
     def _give(self, option: str, text: str) -> None:
         path = self.place.folder / "tmp/given"

@@ -110,13 +110,16 @@ _NONE = [
 _LIMITS = ("rt", "cpu", "fsize", "data", "stack", "core", "rss", "vmem")
 
 
-def queue(shape: Shape) -> str:
-    """queue_conf(5): all of it, since nothing may be missing."""
+def queue(shape: Shape, tmpdir: Path) -> str:
+    """queue_conf(5): all of it, since nothing may be missing.
+
+    tmpdir: of jobs, each in a folder with its number, so that clusters may not share it.
+    """
     values = {
         "qname": "main.q", "hostlist": "localhost", "seq_no": "0", "nsuspend": "1",
         "suspend_interval": "00:05:00", "priority": "0", "min_cpu_interval": "00:05:00",
         "processors": "UNDEFINED", "qtype": "BATCH INTERACTIVE", "pe_list": "smp",
-        "rerun": "FALSE", "slots": str(shape.slots), "tmpdir": "/tmp", "shell": "/bin/sh",
+        "rerun": "FALSE", "slots": str(shape.slots), "tmpdir": str(tmpdir), "shell": "/bin/sh",
         "shell_start_mode": "unix_behavior", "notify": f"00:00:{shape.notify_s:02d}",
         "initial_state": "default",
     }  # fmt: skip
