@@ -7,6 +7,7 @@ Its package cannot be installed beside Grid Engine's, which has programs of the 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from tests.clusters.place import ClusterError, alone, missing
 
-PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libslurm38", "libswitch-perl")
+PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libswitch-perl")
 PROGRAMS = ("apt-get", "dpkg-deb", "patchelf", "perl")
 COMMANDS = ("qsub", "qstat", "qdel", "qhold", "qrls", "pbsnodes")
 SLURMS = ("sbatch", "salloc", "srun", "scancel", "squeue", "scontrol", "sinfo")
@@ -43,22 +44,29 @@ def programs() -> Path:
     return CACHE / "bin"
 
 
-def _run(*argv: str, cwd: Path) -> None:
+def _run(*argv: str, cwd: Path) -> str:
     done = subprocess.run(argv, cwd=cwd, capture_output=True, check=False, timeout=300)
     if done.returncode:
         said = (done.stdout + done.stderr).decode("utf-8", "replace")[-1000:]
         raise ClusterError(f"{' '.join(argv)}: {said}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _libraries(folder: Path) -> list[str]:
+    """Slurm's library, whose package is named by a version."""
+    said = _run("env", "LC_ALL=C", "apt-cache", "depends", "libslurm-perl", cwd=folder)
+    return re.findall(r"Depends: (libslurm\d\w*)", said)
 
 
 def _unpack(tree: Path) -> None:
     debs = tree / "debs"
     debs.mkdir()
-    download = ("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download", *PACKAGES)
+    download = ("apt-get", "-qq", "-o", "APT::Sandbox::User=", "download")
     try:
-        _run(*download, cwd=debs)
+        _run(*download, *PACKAGES, *_libraries(debs), cwd=debs)
     except ClusterError:  # lists of packages age
         _run("apt-get", "-qq", "update", cwd=debs)
-        _run(*download, cwd=debs)
+        _run(*download, *PACKAGES, *_libraries(debs), cwd=debs)
     for deb in debs.glob("*.deb"):
         _run("dpkg-deb", "-x", str(deb), str(tree), cwd=tree)
     shutil.rmtree(debs)
