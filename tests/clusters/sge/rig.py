@@ -42,6 +42,7 @@ class SgeRig(Rig):
             yield
         finally:
             self.cluster.start_master()
+            self.cluster.wait_ready()
 
     def close(self) -> None:
         self.cluster.close()
