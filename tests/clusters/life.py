@@ -28,6 +28,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "atmospheric"
 JOBS, EVENTS = 2, 60  # of the example
 LEFT_S = 90  # until pilots that have nothing to do are gone, and all know what there is to know
 DONE_S = 90  # until a dataset of short units is done
+LOST_S = 90  # until a pilot that is silent, and whose job is said to have failed, is given up
 EVERY_DAY = {"look": "30s", "submit_every": "30s", "idle": "1m"}
 LONG_THE_FIRST_TIME = 'test "$FLOE_ATTEMPT" -gt 1 || exec sleep 900'
 
@@ -170,7 +171,7 @@ class Lives:
         assert ends(camp, "overdue") == ["infrastructure", "success"]
 
     def test_a_unit_on_a_worker_that_fails_runs_again(self, camp: Camp) -> None:
-        camp.site.wait("crashed", DONE_S)
+        camp.site.wait("crashed", LOST_S + DONE_S)
         assert ends(camp, "crashed") == ["infrastructure", "success"]
 
     def test_a_submission_that_was_intended_and_never_made_is_made_once_that_is_certain(

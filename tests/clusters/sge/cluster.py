@@ -128,7 +128,7 @@ class SgeCluster:
             return False
 
     def wait_ready(self) -> None:
-        """Until the master has heard of its host: orders from before may come half a minute late."""
+        """Until the master has heard of its host: orders from before may be half a minute late."""
         wait_until("main.q", self._ready)
 
     def _ready(self) -> bool:
