@@ -17,8 +17,7 @@ in doubt: its tag is looked for until it is found, or has not been there for lon
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from node.provisioning.jobs import QUEUED, Cancel, Changes, Ended, Inquiry, Job, Submission
@@ -30,7 +29,7 @@ from node.provisioning.patience import (
     patience_s,
     pause_s,
 )
-from node.provisioning.shapes import Shape
+from node.provisioning.shelf import Shelf
 from schedulers.base import LOOKUP_JOBS_MAX, JobName, JobState, Report
 
 DOUBT_S_MIN: Final = 120.0  # a submission that nobody lists may still be on its way
@@ -41,22 +40,15 @@ _NOBODYS_FAULT = (
 )  # fmt: skip
 
 
-class Book:
-    """All submissions to one batch system that matter still."""
+class Book(Shelf):
+    """What news mean for the submissions on the shelf."""
 
     def __init__(self, announce_s: float) -> None:
         """announce_s: a pilot that started has so long to announce itself."""
+        super().__init__()
         self.announce_s = announce_s
         self.told = "it"  # what pilots are told of where this node is
-        self.submissions: dict[str, Submission] = {}
         self.foreign = 0  # jobs in the last listing whose tag we did not write down
-
-    def __iter__(self) -> Iterator[Submission]:
-        return iter([each for each in self.submissions.values() if not each.ended])
-
-    def add(self, submission: Submission) -> None:
-        """An intent that is on disk, or one of before a restart."""
-        self.submissions[submission.tag] = submission
 
     # -- what a submission did
 
@@ -100,25 +92,23 @@ class Book:
         """A listing that can be believed as far as it goes. began_s: when it was asked for."""
         changes = Changes()
         self.foreign = 0
+        seen: set[tuple[str, JobName]] = set()
         for name, report in reports.items():
-            submission = self.submissions.get(report.tag) or self._owner(name)
+            submission = self.whose(name, report.tag)
             if submission is None:
                 self.foreign += 1
                 continue
+            seen.add((submission.tag, name))
             self._seen(submission, name, report, now_s, changes)
         for submission in self:
             for job in submission.living:
-                if job.name not in reports and job.since_s <= began_s:
+                if (submission.tag, job.name) not in seen and job.since_s <= began_s:
                     self._missed(submission, job, now_s, changes)
             self._match(submission, now_s, changes)
             if submission.doubtful:
                 submission.looks += submission.made_s <= began_s
         self._settle(now_s, changes)
         return changes
-
-    def _owner(self, name: JobName) -> Submission | None:
-        """For a system whose listing tells no tags."""
-        return next((each for each in self.submissions.values() if name in each.jobs), None)
 
     def _seen(
         self, submission: Submission, name: JobName, report: Report, now_s: float, changes: Changes
@@ -195,11 +185,12 @@ class Book:
     ) -> Changes:
         """answered: nothing failed, so that what is not in `reports` is not known there."""
         changes = Changes()
-        wanted = set(asked.jobs)
+        wanted, told = set(asked.jobs), set()
         for name, report in reports.items():
-            submission = self._owner(name) or self.submissions.get(report.tag)
+            submission = self.whose(name, report.tag)
             if submission is None or (name not in wanted and report.tag not in asked.doubted):
                 continue
+            told.add((submission.tag, name))
             self._looked(submission, name, report, now_s, changes)
         for tag in asked.doubted:
             submission = self.submissions[tag]
@@ -210,7 +201,7 @@ class Book:
             for job in submission.living:
                 if job.name in wanted:
                     job.asked_s = now_s
-                    if job.name not in reports:
+                    if (tag, job.name) not in told:
                         self._unknown(submission, job, now_s, changes)
         self._settle(now_s, changes)
         return changes
@@ -314,20 +305,6 @@ class Book:
             if len(there) == 1 and not submission.unseen:
                 self._bind(submission, there[0], pilot, now_s, changes)
 
-    def spoke(self, heard_s: Mapping[int, float]) -> None:
-        """When pilots, by their numbers, last said anything."""
-        for submission in self:
-            for job in submission.living:
-                if job.pilot is not None and job.pilot in heard_s:
-                    job.spoke_s = max(job.spoke_s, heard_s[job.pilot])
-
-    def left(self, pilot: int) -> list[Job]:
-        """A pilot said goodbye; its job, if that is known."""
-        mine = [job for each in self for job in each.living if job.pilot == pilot]
-        for job in mine:
-            job.left = True
-        return mine
-
     # -- time
 
     def tick(self, now_s: float) -> Changes:
@@ -395,37 +372,6 @@ class Book:
 
     def _lately(self, at_s: float, now_s: float) -> bool:
         return now_s - at_s < SPOKE_S
-
-    # -- counts
-
-    def queued(self) -> int:
-        """Pilots that have not started, or may exist without our knowing."""
-        return sum(each.unseen + sum(job.queued for job in each.living) for each in self)
-
-    def running(self) -> int:
-        """All others that are charged, unknown ones included."""
-        return sum(sum(not job.queued for job in each.living) for each in self)
-
-    def counts(self) -> Counter[str]:
-        """By state, for people."""
-        found: Counter[str] = Counter()
-        for each in self:
-            found["in doubt"] += each.unseen
-            found.update(job.state.value for job in each.living)
-        return +found
-
-    def coming(self) -> Counter[Shape]:
-        """Pilots by shape that were submitted and have not announced themselves."""
-        found: Counter[Shape] = Counter()
-        for each in self:
-            jobs = sum(job.coming for job in each.living)
-            found[each.shape] += max(0, each.unseen + jobs - len(each.nameless))
-        return +found
-
-    def forget(self, tags: Iterable[str]) -> None:
-        """Their rows are gone."""
-        for tag in tags:
-            self.submissions.pop(tag, None)
 
 
 def _same_host(one: str, other: str) -> bool:

@@ -14,6 +14,7 @@ from node.provisioning.plan import Order
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import SystemConfig
 from node.provisioning.submitting import Doubtful, NotMade, Submitter
+from node.store import submissions as store
 from schedulers.base import SchedulerError
 
 _log = Logger()
@@ -41,6 +42,7 @@ class Ordering(Ending):
         self._pause()
         submission, token = await self._submitter.intend(order, next(self._numbers))
         self.book.add(submission)
+        self.book.forget(submission.no - store.ENDED_KEPT)
         breaker = self.breakers.setdefault(order.shape, Breaker())
         avoid = self.avoided.names(self._house.reactor.seconds())
         try:

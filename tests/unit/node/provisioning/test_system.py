@@ -12,6 +12,7 @@ from node.provisioning.patience import DENIED_S
 from node.provisioning.plan import Order, Plan
 from node.provisioning.settings import Factory
 from node.provisioning.shapes import Shape
+from node.store import submissions as store
 from schedulers.base import JobState
 from tests.fakes.batch import FakeJob
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
@@ -364,6 +365,33 @@ def test_two_batch_systems_share_the_work():
     camp = Camp(Described(1, 5000), systems=(SETTINGS, other))
     camp.run(300)
     assert [len(batch.running()) for batch in camp.batches.values()] == [4, 4]
+
+
+def test_a_job_with_our_number_and_a_foreign_name_is_not_ours():
+    """A batch system that lost its spool gives the same numbers again."""
+    camp = Camp(Described(1, 40))
+    camp.batch.wait_s = 10_000
+    camp.run(2 * LOOK_S)
+    ours = camp.batch.living()
+    for job in ours:
+        job.tag, job.state, job.time_s = "floe-other-abcdefgh12", JobState.RUNNING, None
+    camp.run(2 * LOOK_S)
+    assert camp.system.book.foreign == len(ours)
+    assert set(camp.system.book.counts()) == {"unknown"}
+    camp.run(2 * 3600)
+    assert {job.state for job in ours} == {JobState.RUNNING}, "nobody has cancelled them"
+
+
+def test_submissions_that_are_over_are_forgotten_in_the_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(store, "ENDED_KEPT", 3)
+    camp = Camp(Described(1, 4000))
+    camp.behave = camp.silent
+    for _ in range(8):
+        camp.run(SETTINGS.submit_s + LOOK_S)
+        for job in camp.batch.living():
+            camp.batch.end(job, JobState.CANCELLED, words="by root")
+    assert len(camp.verbs("submit")) > 6
+    assert len(camp.system.book.submissions) <= 4
 
 
 def test_a_black_hole_costs_less_than_ten_units_and_is_named_with_the_evidence():
