@@ -89,7 +89,9 @@ class Account:
             age_s = now_s - each.made_s
             jobs = [job for job in each.living if job.coming]
             for job in jobs[len(each.nameless) :]:
-                found.append(Coming(each.shape, age_s, job.name, job.queued))
+                vain_s = age_s if job.queued else now_s - job.since_s
+                held = job.state is JobState.HELD
+                found.append(Coming(each.shape, vain_s, job.name, job.queued, held))
             found += [Coming(each.shape, age_s)] * max(0, each.unseen)
         return found
 

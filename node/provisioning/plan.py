@@ -5,7 +5,8 @@ for them first: a pilot is charged for what it asked. What is left over is offer
 systems, the one with the least in its queue first; each gets one submission at most. A pilot is to
 have WORK_S of work at least: of short units it takes several, one after the other.
 
-A pilot that has been queued for long does not keep units from being offered elsewhere.
+A pilot that waits keeps units from being offered elsewhere for PATIENT_S, or for HEDGE_S to where
+pilots wait as well; one that is held does not at all.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from node.provisioning.shapes import NoFit, Shape, shape_for
 from schedulers.base import JobName, Queue
 
 WORK_S: Final = 300.0  # of work for each slot of a pilot, or fewer pilots do
+PATIENT_S: Final = 120.0  # a batch system with free workers starts a pilot sooner than this
 HEDGE_S: Final = 900.0  # queued so long, a pilot counts at its own batch system only
 SURPLUS_S: Final = 300.0  # queued pilots without work are cancelled after so long
 
@@ -43,12 +45,18 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """A pilot that was submitted and has not announced itself. job: "" if it is not known."""
+    """A pilot that was submitted and has not announced itself. job: None if it is not known."""
 
     shape: Shape
-    age_s: float
+    age_s: float  # since it was submitted or, if it is not queued any more, started
     job: JobName | None = None
     queued: bool = True
+    held: bool = False
+
+    @property
+    def vain_s(self) -> float:
+        """For how long it has come to nothing: for ever while somebody holds it."""
+        return float("inf") if self.held else self.age_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ def plan(facts: Facts) -> Plan:
         _trim(system, made)
         if facts.draining:
             _explain_all(made, wants, name, "this site is being drained")
-        elif order := _order(system, wants, made):
+        elif order := _order(system, _offered(system, facts.systems, wants), made):
             made.submit[name] = order
             _absorb(order.shape.room(), wants, order.count)
     return made
@@ -160,9 +168,23 @@ def _charge_coming(facts: Facts, wants: list[_Want], made: Plan) -> None:
             for shape in queued
             if not any(want.bin.units and shape.room().units(want.bin.needs) for want in wants)
         }
-        charged = [each for each in system.coming if each.age_s < HEDGE_S or not each.queued]
-        for shape, count in Counter(each.shape for each in charged).items():
-            _absorb(shape.room(), wants, count)
+        _charge(system.coming, wants, until_s=PATIENT_S)
+
+
+def _charge(
+    coming: Sequence[Coming],
+    wants: Sequence[_Want],
+    after_s: float = 0.0,
+    until_s: float | None = None,
+) -> None:
+    """Let pilots that have come to nothing for so long take units; until_s: None for ever."""
+    charged = [
+        each.shape
+        for each in coming
+        if each.vain_s >= after_s and (until_s is None or each.vain_s < until_s)
+    ]
+    for shape, count in Counter(charged).items():
+        _absorb(shape.room(), wants, count)
 
 
 def _trim(system: SystemFacts, made: Plan) -> None:
@@ -185,13 +207,32 @@ def _trim(system: SystemFacts, made: Plan) -> None:
         made.drain[name] = system.running - settings.running_max
 
 
-def _order(system: SystemFacts, wants: Sequence[_Want], made: Plan) -> Order | None:
-    """The submission that is due, if one is: for the shape that has least in the queue."""
-    settings = system.settings
+def _offered(
+    system: SystemFacts, systems: Sequence[SystemFacts], wants: Sequence[_Want]
+) -> list[_Want]:
+    """What is left for this batch system once pilots that wait here and elsewhere have their part.
+
+    Where such pilots wait as well, it is of no use to add more to those that wait elsewhere.
+    """
     own = [_Want(want.bin, want.units) for want in wants]
-    stuck = [each.shape for each in system.coming if each.queued and each.age_s >= HEDGE_S]
-    for shape, count in Counter(stuck).items():  # they count here
-        _absorb(shape.room(), own, count)
+    _charge(system.coming, own, PATIENT_S)
+    rest = [_Want(want.bin, want.units) for want in own]
+    for other in systems:
+        if other is not system:
+            _charge(other.coming, rest, PATIENT_S, HEDGE_S)
+    slow = {each.shape for each in system.coming if each.vain_s >= PATIENT_S}
+    return [
+        later if any(shape.room().units(now.bin.needs) for shape in slow) else now
+        for now, later in zip(own, rest, strict=True)
+    ]
+
+
+def _order(system: SystemFacts, own: Sequence[_Want], made: Plan) -> Order | None:
+    """The submission that is due, if one is: for the shape that has least in the queue.
+
+    own: what is left for this batch system.
+    """
+    settings = system.settings
     orders: list[tuple[int, int, Order]] = []
     for at, want in enumerate(own):
         if want.units:

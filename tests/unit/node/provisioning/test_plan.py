@@ -8,7 +8,16 @@ from dataclasses import replace
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.breaker import OPEN_S_MAX, OPEN_S_MIN, STRIKES_MAX, Breaker
-from node.provisioning.plan import HEDGE_S, SURPLUS_S, Bin, Coming, Facts, SystemFacts, plan
+from node.provisioning.plan import (
+    HEDGE_S,
+    PATIENT_S,
+    SURPLUS_S,
+    Bin,
+    Coming,
+    Facts,
+    SystemFacts,
+    plan,
+)
 from node.provisioning.settings import Factory, SystemConfig
 from node.provisioning.shapes import Shape, shape_for
 from schedulers.base import JobName, Queue
@@ -47,10 +56,50 @@ def test_short_units_share_a_pilot():
     assert made.submit["maui"].count == 4  # 300 each
 
 
-def test_pilots_that_wait_for_long_elsewhere_do_not_count_here():
-    hilo = replace(OPEN, name="hilo")
-    stuck = system(coming=[Coming(SHAPE, HEDGE_S)] * 10, queued=10)
-    made = plan(facts(stuck, system(hilo)))
+HILO = replace(OPEN, name="hilo")
+
+
+def waiting(age_s: float, *, count: int = 10, held: bool = False) -> dict[str, object]:
+    """Pilots in a queue."""
+    return {"coming": [Coming(SHAPE, age_s, held=held)] * count, "queued": count}
+
+
+def test_pilots_that_have_just_been_submitted_count_everywhere() -> None:
+    made = plan(facts(system(**waiting(PATIENT_S - 1)), system(HILO)))
+    assert not made.submit
+
+
+def test_pilots_that_wait_do_not_count_where_pilots_start_at_once() -> None:
+    made = plan(facts(system(**waiting(PATIENT_S)), system(HILO)))
+    assert made.submit["hilo"].count == 10
+    assert "maui" not in made.submit
+
+
+def test_pilots_that_wait_count_for_long_where_pilots_wait_as_well() -> None:
+    slow = system(HILO, **waiting(PATIENT_S, count=1))
+    assert not plan(facts(system(**waiting(HEDGE_S - 1)), slow, units=11)).submit
+    made = plan(facts(system(**waiting(HEDGE_S)), slow, units=11))
+    assert made.submit["hilo"].count == 10
+    assert "maui" not in made.submit
+
+
+def test_what_waits_for_gpus_says_nothing_of_pilots_without_them() -> None:
+    gpus = replace(OPEN, name="hilo", factories=(Factory("cpu", gpu=0), Factory("gpu", 1, 1)))
+    stuck = Coming(replace(SHAPE, factory="gpu", gpu=1, memory_bytes=GB // 2), PATIENT_S)
+    busy = system(gpus, coming=[stuck], queued=1)
+    made = plan(facts(system(**waiting(PATIENT_S)), busy))
+    assert made.submit["hilo"].count == 10
+
+
+def test_held_pilots_count_at_their_own_batch_system_only() -> None:
+    made = plan(facts(system(**waiting(1, held=True)), system(HILO)))
+    assert made.submit["hilo"].count == 10
+    assert "maui" not in made.submit
+
+
+def test_pilots_that_run_and_do_not_speak_count_no_longer_elsewhere() -> None:
+    silent = system(coming=[Coming(SHAPE, PATIENT_S, queued=False)] * 10, running=10)
+    made = plan(facts(silent, system(HILO)))
     assert made.submit["hilo"].count == 10
     assert "maui" not in made.submit
 

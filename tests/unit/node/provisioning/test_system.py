@@ -367,6 +367,20 @@ def test_two_batch_systems_share_the_work():
     assert [len(batch.running()) for batch in camp.batches.values()] == [4, 4]
 
 
+@pytest.mark.parametrize("held", ["", "the account is locked"])
+def test_units_do_not_wait_for_pilots_that_wait_where_others_could_run_them(held: str):
+    camp = Camp(Described(1, 40), systems=(SETTINGS, replace(SETTINGS, name="hilo")))
+    camp.batches["hilo"].faults.fails = True
+    camp.batch.slots, camp.batch.held = 0, held
+    camp.run(2 * LOOK_S)
+    assert camp.batch.living()
+    camp.batches["hilo"].faults.fails = False
+    waits_s = 90 if held else 150
+    assert camp.run(waits_s, lambda: bool(camp.batches["hilo"].running()))
+    assert camp.run(1500, lambda: done(camp, 64, 40))
+    assert camp.run(600, lambda: not camp.batch.living())  # there is nothing left for them
+
+
 def test_a_job_with_our_number_and_a_foreign_name_is_not_ours():
     """A batch system that lost its spool gives the same numbers again."""
     camp = Camp(Described(1, 40))
