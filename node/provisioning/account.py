@@ -33,7 +33,7 @@ class Account:
         now_s = house.reactor.seconds()
         self.book = read_book(house.conn, settings.name, settings.announce_s, now_s)
         self.breakers: dict[Shape, Breaker] = load_breakers(
-            store.memory(house.conn, settings.name) or []
+            store.memory(house.conn, settings.name) or [], now_s
         )
         self.version = ""
         self.trouble = ""  # the last error, in words
@@ -56,10 +56,11 @@ class Account:
             for job in each.living
             if job.queued and job.state is JobState.HELD and job.words
         }
-        for shape in self._held - held.keys():
-            self.waits.pop(shape, None)
+        queued = {each.shape for each in self.book for job in each.living if job.queued}
+        gone = self._held - held.keys()
+        told = {shape: words for shape, words in self.waits.items() if shape in queued - gone}
         self._held = set(held)
-        self.waits |= held
+        self.waits = told | held
 
     def facts(self) -> SystemFacts:
         """For the plan."""

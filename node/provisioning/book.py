@@ -61,6 +61,7 @@ class Book(Shelf):
                 self._new(submission, name, Report(JobState.QUEUED), now_s, changes)
         if len(submission.jobs) >= submission.count:
             self._certain(submission, changes)
+        self._match(submission, now_s, changes)  # a pilot may be faster than the command
         return changes
 
     def not_made(self, tag: str, why: str) -> Changes:
@@ -160,24 +161,22 @@ class Book(Shelf):
     # -- the accounting
 
     def inquiry(self, now_s: float) -> Inquiry | None:
-        """What the last listing lacked, at most as much as one command may ask for."""
-        jobs: list[JobName] = []
-        tags: dict[str, None] = {}
-        doubted: list[str] = []
-        for submission in self:
-            if submission.doubtful and submission.looks and self._due(submission, now_s):
-                doubted.append(submission.tag)
-            for job in submission.living:
-                if job.missing_s is None or len(jobs) >= LOOKUP_JOBS_MAX:
-                    continue
-                if now_s - job.asked_s >= pause_s(job, now_s - job.missing_s):
-                    jobs.append(job.name)
-                    tags[submission.tag] = None
-            if len(jobs) >= LOOKUP_JOBS_MAX:
-                break
-        return Inquiry(jobs, list(tags), doubted) if tags or doubted else None
+        """What the last listing lacked; of more than one command may ask for, each has its turn."""
+        doubted = [each.tag for each in self if self._doubt_due(each, now_s)]
+        due = [
+            (submission.tag, job)
+            for submission in self
+            for job in submission.living
+            if job.missing_s is not None
+            and now_s - job.asked_s >= pause_s(job, now_s - job.missing_s)
+        ]
+        due = sorted(due, key=lambda each: each[1].asked_s)[:LOOKUP_JOBS_MAX]
+        tags = list(dict.fromkeys(tag for tag, _ in due))
+        return Inquiry([job.name for _, job in due], tags, doubted) if due or doubted else None
 
-    def _due(self, submission: Submission, now_s: float) -> bool:
+    def _doubt_due(self, submission: Submission, now_s: float) -> bool:
+        if not (submission.doubtful and submission.looks):
+            return False
         return now_s - submission.made_s < EAGER_S or now_s - submission.asked_s >= AGAIN_S
 
     def looked_up(
@@ -280,7 +279,7 @@ class Book(Shelf):
         own = next((job for job in submission.jobs.values() if job.pilot == pilot), None)
         job = own or submission.jobs.get(JobName(name))
         if job is None:
-            submission.nameless[pilot] = host
+            submission.nameless[pilot] = (host, JobName(name))
             self._match(submission, now_s, changes)
         else:
             self._bind(submission, job, pilot, now_s, changes)
@@ -298,8 +297,11 @@ class Book(Shelf):
             job.state, job.since_s = JobState.RUNNING, now_s
 
     def _match(self, submission: Submission, now_s: float, changes: Changes) -> None:
-        """Find the jobs of pilots that do not tell, where only one can be meant."""
-        for pilot, host in list(submission.nameless.items()):
+        """Find the jobs of pilots: the one that is named; else where only one can be meant."""
+        for pilot, (host, name) in list(submission.nameless.items()):
+            if (named := submission.jobs.get(name)) is not None:
+                self._bind(submission, named, pilot, now_s, changes)
+                continue
             free = [job for job in submission.living if job.pilot is None]
             there = [job for job in free if not job.host or _same_host(job.host, host)]
             if len(there) == 1 and not submission.unseen:

@@ -13,6 +13,7 @@ STRIKES_MAX: Final = 3  # pilots in a row that ended, or went silent, before the
 OPEN_S_MIN: Final = 60.0
 OPEN_S_MAX: Final = 3600.0
 WHY_CHARS_MAX: Final = 500
+KEPT_S: Final = 7200.0  # after a pilot could have been tried, and nobody wanted one
 
 
 @dataclass(slots=True, eq=False)
@@ -21,17 +22,18 @@ class Breaker:
     opened: int = 0  # times in a row
     until_s: float = float("-inf")
     why: str = ""
+    news_s: float = float("-inf")  # when it last struck
 
     def failed(self, now_s: float, why: str) -> None:
         """A pilot ended before it announced. Those of one bunch open it once."""
         self.strikes += 1
-        self.why = why[:WHY_CHARS_MAX]
+        self.why, self.news_s = why[:WHY_CHARS_MAX], now_s
         if now_s >= self.until_s and (self.opened or self.strikes >= STRIKES_MAX):
             self._open(now_s)
 
     def refused(self, now_s: float, why: str) -> None:
         """The batch system did not take a submission: it is not asked at once again."""
-        self.why = why[:WHY_CHARS_MAX]
+        self.why, self.news_s = why[:WHY_CHARS_MAX], now_s
         if now_s >= self.until_s:
             self._open(now_s)
 
@@ -58,6 +60,12 @@ class Breaker:
         if now_s < self.until_s:
             return 0
         return 0 if coming else 1
+
+    def past(self, now_s: float) -> bool:
+        """Whether it says nothing of what would become of a pilot now."""
+        if not (self.strikes or self.opened):
+            return True
+        return now_s - max(self.until_s, self.news_s) >= KEPT_S
 
     def words(self, now_s: float) -> str:
         """For people; "" while it is closed."""

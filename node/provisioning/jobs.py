@@ -80,7 +80,8 @@ class Submission:
     looks: int = 0  # good listings that began after it was made
     asked: bool = False  # the accounting has told all that it knows of the tag
     asked_s: float = float("-inf")
-    nameless: dict[int, str] = field(default_factory=dict)  # pilots without a known job: host
+    # Pilots without a known job: their host, and the job that they say they are.
+    nameless: dict[int, tuple[str, JobName]] = field(default_factory=dict)
     ended: bool = False
     words: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Final
 
@@ -20,6 +21,7 @@ from schedulers.base import SchedulerError
 _log = Logger()
 
 REFUSED_S_MAX: Final = 3600.0  # between two submissions, while each is refused
+FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
 
 
 class Ordering(Ending):
@@ -32,6 +34,19 @@ class Ordering(Ending):
         super().__init__(house, settings, tools)
         self._numbers = numbers
         self._submitter = Submitter(house, settings, tools)
+        self._ended = deque(each.tag for each in self.book.submissions.values() if each.ended)
+
+    async def _tidy(self, ended: str) -> None:
+        """Remove what the oldest ended submissions left on the submit host. ended: one more."""
+        self._ended.append(ended)
+        if len(self._ended) <= 2 * FOLDERS_KEPT:
+            return
+        tags = [self._ended.popleft() for _ in range(FOLDERS_KEPT)]
+        try:
+            await self._tools.runner.remove([self._submitter.folder_of(tag) for tag in tags])
+        except SchedulerError as error:
+            self._ended.extendleft(reversed(tags))  # with the next one
+            self._complain(f"cannot remove old logs: {error}")
 
     async def _apply(self, changes: Changes) -> None:
         """Write changes down, and act on them."""

@@ -60,9 +60,11 @@ def dump_breakers(breakers: Mapping[Shape, Breaker]) -> list[dict[str, Any]]:
     ]
 
 
-def load_breakers(memory: Iterable[Mapping[str, Any]]) -> dict[Shape, Breaker]:
+def load_breakers(memory: Iterable[Mapping[str, Any]], now_s: float) -> dict[Shape, Breaker]:
     """An open one begins with a single try: the time that it still had is not known."""
     return {
-        Shape.load(each["shape"]): Breaker(each["strikes"], each["opened"], why=each["why"])
+        Shape.load(each["shape"]): Breaker(
+            each["strikes"], each["opened"], why=each["why"], news_s=now_s
+        )
         for each in memory
     }

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from node.provisioning.asking import Asking
 from node.provisioning.breaker import Breaker
@@ -29,6 +30,7 @@ from node.provisioning.submitting import Submitter
 from node.store import pilots as pilot_store
 from node.store import submissions as store
 from node.work.sessions import Session
+from schedulers import texts
 from schedulers.base import JobState, SchedulerError
 
 _log = Logger()
@@ -39,7 +41,6 @@ STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submit
 QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
 DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits; so long it may do so unasked
 TAIL_BYTES: Final = 2000
-FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
 STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
 
 Planner = Callable[[str], Plan]
@@ -61,7 +62,6 @@ class BatchSystem(Ordering):
         self._next_look_s = now_s
         self._next_queues_s = now_s
         self._next_describe_s = now_s
-        self._ended = deque(each.tag for each in self.book.submissions.values() if each.ended)
         self._remembered = dump_breakers(self.breakers)
         self._call: Any = None
         self._busy = False
@@ -147,8 +147,14 @@ class BatchSystem(Ordering):
         self._call = None
         self._busy = True
         done = Deferred.fromCoroutine(self.round())
-        done.addErrback(lambda failure: _log.failure("provisioning: a round failed", failure))
+        done.addErrback(self._failed)
         done.addBoth(lambda _: self._rest())
+
+    def _failed(self, failure: Failure) -> None:
+        """By a mistake of ours, or as nothing can be written down: nothing was submitted."""
+        _log.failure("provisioning: a round failed", failure)
+        said = texts.harmless(f"{type(failure.value).__name__}: {failure.getErrorMessage()}")
+        self._complain(f"this node failed at it, and tries again: {said}")
 
     def _rest(self) -> None:
         self._busy = False
@@ -157,6 +163,11 @@ class BatchSystem(Ordering):
             _fire(idle)
         due_s = self._next_look_s - self._house.reactor.seconds()
         self._schedule(0.0 if self._errands else max(1.0, due_s))
+
+    async def end(self, *, running: bool) -> None:
+        """As `Ending.end`, once what is being submitted has a name."""
+        await self._quiet()
+        await super().end(running=running)
 
     def send(self, errand: Errand) -> None:
         """Do something more at the beginning of the next round, which is soon."""
@@ -309,18 +320,7 @@ class BatchSystem(Ordering):
         await self._house.work.write(
             partial(store.ended, no=submission.no, ended_ms=wall_ms, words=words)
         )
-        self._ended.append(submission.tag)
-        await self._tidy()
-
-    async def _tidy(self) -> None:
-        """Remove what the oldest ended submissions left on the submit host."""
-        if len(self._ended) <= 2 * FOLDERS_KEPT:
-            return
-        tags = [self._ended.popleft() for _ in range(FOLDERS_KEPT)]
-        try:
-            await self._tools.runner.remove([self._submitter.folder_of(tag) for tag in tags])
-        except SchedulerError as error:
-            self._complain(f"cannot remove old logs: {error}")
+        await self._tidy(submission.tag)
 
     # -- pilots that speak
 
@@ -366,7 +366,11 @@ class BatchSystem(Ordering):
             await self.submit(order)
 
     async def _remember(self) -> None:
-        """Breakers survive a restart."""
+        """Breakers survive a restart, as long as they say anything."""
+        coming, now_s = self.book.coming(), self._house.reactor.seconds()
+        past = [each for each in self.breakers.items() if each[1].past(now_s)]
+        for shape in [shape for shape, _ in past if not coming[shape]]:
+            del self.breakers[shape]
         found = dump_breakers(self.breakers)
         if found != self._remembered:
             self._remembered = found

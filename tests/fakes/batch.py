@@ -311,6 +311,7 @@ class FakeRunner:
         self.batch = batch
         self.dead = False  # the node that used it was killed
         self.on_verb: Callable[[str, str], None] = lambda verb, moment: None  # before, after
+        self.slow_s: dict[str, float] = {}  # by verb, until what was done is told
 
     async def run(self, command: Command, *, timeout_s: float = 60.0) -> Completed:
         verb, given = command.argv[0], json.loads(command.stdin)
@@ -333,6 +334,10 @@ class FakeRunner:
         if verb == "submit" and faults.loses and not faults.refuses:
             faults.loses -= 1
             raise Lost("the connection is gone")
+        if slow_s := self.slow_s.get(verb):
+            told: Deferred[None] = Deferred()
+            self.batch.clock.callLater(slow_s, told.callback, None)
+            await told
         self.on_verb(verb, "after")
         if self.dead:
             await Deferred()
@@ -353,6 +358,8 @@ class FakeRunner:
         return None if found is None else found[-bytes_max:]
 
     async def remove(self, paths: Sequence[str]) -> None:
+        if self.batch.faults.unwritable:
+            raise NotRun(f"cannot remove {paths[0]}: read-only file system")
         for path in paths:
             for name in [name for name in self.batch.files if name.startswith(path)]:
                 del self.batch.files[name]
