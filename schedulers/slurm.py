@@ -5,7 +5,7 @@ said on the command line, after the `lines` of the admin and before the `options
 
 A job that has left the queue is looked up in the accounting (sacct). Where there is none, or it is
 behind, the controller still knows a job for a while after its end (MinJobAge in slurm.conf(5),
-300 s by default). Afterwards nobody says how it ended, and it stays unknown.
+300 s by default). Afterwards it denies the job, nobody says how it ended, and it stays unknown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from schedulers import slurmrecords as records
 from schedulers import texts
 from schedulers.base import (
     LOOKUP_JOBS_MAX,
@@ -20,7 +21,6 @@ from schedulers.base import (
     Command,
     Completed,
     JobName,
-    JobState,
     PilotSpec,
     Queue,
     Refused,
@@ -28,19 +28,20 @@ from schedulers.base import (
     SchedulerError,
 )
 from schedulers.script import job_script
-from schedulers.slurmwords import HELD_REASONS, NOT_HELD_REASONS, REASONS, STATES
+from schedulers.slurmrecords import DENIED, JOB, STATE
 
 COMMANDS = ("sbatch", "squeue", "sacct", "scancel", "sinfo", "scontrol")
 HISTORY = "now-7days"  # how far back a submission is looked for by its tag alone
 _MEBIBYTE = 1 << 20
-_JOB = re.compile(r"(\d{1,10})(?:_(\d{1,9}))?")
 _SUBMITTED = re.compile(r"(\d{1,10})(?:;[\w.-]+)?")
-_STATE = re.compile(r"[A-Z_]{2,40}")
 _OPTION = re.compile(r"[a-z][a-z-]{0,40}")
+_DENIED = re.compile(r"Invalid job id", re.IGNORECASE)
 _GONE = re.compile(
-    r"Invalid job id|already completing or completed|Job/step already|No active|not found",
+    r"Invalid job id|already completing or completed|Job/step already|No active"
+    r"|\bjob\b.* not found",  # a command can be not found, too
     re.IGNORECASE,
 )
+_NO_ACCOUNTING = re.compile(r"accounting storage is disabled", re.IGNORECASE)
 _WOULD_START = re.compile(r"Job \d+ to start at (\S+) using .* on nodes (\S+)")
 # What may be otherwise in a moment, of slurm_errno.h and its kin: the controller is away, the
 # partition or its nodes are down or full.
@@ -58,7 +59,6 @@ _REFUSED = re.compile(
     r"|^sbatch: (?:unrecognized|invalid|option )|^\S*sbatch: unrecognized option",
     re.MULTILINE,
 )
-_NO_HOST = {"", "(null)", "None assigned", "n/a"}
 
 
 class Slurm:
@@ -177,10 +177,14 @@ class Slurm:
             if len(fields) != 5 or not texts.tag_of(fields[4]):
                 continue
             job, state, host, reason, tag = fields
-            if not _JOB.fullmatch(job) or not _STATE.fullmatch(state) or job in found:
+            if not JOB.fullmatch(job) or not STATE.fullmatch(state) or job in found:
                 raise SchedulerError(f"squeue: cannot read {texts.harmless(row, 120)!r}")
             found[JobName(job)] = Report(
-                _state(state, reason), _words(state, reason), None, _host(host), tag
+                records.state_of(state, reason),
+                records.words_of(state, reason),
+                None,
+                records.host_of(host),
+                tag,
             )
         return found
 
@@ -194,7 +198,8 @@ class Slurm:
         since = [] if jobs else [f"--starttime={HISTORY}"]
         words = ("--noheader", "--parsable2", "--allocations", form, *which, *since)
         fields = f"JobArrayID:24|{self._mark},State:24|,exit_code:12|,NodeList:80|,Reason:160|"
-        rows = ("--noheader", "--array", "--all", "--states=all", f"--Format={fields},Name:48|")
+        # With its header, which says that the controller has answered.
+        rows = ("--array", "--all", "--states=all", f"--Format={fields},Name:48|")
         return [
             Command(self._commands.argv("sacct", *words)),
             Command(self._commands.argv("squeue", *rows, *which)),
@@ -203,38 +208,26 @@ class Slurm:
     def looked_up(
         self, number: int, done: Completed, jobs: Sequence[JobName]
     ) -> dict[JobName, Report]:
-        known: dict[JobName, Report] = {}
         if number == 0:
-            known = self._accounted(texts.whole(done, "sacct"))
-        elif done.status == 0 or not _only_gone(done):  # it fails if it is asked for a gone job
-            known = self._remembered(texts.whole(done, "squeue"))
-        found = ((job, _of(job, known)) for job in jobs or known)
-        # Of the living, the accounting may be long behind: its daemon was down, or a job got lost.
-        return {job: each for job, each in found if each and (number or each.state.over)}
-
-    def _accounted(self, text: str) -> dict[JobName, Report]:
-        """What sacct tells; other lines are warnings, or tasks that wait."""
-        found = {}
-        for line in text.split("\n"):
-            fields = line.split("|")
-            if len(fields) == 5 and _JOB.fullmatch(fields[0]) and texts.tag_of(fields[4]):
-                job, state, code, host, tag = fields
-                found[JobName(job)] = _ended(state, _exit(code, what="sacct"), host, "", tag)
+            return self._accounted(done, jobs)
+        if jobs and _denies(done):  # how squeue speaks of a single one
+            return dict.fromkeys(jobs, DENIED)
+        known, answered = records.remembered(texts.whole(done, "squeue"), self._mark)
+        found = {job: each for job in jobs or known if (each := records.of(job, known))}
+        if answered:
+            found |= {job: DENIED for job in jobs if not records.names(job, known)}
         return found
 
-    def _remembered(self, text: str) -> dict[JobName, Report]:
-        """What the controller still knows, of the living and the dead."""
-        found = {}
-        for line in text.split("\n"):
-            fields = [field.strip() for field in line.split("|")]
-            if len(fields) != 8 or f"{fields[1]}|" != self._mark or not texts.tag_of(fields[6]):
-                continue
-            job, _, state, code, host, reason, tag, _ = fields
-            if not _JOB.fullmatch(job):
-                raise SchedulerError(f"squeue: cannot read {texts.harmless(line, 120)!r}")
-            exit_ = _exit(code, what="squeue")
-            found[JobName(job)] = _ended(state, exit_, host, reason, tag)
-        return found
+    def _accounted(self, done: Completed, jobs: Sequence[JobName]) -> dict[JobName, Report]:
+        """What sacct tells of the dead: of the living it may be long behind.
+
+        Its daemon was down, or a job got lost.
+        """
+        if done.status != 0 and _NO_ACCOUNTING.search(texts.complaint(done)):
+            return {}
+        known = records.accounted(texts.whole(done, "sacct"))
+        found = ((job, records.of(job, known)) for job in jobs or known)
+        return {job: each for job, each in found if each and each.state.over}
 
     # Cancel.
 
@@ -304,65 +297,19 @@ def _wishes(spec: PilotSpec) -> Iterator[tuple[str, str]]:
         yield option, texts.word(value, f"extra {option}")
 
 
-def _state(state: str, reason: str) -> JobState:
-    found = STATES.get(state, JobState.UNKNOWN)
-    if found is JobState.QUEUED and (
-        HELD_REASONS.search(reason) and not NOT_HELD_REASONS.search(reason)
-    ):
-        return JobState.HELD
-    return found
-
-
-def _words(state: str, reason: str) -> str:
-    """Why a job is as it is, in a sentence where we have one."""
-    code = "" if reason in ("None", "(null)") else reason
-    if sentence := REASONS.get(code):
-        return f"{sentence} ({code})"
-    plain = state in ("PENDING", "RUNNING", "COMPLETED")
-    return texts.harmless(code if plain else f"{state} {code}")
-
-
-def _ended(state: str, code: int, host: str, reason: str, tag: str) -> Report:
-    """A row that tells how a job ended; `state` may be "CANCELLED by 1001"."""
-    first = state.partition(" ")[0].rstrip("+")
-    if not _STATE.fullmatch(first):
-        raise SchedulerError(f"{texts.harmless(state, 40)!r} is no state of a job")
-    found = _state(first, reason)
-    told = found in (JobState.DONE, JobState.FAILED) or (found.over and code != 0)
-    return Report(found, _words(state, reason), code if told else None, _host(host), tag)
-
-
-def _of(job: JobName, known: Mapping[JobName, Report]) -> Report | None:
-    """What is known of a job.
-
-    Tasks that end before they start, as when the rest of an array is cancelled, have no row of
-    their own: one row with the array's number stands for all of them. A task that has started
-    always has its own; in the controller's memory, until it is forgotten.
-    """
-    if job in known:
-        return known[job]
-    rest = known.get(JobName(job.partition("_")[0]))
-    return rest if rest is not None and rest.state.over else None
-
-
-def _exit(code: str, *, what: str) -> int:
-    """Status or -signal of "3:0", or of a wait status such as 768 (wait(2))."""
-    if match := re.fullmatch(r"(\d{1,5}):(\d{1,3})", code):
-        return -int(match[2]) if int(match[2]) else int(match[1])
-    if re.fullmatch(r"\d{1,10}", code):
-        signal = int(code) & 0x7F
-        return -signal if signal else int(code) >> 8 & 0xFF
-    raise SchedulerError(f"{what}: {texts.harmless(code, 40)!r} is no exit code")
-
-
-def _host(nodes: str) -> str:
-    return "" if nodes in _NO_HOST else texts.harmless(nodes, 80)
-
-
 def _only_gone(done: Completed) -> bool:
     """Whether all that a command complains of is that jobs are gone."""
+    return _only(_GONE, done)
+
+
+def _denies(done: Completed) -> bool:
+    """Whether a command fails because the controller knows no such job."""
+    return done.status != 0 and _only(_DENIED, done)
+
+
+def _only(words: re.Pattern[str], done: Completed) -> bool:
     lines = [line for line in texts.plain(done.err).split("\n") if line.strip()]
-    return bool(lines) and all(_GONE.search(line) for line in lines)
+    return bool(lines) and all(words.search(line) for line in lines)
 
 
 def _ranges(jobs: Iterable[JobName]) -> list[str]:
@@ -370,7 +317,7 @@ def _ranges(jobs: Iterable[JobName]) -> list[str]:
     tasks: dict[str, list[int]] = {}
     alone = []
     for job in jobs:
-        match = _JOB.fullmatch(job)
+        match = JOB.fullmatch(job)
         assert match is not None, job
         if match[2] is None:
             alone.append(match[1])

@@ -61,7 +61,7 @@ PURE = [
     "schedulers/htcondor_submit.py",
     "schedulers/pbs.py", "schedulers/pbsrecords.py", "schedulers/pbswords.py",
     "schedulers/script.py", "schedulers/sge.py", "schedulers/sgewords.py",
-    "schedulers/slurm.py", "schedulers/slurmwords.py",
+    "schedulers/slurm.py", "schedulers/slurmrecords.py", "schedulers/slurmwords.py",
     "schedulers/texts.py", "schedulers/torque.py",
     "pilot/classads.py", "pilot/cgroups.py",
     "pilot/batchsystem.py", "pilot/granted.py", "pilot/gpus.py", "pilot/doubt.py",

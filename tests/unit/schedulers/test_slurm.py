@@ -298,17 +298,46 @@ def test_a_number_that_came_again_is_another_job() -> None:
     assert looked_up(0, out("7|COMPLETED|0:0|n1|somebody else's\n"), "7") == {}
 
 
-def test_missing_accounting_leaves_all_to_the_controller() -> None:
+def test_missing_accounting_leaves_all_to_the_controller_and_is_no_error() -> None:
     disabled = Completed(1, b"", b"Slurm accounting storage is disabled\n")
-    with pytest.raises(SchedulerError, match="accounting storage is disabled"):
-        looked_up(0, disabled, "7")
+    assert looked_up(0, disabled, "7") == {}
+    away = Completed(1, b"", b"sacct: error: Problem talking to the database: Connection refused\n")
+    with pytest.raises(SchedulerError, match="Connection refused"):
+        looked_up(0, away, "7")
 
 
-def test_a_job_that_nobody_knows_stays_unknown() -> None:
-    assert looked_up(0, out(""), "7") == {}
-    assert looked_up(1, printed("squeue-missing", 1), "7") == {}
-    with pytest.raises(SchedulerError, match="contact"):
-        looked_up(1, Completed(1, b"", b"error: Unable to contact slurm controller\n"), "7")
+# The header of squeue, which it prints before anything else once the controller has answered.
+HEADER = "JOBID |floe|STATE |EXIT_CODE |NODELIST |REASON |NAME |\n"
+
+
+def denied(done: Completed, *jobs: str) -> set[JobName]:
+    found = looked_up(1, done, *jobs)
+    assert not any(each.state.over for each in found.values() if each.denied)
+    return {job for job, each in found.items() if each.denied}
+
+
+def test_a_job_that_the_controller_does_not_know_is_denied_and_not_over() -> None:
+    assert denied(printed("squeue-missing", 1), "7_0", "7_1") == {"7_0", "7_1"}
+    assert denied(out(HEADER), "7", "8_1") == {"7", "8_1"}
+    alive = f"8_0 |floe|RUNNING |0 |n1 |None |{TAG} |\n"
+    assert denied(out(f"warning\n{HEADER}{alive}"), "7", "8_0", "8_1") == {"7", "8_1"}
+    rest = f"9 |floe|PENDING |0 | |None |{TAG} |\n"
+    assert denied(out(HEADER + rest), "9_1") == set()
+
+
+def test_silence_denies_nothing() -> None:
+    assert looked_up(0, out(""), "7") == {}  # sacct, which may be behind
+    foreign = f"8 |other|STATE |0 |n1 |None |NAME |\n8 |floe|RUNNING |0 |n1 |None |{TAG} |\n"
+    for text in ("", "Welcome!\n", foreign):
+        assert denied(out(text), "7") == set()
+    for done in (
+        Completed(1, b"", b"error: Unable to contact slurm controller\n"),
+        Completed(127, b"", b"sh: 1: squeue: not found\n"),
+        Completed(1, b"", b"Invalid job id specified\nsqueue: error: something else\n"),
+        Completed(0, HEADER.encode(), b"", cut=True),
+    ):
+        with pytest.raises(SchedulerError):
+            looked_up(1, done, "7")
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -323,6 +352,8 @@ def test_jobs_are_looked_up_in_one_command_each_way() -> None:
     sacct, squeue = Slurm().lookup([JobName(job) for job in ("7_1", "8", "7_2")], [TAG])
     assert "--jobs=7,8" in sacct.argv
     assert "--jobs=7,8" in squeue.argv
+    assert "--noheader" in sacct.argv
+    assert "--noheader" not in squeue.argv
     sacct, squeue = Slurm().lookup([], [TAG])
     assert f"--name={TAG}" in sacct.argv
     assert f"--name={TAG}" in squeue.argv
@@ -340,7 +371,7 @@ def test_jobs_that_are_gone_are_cancelled_without_complaint() -> None:
     Slurm().cancelled(out(""))
     gone = b"scancel: error: Kill job error on job id 7: Invalid job id specified\n"
     Slurm().cancelled(Completed(1, b"", gone))
-    for err in (gone + b"scancel: error: Access denied\n", b""):
+    for err in (gone + b"scancel: error: Access denied\n", b"", b"sh: scancel: not found\n"):
         with pytest.raises(SchedulerError):
             Slurm().cancelled(Completed(1, b"", err))
 
