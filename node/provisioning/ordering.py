@@ -83,9 +83,9 @@ class Ordering(Ending):
         self._pause()
         breaker.taken()
         _log.info(
-            "site.{name}: submitted {count} pilots, {words}, as {first}",
+            "site.{name}: submitted {count}, {words}, as {first}",
             name=self.settings.name,
-            count=len(jobs),
+            count="1 pilot" if len(jobs) == 1 else f"{len(jobs)} pilots",
             words=order.shape.words(),
             first=jobs[0],
         )
