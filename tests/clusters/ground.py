@@ -10,7 +10,7 @@ import sqlite3
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from os import kill
 from pathlib import Path
@@ -100,8 +100,12 @@ class Camp:
         self.base = Path(tempfile.mkdtemp(prefix="floe-life-", dir="/tmp"))
         self.base.chmod(0o755)
         config = section(SYSTEM, ground, kinds, commands or {}, settings or {}) + more
-        self.site: Site = make_site(self.base, "camp", slots=0, config=config)
-        self.site.up()
+        with ExitStack() as undone:
+            undone.callback(shutil.rmtree, self.base, ignore_errors=True)
+            self.site: Site = make_site(self.base, "camp", slots=0, config=config)
+            undone.callback(take_down, self.site)
+            self.site.up()
+            undone.pop_all()
 
     def disk_mb(self, kind: str) -> int:
         return DISK_MB * (1 + self.kinds.index(kind))
