@@ -65,6 +65,7 @@ from node.services.submit import Shape, Submissions
 from node.services.units import Away, UnitViews
 from node.services.views import DatasetViews
 from node.services.watch import Watch
+from node.services.whyfacts import Trouble
 from node.sharing import Sharing
 from node.store import openwork, tasks
 from node.store.backup import Copied, back_up
@@ -201,6 +202,10 @@ def _facts(parts: Parts, standstills: Standstills) -> SiteFacts:
         both = (parts.provision.trouble, parts.batch.trouble if parts.batch else "")
         return "; ".join(each for each in both if each)
 
+    def troubles() -> dict[str, Trouble]:
+        found = parts.batch.troubles if parts.batch else {}
+        return {name: Trouble(*each) for name, each in found.items()}
+
     return SiteFacts(
         parts.config,
         parts.home.path,
@@ -213,6 +218,8 @@ def _facts(parts: Parts, standstills: Standstills) -> SiteFacts:
         explain=lambda needs: parts.batch.explain(needs) if parts.batch else {},
         barred=lambda: len(parts.batch.hosts()) if parts.batch else 0,
         trouble_here=lambda: parts.provision.trouble,
+        troubles=troubles,
+        strays=lambda: parts.batch.strays if parts.batch else "",
     )
 
 

@@ -165,15 +165,26 @@ class BatchSystems:
     @property
     def trouble(self) -> str:
         """What hinders submissions, for people; "" if nothing does."""
+        said = [f"site.{name}: {words}" for name, (words, _) in self.troubles.items()]
+        return "; ".join([self.strays, *said] if self.strays else said)
+
+    @property
+    def strays(self) -> str:
+        """Of submissions to batch systems that are left out, for people; "" if there are none."""
+        return self._strays
+
+    @property
+    def troubles(self) -> dict[str, tuple[str, str]]:
+        """What hinders submissions, by batch system: for people, and what it has said itself."""
         now_s = self._house.reactor.seconds()
-        said = [self._strays] if self._strays else []
+        found = {}
         for system in self.systems:
-            open_ones = [words for each in system.breakers.values() if (words := each.words(now_s))]
-            if open_ones:
-                said.append(f"site.{system.settings.name}: {open_ones[0]}")
+            broken = [each for each in system.breakers.values() if each.opened]
+            if broken:
+                found[system.settings.name] = (broken[0].words(now_s), broken[0].why)
             elif system.looked_s is None and system.trouble:
-                said.append(f"site.{system.settings.name}: {system.trouble}")
-        return "; ".join(said)
+                found[system.settings.name] = (system.trouble, system.trouble)
+        return found
 
     @property
     def kinds(self) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import apsw
 
 from node.model.dataset import After, DatasetSpec
-from node.services.why import OTHERWISE, Dependency
+from node.services.why import OTHERWISE
+from node.services.whyfacts import Dependency
 from node.store import held, tasks
 from node.store.tasks import DatasetRow
 

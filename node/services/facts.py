@@ -15,7 +15,7 @@ from node.config import Config
 from node.model.dataset import Needs
 from node.services.recovery import NOBODY_LEADS
 from node.services.submit import Shape
-from node.services.why import Workers
+from node.services.whyfacts import Trouble, Workers
 
 RATE_S = 60.0  # speeds are means over this time
 RATE_STEPS = 12
@@ -80,6 +80,8 @@ class SiteFacts:
     explain: Callable[[Needs], Mapping[str, str]] = lambda needs: {}
     barred: Callable[[], int] = lambda: 0  # hosts that get no units
     trouble_here: Callable[[], str] = lambda: ""  # why no pilots are started on this machine
+    troubles: Callable[[], Mapping[str, Trouble]] = dict  # why none are, by batch system
+    strays: Callable[[], str] = lambda: ""  # what is left of batch systems that are used no more
     draining: str = ""  # why, while the site is drained
 
     def shapes(self) -> list[Shape]:
@@ -126,7 +128,8 @@ class SiteFacts:
             starting=self.starting(),
             slots=slots,
             busy=max(0, slots - idle),
-            trouble=self.trouble(),
+            trouble="; ".join(filter(None, (self.trouble_here(), self.strays()))),
+            troubles=self.troubles(),
             barred=self.barred(),
             draining=self.draining,
         )

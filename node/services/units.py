@@ -23,7 +23,8 @@ from node.services.people import Person
 from node.services.questions import Reader, Value, asked, chosen
 from node.services.recovery import COMMAND as RECOVER
 from node.services.refusal import Refusal
-from node.services.why import Dependency, Try, UnitFacts, why_unit
+from node.services.why import why_unit
+from node.services.whyfacts import Dependency, Try, UnitFacts
 from node.store import held, results, tasks
 from node.store.results import Attempt, UnitRow
 from node.store.tasks import DatasetRow, NotFound

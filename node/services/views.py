@@ -20,7 +20,7 @@ from node.services.questions import Reader, Value, asked
 from node.services.recovery import COMMAND as RECOVER
 from node.services.recovery import shown_force
 from node.services.watch import Watch
-from node.services.why import Dependency
+from node.services.whyfacts import Dependency
 from node.services.whyset import DatasetFacts, TaskFacts, why_dataset
 from node.store import held, offers, openwork, results, settling, tasks
 from node.store.offers import OpenOrder

@@ -1,19 +1,19 @@
 """`floe why`: why a unit is where it is, and what would move it. Pure.
 
 An explanation is a state, one sentence, lines marked "ok", "wait" or "block", and next steps:
-FACES.md shows the tone. Facts come in as values; nothing here looks anything up.
+FACES.md shows the tone. Facts come in as values (whyfacts.py); nothing here looks anything up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from node.model.dataset import Needs
 from node.model.units import show_size, show_time
 from node.services.errors import kind_of
-from node.services.submit import Shape
+from node.services.whyfacts import Try, UnitFacts, Workers
 
 MEMORY_ADVICE = 0.5  # finished units that needed under half of what is asked: say so
 TAIL_CHARS_MAX = 300
@@ -22,86 +22,6 @@ OTHERWISE = (
     "came out otherwise, after others had read the first outputs: which count is yours to say"
 )
 CANCELLED_FOR_GOOD = "what was cancelled stays so; what is still wanted is submitted again"
-
-
-@dataclass(frozen=True, slots=True)
-class Dependency:
-    """One thing that a unit waits for."""
-
-    text: str  # as in the description: "sim", "gen/make:*"
-    unit: str  # the unit's name, or "" where it is many
-    state: str  # of that unit; for many: "settled" once all are
-    settled: int = 0
-    total: int = 1
-    where: str = ""  # site and time of settling
-    holdup: str = ""  # why it does not serve though it is settled, if so
-    remedy: str = ""  # the command that helps against that, if there is one
-
-    @property
-    def serves(self) -> bool:
-        return self.state == "settled" and not self.holdup
-
-    @property
-    def dataset(self) -> str:
-        return (self.unit or self.text).partition("/")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Try:
-    """One attempt, as far as it explains something."""
-
-    number: int
-    outcome: str  # success, payload, resources, infrastructure, stopped
-    error: str = ""
-    exit: int = 0
-    host: str = ""
-    tail: str = ""
-    wall_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """What this site has to run units on."""
-
-    shapes: Sequence[Shape] = ()
-    pilots: int = 0
-    starting: int = 0
-    slots: int = 0
-    busy: int = 0
-    trouble: str = ""  # why no pilots are started, if so
-    barred: int = 0  # hosts that get no units, as everything failed there at once
-    draining: str = ""  # why nothing is started at all, if so
-
-
-@dataclass(frozen=True, slots=True)
-class UnitFacts:
-    dataset: str
-    job: int
-    task: str
-    state: str  # settled running ready waiting failed blocked cancelled
-    needs: Needs = field(default_factory=Needs)
-    paused: bool = False
-    stopped: str = ""  # why nothing more happens to the dataset, if so
-    remedy: str = "floe doctor"  # and the command that helps
-    council: str = ""  # why nothing of its log is settled at the moment
-    moving_to: str = ""  # who leads the log to which the dataset is on its way
-    again: bool = False  # it is settled, and runs again as its outputs were lost
-    differs: bool = False  # it did, and others had read outputs that came out otherwise now
-    dependencies: Sequence[Dependency] = ()
-    tries: Sequence[Try] = ()
-    retry_max: int = 3
-    live: Mapping[str, Any] | None = None  # host, started_ms, heard_s_ago, lost
-    workers: Workers = field(default_factory=Workers)
-    batch: Mapping[str, str] = field(default_factory=dict)  # by batch system: why no more pilots
-    ready_units: int = 0  # in all datasets that this one competes with
-    units_per_s: float = 0.0  # settled lately, all datasets
-    memory_seen_bytes: int = 0  # the most that a finished unit of the task needed
-    finished: int = 0  # units of the task that are settled
-    now_ms: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"{self.dataset}/{self.job}/{self.task}"
 
 
 @dataclass(slots=True)
@@ -298,6 +218,7 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
                 )
             why.add("wait", text)
     add_batch(why, facts.batch, workers)
+    add_troubles(why, facts.batch, workers)
     _add_memory_advice(why, facts)
 
 
@@ -306,13 +227,21 @@ def add_batch(
 ) -> None:
     """The batch systems' part of the answer; prefix: of which units it is said."""
     for system, words in batch.items():
-        if words not in workers.trouble:
-            why.add(mark, f"{prefix}{system}: {words}")
+        trouble = workers.troubles.get(system)
+        hinders = trouble is not None and trouble.reason in words
+        why.add("block" if hinders else mark, f"{prefix}{system}: {words}")
     if batch and "floe site show" not in why.next:
         why.next.append("floe site show")
     if workers.barred:
         hosts = f"{workers.barred:,} worker{'s get' if workers.barred > 1 else ' gets'}"
         why.add("wait", f"{hosts} no units, as everything failed there at once: floe site show")
+
+
+def add_troubles(why: Why, said: Collection[str], workers: Workers) -> None:
+    """What hinders batch systems of which nothing was said."""
+    for system, trouble in workers.troubles.items():
+        if system not in said:
+            why.add("block", f"{system}: {trouble.words}")
 
 
 def _add_memory_advice(why: Why, facts: UnitFacts) -> None:

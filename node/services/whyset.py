@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from node.model.dataset import Needs
-from node.services.why import MOVING, Dependency, Why, Workers, add_batch, needs_text, shown_s
+from node.services.why import MOVING, Why, add_batch, add_troubles, needs_text, shown_s
+from node.services.whyfacts import Dependency, Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ def _add_batch(why: Why, facts: DatasetFacts) -> None:
         prefix = f"{', '.join(names)}: " if len(facts.tasks) > 1 else ""
         add_batch(why, {system: words}, replace(facts.workers, barred=0), prefix=prefix)
     add_batch(why, {}, facts.workers)
+    add_troubles(why, [system for system, _ in said], facts.workers)
 
 
 def _order_line(verb: str, refused: str) -> tuple[str, str]:

@@ -171,6 +171,10 @@ def test_a_refusal_is_quoted_and_not_asked_for_again_and_again():
     camp.run(3600)
     assert len(camp.verbs("submit")) < 10
     assert "Invalid account specified" in camp.node.trouble
+    ((words, reason),) = camp.node.troubles.values()
+    assert reason in words
+    (said,) = camp.node.why.values()
+    assert all(reason in each for each in said.values())  # so that people are told it once
     camp.batch.faults.refuses = ""
     assert camp.run(5000, lambda: bool(camp.batch.running()))
     assert camp.node.trouble == ""

@@ -9,7 +9,7 @@ import pytest
 from federation.records import Reproduce
 from node.model.rules import Foreign
 from node.services.dependencies import of_tasks, of_unit
-from node.services.why import Dependency
+from node.services.whyfacts import Dependency
 from node.store import tasks
 from tests.unit.node.claims.mesh import NEEDS, Mesh, MeshSite
 

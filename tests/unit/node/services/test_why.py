@@ -4,7 +4,8 @@ import pytest
 
 from node.model.dataset import Needs
 from node.services.submit import Shape
-from node.services.why import Dependency, Try, UnitFacts, Workers, why_unit
+from node.services.why import why_unit
+from node.services.whyfacts import Dependency, Trouble, Try, UnitFacts, Workers
 from node.services.whyset import DatasetFacts, TaskFacts, why_dataset
 
 SHAPE = Shape("desy", 4, 0, 8_000_000_000, None)
@@ -254,13 +255,25 @@ def test_missing_files_are_told() -> None:
 
 
 def test_the_batch_systems_part_of_the_answer_is_told_once():
-    held = "job 4711 is held: JobHeldAdmin"
-    broken = "3 pilots in a row ended before they spoke to this node; one is tried in 60 s"
-    workers = Workers([SHAPE], trouble=f"site.gpu: {broken}", barred=2)
-    facts = unit(workers=workers, batch={"maui": held, "gpu": broken})
-    shown = text(why_unit(facts))
-    assert f"wait maui: {held}" in shown
-    assert shown.count(broken) == 1
+    held, no = "job 4711 is held: JobHeldAdmin", "sbatch: error: invalid partition: lomg"
+    due = f"the next submission is due in 30 s. nothing was submitted: {no}"
+    troubles = {
+        "gpu": Trouble(f"submissions are refused; one is tried in 58 s. {no}", no),
+        "maui": Trouble("3 pilots in a row ended", "exit status 127"),  # of another shape
+        "hilo": Trouble("submissions are refused. no such queue", "no such queue"),
+    }
+    workers = Workers([SHAPE], troubles=troubles, barred=2)
+    batch = {"maui": held, "gpu": due}
+    shown = text(why_unit(unit(workers=workers, batch=batch)))
+    total = counts(units=5, ready=5)
+    task = TaskFacts("reco", total, Needs(), batch=batch)
+    also = text(why_dataset(DatasetFacts("nugen", total, [task], workers=workers)))
+    for each in (shown, also):
+        assert f"wait maui: {held}" in each
+        assert f"block gpu: {due}" in each
+        assert each.count(no) == 1
+        assert "block hilo: submissions are refused. no such queue" in each
+        assert "127" not in each
     assert "2 workers get no units, as everything failed there at once" in shown
     assert "-> floe site show" in shown
 
