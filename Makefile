@@ -37,7 +37,8 @@ check: .venv/.dev  ## Format, lint, types, the pilot's Python floor, imports, th
 # Each batch system is started by the tests themselves, where its programs are installed: .ci/run
 # shows which packages have them.
 clusters: .venv/.dev  ## Tests on real batch systems: Slurm, and what else is installed
-	@$(BIN)/python -m pytest -m 'not model and not fuzz' tests/clusters tests/contract/schedulers -rs
+	@$(BIN)/python -m pytest tests/clusters tests/contract/schedulers -rs -n $(WORKERS) \
+	    --dist loadfile --no-loadscope-reorder
 
 sim: .venv/.dev  ## Fresh random lives of a mesh for as long as asked: make sim MINUTES=60 SITES=5 DAYS=3
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--fresh) \

@@ -10,9 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ import pytest
 
 from node.provisioning.book import DOUBT_S_MIN
 from node.work.hosts import FAILS_MIN
+from schedulers.base import JobName
 from tests.clusters.gate import Gate
 from tests.clusters.ground import RUNS_S, Camp, Ground, Kind
 from tests.clusters.place import ClusterError, wait_until
@@ -29,7 +29,6 @@ JOBS, EVENTS = 2, 60  # of the example
 LEFT_S = 90  # until pilots that have nothing to do are gone, and all know what there is to know
 DONE_S = 90  # until a dataset of short units is done
 LOST_S = 90  # until a pilot that is silent, and whose job is said to have failed, is given up
-EVERY_DAY = {"look": "30s", "submit_every": "30s", "idle": "1m"}
 LONG_THE_FIRST_TIME = 'test "$FLOE_ATTEMPT" -gt 1 || exec sleep 900'
 
 
@@ -118,7 +117,7 @@ class Lives:
     def test_while_the_batch_system_is_down_pilots_go_on_and_none_is_lost_or_submitted_again(
         self, camp: Camp
     ) -> None:
-        live_through_an_outage(camp, lambda: None)
+        live_through_an_outage([camp], lambda: None)
 
     def test_a_worker_on_which_all_units_fail_is_banned_and_the_others_run_them(
         self, camp: Camp
@@ -186,28 +185,6 @@ class Lives:
         assert "knows nothing of it" in ended[intended]
         assert {report.tag for report in killed.mine("only").values()} <= {made}
 
-    @pytest.mark.slow
-    def test_two_minutes_without_the_daemons_with_the_settings_of_every_day(
-        self, camp: Camp
-    ) -> None:
-        names = ["outage", "after", "meanwhile"]
-        patient = Camp(camp.ground, [Kind(name, {}) for name in names], settings=EVERY_DAY)
-
-        def two_minutes() -> None:
-            end = time.monotonic() + 120
-            patient.submit("meanwhile", "meanwhile", "true")
-            wait_until("two minutes", lambda: time.monotonic() > end, 130)
-
-        try:
-            live_through_an_outage(patient, two_minutes)
-            patient.site.wait("meanwhile", 600)
-            assert ends(patient, "meanwhile") == ["success"]
-        except BaseException as error:
-            error.add_note(patient.told())
-            raise
-        finally:
-            patient.close()
-
 
 def ends(camp: Camp, name: str, job: int = 0) -> list[str]:
     """How the attempts at a unit ended."""
@@ -263,22 +240,34 @@ def gated_camp(ground: Ground, place: str) -> Iterator[tuple[Camp, Gate]]:
             made.close()
 
 
-def live_through_an_outage(camp: Camp, meanwhile: Callable[[], None]) -> None:
-    """Two pilots run a unit each; one unit ends while the daemons are down, one after."""
+def live_through_an_outage(camps: Sequence[Camp], meanwhile: Callable[[], None]) -> None:
+    """Of each, two pilots run a unit; one unit ends while the daemons are down, one after."""
     names = ("outage", "after")
-    for name in names:
-        camp.submit(name, name, f"until test -e {camp.base}/{name}; do sleep 0.2; done")
-    for name in names:
-        camp.wait_running(name)
-    jobs = {camp.only_job(name) for name in names}
-    with camp.ground.rig.outage():
-        camp.wait_said("no answer about jobs")
-        (camp.base / "outage").touch()
-        wait_until("a unit that ends", lambda: camp.counts("outage")["settled"] == 1, LEFT_S)
+    for camp in camps:
+        for name in names:
+            camp.submit(name, name, f"until test -e {camp.base}/{name}; do sleep 0.2; done")
+    jobs = {}
+    for camp in camps:
+        for name in names:
+            camp.wait_running(name)
+        jobs[camp] = {camp.only_job(name) for name in names}
+    with ExitStack() as outages:
+        for camp in camps:
+            outages.enter_context(camp.ground.rig.outage())
+        for camp in camps:
+            camp.wait_said("no answer about jobs")
+            (camp.base / "outage").touch()
+            camp.site.wait("outage", LEFT_S)
         meanwhile()
-    (camp.base / "after").touch()
-    camp.site.wait("after", DONE_S)
-    assert [ends(camp, name) for name in names] == [["success"], ["success"]]
-    assert [len(camp.submissions(name)) for name in names] == [1, 1]
+    for camp in camps:
+        (camp.base / "after").touch()
+    for camp in camps:
+        camp.site.wait("after", DONE_S)
+        assert [ends(camp, name) for name in names] == [["success"], ["success"]]
+        assert [len(camp.submissions(name)) for name in names] == [1, 1]
+        _wait_gone(camp, names, jobs[camp])
+
+
+def _wait_gone(camp: Camp, names: Sequence[str], jobs: set[JobName]) -> None:
     wait_until("the end of these pilots", lambda: not jobs & set(camp.listed()), LEFT_S)
     wait_until("the node to know it", lambda: not any(map(camp.jobs, names)), LEFT_S)
