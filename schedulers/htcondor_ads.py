@@ -32,6 +32,7 @@ _IN_QUEUE = {
 _TOTAL = re.compile(r"^Total for query: (\d+) jobs?;", re.MULTILINE)
 _ADS = re.compile(r"^[ \t]*[\[{]", re.MULTILINE)
 _REMOVED, _COMPLETED = 3, 4
+_IDS = 10**9  # clusters, and jobs of one
 # VacateReasonCode: shadow, starter or startd failed, or the worker was lost or shut down.
 _NODE_CODES = {1002, 1007, 1008, 1012, 1013}
 
@@ -92,7 +93,7 @@ def largest(found: Iterable[Ad], name: str) -> int | None:
 def _job(ad: Ad) -> JobName:
     """Raises SchedulerError for an ad without ids: who prints that may have lost others."""
     cluster, number = _number(ad, "ClusterId"), _number(ad, "ProcId")
-    if cluster is None or number is None:
+    if cluster is None or number is None or not (0 <= cluster < _IDS and 0 <= number < _IDS):
         raise SchedulerError(f"HTCondor printed a job without an id: {texts.harmless(str(ad), 80)}")
     return JobName(f"{cluster}.{number}")
 
@@ -167,10 +168,10 @@ def _tag(ad: Ad) -> str:
 
 _HOLD = re.compile(r"^Hold reason: (.+)$", re.MULTILINE)
 _DEFINED = re.compile(r"^    (\w+) = (.+?)(?: \((?:kb|mb)\))?$", re.MULTILINE)
-_STEP = re.compile(r"^\[\d+\] +(\d+)(?: +(\d+))?  (\S.*)$", re.MULTILINE)
-_MACHINES = re.compile(r"Of (?:\d+ slots on )?(\d+) machines,$", re.MULTILINE)
+_STEP = re.compile(r"^\[\d+\] +(\d{1,9})(?: +(\d{1,9}))?  (\S.*)$", re.MULTILINE)
+_MACHINES = re.compile(r"Of (?:\d+ slots on )?(\d{1,9}) machines,$", re.MULTILINE)
 _COUNT = re.compile(
-    r"^ +(\d+) (?:slots )?(reject your job|match|are able to run|would match)\b", re.MULTILINE
+    r"^ +(\d{1,9}) (?:slots )?(reject your job|match|are able to run|would match)\b", re.MULTILINE
 )
 
 

@@ -38,7 +38,7 @@ _RESOURCE = re.compile(r"[A-Za-z][\w-]{0,63}")
 _VALUE = re.compile(r"[\w.@/%-]{1,200}")
 _PLAIN = re.compile(r"[\w.@+=][\w.@+=-]{0,199}")
 _UNKNOWN = re.compile(  # a word is read from its beginning, so that endless ones cost nothing
-    r"Unknown Job Id(?: Error)?:? (\S{1,300})|(?<!\S)(\d\S{0,300})[: ]+Job has finished|"
+    r"Unknown Job Id(?: Error)?:? (\S{1,300})|(?<!\S)(\d\S{0,300})[: ]{1,9}Job has finished|"
     r"Job has finished,? (\d\S{0,300})"
 )
 _GONE = re.compile(
@@ -219,11 +219,14 @@ class Pbs:
         found = self._reports(jobs_from_text(text, "qstat"))
         denied = Report(JobState.UNKNOWN, "the server does not know it", denied=True)
         finished = Report(JobState.ENDED, "the server says that it has finished")
+        named: dict[str, list[JobName]] = {}
+        for job in jobs:
+            for word in {str(job), whole_array(job)}:
+                named.setdefault(word, []).append(job)
         for match in _UNKNOWN.finditer(texts.plain(done.err)):
             word = next(each for each in match.groups() if each)
-            for job in jobs:
-                if word in (job, whole_array(job)):
-                    found.setdefault(job, denied if match[1] else finished)
+            for job in named.pop(word, ()):
+                found.setdefault(job, denied if match[1] else finished)
         return {job: found[job] for job in jobs if job in found}
 
     # Cancel.

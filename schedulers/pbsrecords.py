@@ -49,6 +49,7 @@ def from_json(text: str, what: str) -> dict[str, Record]:
 
 
 def _loads(text: str, what: str) -> object:
+    texts.few_parts(text, what)
     for attempt in (text, _BARE.sub(lambda m: f"{m[1]}{json.dumps(m[2])}{m[3]}", text)):
         try:
             found: object = json.loads(attempt, strict=False, object_pairs_hook=_once)
@@ -76,8 +77,8 @@ def from_text(text: str, what: str) -> dict[str, Record]:
     """
     if text and not text.endswith("\n\n"):
         raise SchedulerError(f"{what}: its output is cut")
-    found: dict[str, dict[str, str]] = {}
-    record: dict[str, str] | None = None
+    found: dict[str, dict[str, list[str]]] = {}
+    record: dict[str, list[str]] | None = None
     last = ""
     tabs = False
     for line in text.split("\n"):
@@ -90,11 +91,14 @@ def from_text(text: str, what: str) -> dict[str, Record]:
                 record, tabs, last = found.setdefault(head[1], {}), ":\t" in line, ""
         elif (line[0] != "\t" or tabs) and (match := _ATTRIBUTE.fullmatch(line)):
             last = match[1]
-            record.setdefault(last, match[2])
+            record.setdefault(last, [match[2]])
         elif line[0] == "\t" and last:
-            record[last] += line[1:]
+            record[last].append(line[1:])
         # else a value with a newline: nobody needs the rest of it
-    return dict(found)
+    return {
+        name: {key: "".join(parts) for key, parts in record.items()}
+        for name, record in found.items()
+    }
 
 
 def jobs_from_text(text: str, what: str) -> dict[str, Record]:

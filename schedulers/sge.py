@@ -253,12 +253,12 @@ class Sge:
     def described(self, done: Completed) -> str:
         """What went wrong at its start; else what the scheduler says of it; else of all jobs."""
         tree = _tree(done, "qstat -j", ("detailed_job_info", "unknown_jobs"))
-        for path in (
-            ".//JAT_message_list//QIM_message",
-            ".//SME_message_list//MES_message",
-            ".//SME_global_message_list//MES_message",
+        for outer, inner in (
+            ("JAT_message_list", "QIM_message"),
+            ("SME_message_list", "MES_message"),
+            ("SME_global_message_list", "MES_message"),
         ):
-            found = dict.fromkeys(each.text or "" for each in tree.iterfind(path))
+            found = dict.fromkeys(_texts(tree, outer, inner))
             if found:
                 return texts.harmless(" · ".join(list(found)[:4]))
         return ""
@@ -349,6 +349,13 @@ def _tree(done: Completed, what: str, roots: Sequence[str]) -> ElementTree.Eleme
     if tree.tag not in roots:
         raise SchedulerError(f"{what}: printed <{texts.harmless(tree.tag, 40)}>")
     return tree
+
+
+def _texts(tree: ElementTree.Element, outer: str, inner: str) -> Iterator[str]:
+    """Of elements in a list, or in the items of one: no deeper, so that each is read once."""
+    for found in tree.iter(outer):
+        for child in found:
+            yield from (each.text or "" for each in (child, *child) if each.tag == inner)
 
 
 def _rows(done: Completed) -> dict[JobName, Report]:

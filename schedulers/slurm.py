@@ -348,6 +348,6 @@ def _queue(name: str, rows: Sequence[Sequence[str]]) -> Queue:
 
 def _gpus(gres: str) -> int:
     """GPUs in "gpu:tesla:2(S:0-1),mps:100". A kind without a number is one."""
-    kinds = re.sub(r"\([^)]*\)", "", gres).split(",")
+    kinds = re.sub(r"\([^()]*\)", "", gres).split(",")
     counts = [kind.split(":")[-1] for kind in kinds if re.match(r"gpu(:|$)", kind)]
     return sum(int(count) if count.isdigit() else 1 for count in counts)

@@ -17,6 +17,9 @@ from schedulers.base import TAG, WORDS_MAX, Completed, Refused, SchedulerError
 OUTPUT_BYTES_MAX = 32 << 20  # of one command; more is rubbish, and not read
 TOLD_BYTES_MAX = 2 << 20  # of a command that is not asked for data
 WORD_CHARS_MAX = 4096  # of one word that we put on a command line
+LINES_MAX = 2_000_000  # of one output
+ESCAPES_MAX = 500_000  # in one output: some colours in each line of a long listing
+JSON_PARTS_MAX = 2_000_000  # a few hundred megabytes of memory, at the most
 TASKS_MAX = 100_000  # tasks that a range such as 1-4 may stand for
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # colours and cursor movements: ECMA-48, 5.4
@@ -37,8 +40,10 @@ def plain(data: bytes) -> str:
 
 def harmless(words: str | bytes, chars_max: int = WORDS_MAX) -> str:
     """One line of printable characters, `chars_max` at most: for people's eyes."""
-    text = plain(words) if isinstance(words, bytes) else _ESCAPES.sub("", words[: 8 * chars_max])
-    printable = "".join(each if each.isprintable() else " " for each in text[: 8 * chars_max])
+    if isinstance(words, bytes):
+        words = words[: 32 * chars_max].decode("utf-8", "replace")
+    text = _ESCAPES.sub("", words[: 8 * chars_max])
+    printable = "".join(each if each.isprintable() else " " for each in text)
     line = " ".join(printable.split())
     return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
 
@@ -81,6 +86,8 @@ def uncut(done: Completed, what: str, *, lines: bool = True) -> str:
     """As `whole`, for a command whose failure tells something too."""
     if done.cut or len(done.out) > OUTPUT_BYTES_MAX:
         raise SchedulerError(f"{what}: printed more than {len(done.out)} bytes, which is too much")
+    if done.out.count(b"\n") > LINES_MAX or done.out.count(b"\x1b") > ESCAPES_MAX:
+        raise SchedulerError(f"{what}: printed too many lines, or colours: {harmless(done.out)!r}")
     text = plain(done.out)
     if lines and text and not text.endswith("\n"):
         raise SchedulerError(f"{what}: its output ends in the middle of a line")
@@ -117,11 +124,18 @@ def json_of(text: str, what: str) -> object:
     start = re.search(r"^[ \t]*[{\[]", text, re.MULTILINE)
     if start is None:
         raise SchedulerError(f"{what}: printed no JSON: {harmless(text, 80)!r}")
+    few_parts(text, what)
     try:
         document: object = json.loads(text[start.start() :])
     except (ValueError, RecursionError) as error:
         raise SchedulerError(f"{what}: printed broken JSON: {error}") from None
     return document
+
+
+def few_parts(text: str, what: str) -> None:
+    """Raises SchedulerError for JSON of which more would be built than a listing can need."""
+    if sum(map(text.count, ",{[")) > JSON_PARTS_MAX:
+        raise SchedulerError(f"{what}: printed JSON of more than {JSON_PARTS_MAX} parts")
 
 
 def tag_of(name: str) -> str:
