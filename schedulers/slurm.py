@@ -200,9 +200,10 @@ class Slurm:
         fields = f"JobArrayID:24|{self._mark},State:24|,exit_code:12|,NodeList:80|,Reason:160|"
         # With its header, which says that the controller has answered.
         rows = ("--array", "--all", "--states=all", f"--Format={fields},Name:48|")
+        mine = [] if jobs else ["--me"]  # others may call their jobs as ours are called
         return [
             Command(self._commands.argv("sacct", *words)),
-            Command(self._commands.argv("squeue", *rows, *which)),
+            Command(self._commands.argv("squeue", *rows, *which, *mine)),
         ]
 
     def looked_up(

@@ -357,6 +357,7 @@ def test_jobs_are_looked_up_in_one_command_each_way() -> None:
     sacct, squeue = Slurm().lookup([], [TAG])
     assert f"--name={TAG}" in sacct.argv
     assert f"--name={TAG}" in squeue.argv
+    assert "--me" in squeue.argv
 
 
 # Cancel, describe, limits, version.
