@@ -346,12 +346,17 @@ class FakeRunner:
     async def home(self) -> str:
         return "/home/fake"
 
-    async def put(self, path: str, content: bytes, mode: int = 0o600) -> None:
+    async def _around(self, verb: str, moment: str) -> None:
+        self.on_verb(verb, moment)
         if self.dead:
             await Deferred()
+
+    async def put(self, path: str, content: bytes, mode: int = 0o600) -> None:
+        await self._around("put", "before")
         if self.batch.faults.unwritable:
             raise NotRun(f"cannot write {path}: no space left")
         self.batch.files[path] = content
+        await self._around("put", "after")
 
     async def get(self, path: str, bytes_max: int) -> bytes | None:
         found = self.batch.files.get(path)

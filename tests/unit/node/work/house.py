@@ -98,6 +98,8 @@ class Journal:
         self.gathering = False  # results wait for others, what need not be in order does not
         self.full = False
         self.dead = False
+        # Told of statements, before they are taken and after they are on disk.
+        self.on_local: Callable[[Statement, str], None] = lambda statement, moment: None
         self._tell = tell
         self._waiting: list[Waiting] = []
 
@@ -112,6 +114,8 @@ class Journal:
         return self._put(Waiting(None, fn, Deferred(), in_order))
 
     def _put(self, waiting: Waiting) -> Deferred[None]:
+        if waiting.statement is not None:
+            self.on_local(waiting.statement, "before")
         if not self.dead:
             self._waiting.append(waiting)
         return waiting.done
@@ -129,6 +133,11 @@ class Journal:
                     changes += self._fold(each.record)
                 if each.statement is not None:
                     each.statement(self.disk.conn)
+        for each in waiting:
+            if each.statement is not None:
+                self.on_local(each.statement, "after")
+        if self.dead:
+            return False
         if changes:
             self._tell(changes)
         for each in waiting:
