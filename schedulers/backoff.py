@@ -1,4 +1,8 @@
-"""When to try again after failures: each wait longer, none like the one of others. Pure."""
+"""When to try again after failures: each wait longer, none like the one of others. Pure.
+
+What may pass by itself is counted apart from what lasts: a connection that broke before its key was
+refused does not make the first wait for a new key longer.
+"""
 
 from __future__ import annotations
 
@@ -18,19 +22,19 @@ class Backoff:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._failures = 0
+        self._failures = {False: 0, True: 0}  # by whether they last
         self._until_s = float("-inf")
 
     def failed(self, now_s: float, *, lasting: bool = False) -> None:
         """Once more."""
         first_s, longest_s = LASTING_S if lasting else PASSING_S
-        wait_s = min(longest_s, first_s * 2.0 ** min(self._failures, 20))
+        wait_s = min(longest_s, first_s * 2.0 ** min(self._failures[lasting], 20))
         self._until_s = now_s + wait_s * self._rng.uniform(1 - JITTER, 1 + JITTER)
-        self._failures += 1
+        self._failures[lasting] += 1
 
     def worked(self) -> None:
         """The next failure is the first one again."""
-        self._failures = 0
+        self._failures = {False: 0, True: 0}
 
     def at_once(self) -> None:
         """Somebody asked for it: the next try need not wait, later ones do as before."""

@@ -42,6 +42,9 @@ class LocalRunner(ByCommands):
             raise Lost(f"{command.argv[0]} did not end within {bounds.time_s:g} s")
         return ended.done
 
+    def away(self) -> None:
+        """Nothing does."""
+
     def retry(self) -> None:
         """It always does."""
 

@@ -7,6 +7,7 @@ whoever uses a runner need not know which of them it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from schedulers import shipping
@@ -28,6 +29,18 @@ class NotRun(SchedulerError):
     def __init__(self, message: str, *, lasting: bool = False) -> None:
         super().__init__(message)
         self.lasting = lasting
+
+
+class NotReached(NotRun):
+    """There is no connection to the machine: nothing at all can be run there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Why there is no connection, and in how many seconds one may be tried again."""
+
+    words: str
+    again_s: float
 
 
 class Lost(SchedulerError):
@@ -63,6 +76,9 @@ class Runner(Protocol):
 
     async def remove(self, paths: Sequence[str]) -> None:
         """Remove files and folders with all that is in them; what is gone already is no error."""
+
+    def away(self) -> Away | None:
+        """What keeps commands from being run there for now; None if nothing is known to."""
 
     def retry(self) -> None:
         """Somebody has done something about what was wrong: the next command tries at once."""

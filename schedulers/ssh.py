@@ -1,11 +1,14 @@
 """Run a batch system's commands on a submit host, through the system's OpenSSH.
 
 All commands share one connection. When it cannot be made, or breaks, later commands fail at once
-and with the reason, until it may be tried again: each failure waits longer than the one before.
+and with the reason, until it may be tried again: each failure waits longer than the one before. One
+through which workers reach the node is made again without being asked for, unless somebody has to
+do something first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -17,6 +20,7 @@ from pathlib import Path
 from random import Random
 
 from twisted.internet.defer import Deferred, DeferredSemaphore
+from twisted.internet.interfaces import IDelayedCall
 
 from schedulers import remote, texts
 from schedulers.backoff import Backoff
@@ -24,7 +28,16 @@ from schedulers.base import Command, Completed
 from schedulers.child import Bounds, Ended, Reactor, execute
 from schedulers.command import plain_environment
 from schedulers.connection import Connection
-from schedulers.runner import OUTPUT_BYTES_MAX, TIMEOUT_S, ByCommands, Lost, NotRun, check
+from schedulers.runner import (
+    OUTPUT_BYTES_MAX,
+    TIMEOUT_S,
+    Away,
+    ByCommands,
+    Lost,
+    NotReached,
+    NotRun,
+    check,
+)
 from schedulers.ssh_faults import Fault
 from schedulers.ssh_options import NO_SOCKET, PINNED, SOCKET_CHARS_MAX, SshSettings, session
 
@@ -62,6 +75,7 @@ class SshRunner(ByCommands):
         self._waiting: list[Deferred[None]] = []
         self._sockets: Path | None = None
         self._closed = False
+        self._again: IDelayedCall | None = None  # our own next try
 
     async def run(self, command: Command, *, timeout_s: float = TIMEOUT_S) -> Completed:
         """See Runner.run. The time begins when a connection is there."""
@@ -74,6 +88,13 @@ class SshRunner(ByCommands):
         finally:
             self._slots.release()
 
+    def away(self) -> Away | None:
+        """See Runner."""
+        left_s = self._backoff.left_s(self._reactor.seconds())
+        if self._connection is not None or self.fault is None or left_s <= 0:
+            return None
+        return Away(f"{self.name}: {self.fault.words}", left_s)
+
     def retry(self) -> None:
         """Somebody has done something about it: the next command tries at once."""
         self._backoff.at_once()
@@ -81,6 +102,7 @@ class SshRunner(ByCommands):
     async def close(self) -> None:
         """End the connection, and with it all that runs through it."""
         self._closed = True
+        self._stop_again()
         if self._connection is not None:
             link = self._connection
             link.close(Fault("closed", False))
@@ -127,7 +149,7 @@ class SshRunner(ByCommands):
             return NotRun(f"{self.name}: {program} was not run: {more} ({words})")
         if NO_SOCKET.encode() in ended.done.err and _MAYBE_SENT not in ended.done.err:
             link.close(Fault("the connection's socket is gone", False))
-            return NotRun(f"{self.name}: {program} was not run: the connection broke")
+            return NotReached(f"{self.name}: {program} was not run: the connection broke")
         if ended.done.status != 255:
             return NotRun(
                 f"{self.name}: {program} was not run: the shell's start-up files ended it "
@@ -152,16 +174,12 @@ class SshRunner(ByCommands):
             await turn
 
     def _connect(self) -> None:
-        left_s = self._backoff.left_s(self._reactor.seconds())
-        if left_s > 0:
-            why, lasting = "no connection", False
-            if self.fault:
-                why, lasting = self.fault.words, self.fault.lasting
-            after = f"next try in {max(1, round(left_s))} s"
-            raise NotRun(f"{self.name}: {why}; {after}", lasting=lasting)
+        if (away := self.away()) is not None:
+            assert self.fault is not None
+            raise NotReached(away.words, lasting=self.fault.lasting)
         key = self._settings.key
         if key and not os.access(key, os.R_OK):
-            raise NotRun(f"{self.name}: no private key {key} that we can read", lasting=True)
+            raise NotReached(f"{self.name}: no private key {key} that we can read", lasting=True)
         link = Connection(self._reactor, self._settings, self._opened, self._gone)
         link.start(*self._files(), self._environ)
         self._connection = link
@@ -179,7 +197,21 @@ class SshRunner(ByCommands):
         self._backoff.failed(now_s, lasting=fault.lasting)
         self.fault = fault
         self._connection = None
+        if self._settings.tunnel is not None and not (fault.lasting or self._closed):
+            self._stop_again()
+            left_s = self._backoff.left_s(now_s)
+            self._again = self._reactor.callLater(left_s, self._connect_again)
         self._wake()
+
+    def _stop_again(self) -> None:
+        if self._again is not None and self._again.active():
+            self._again.cancel()
+
+    def _connect_again(self) -> None:
+        """Unless a command has done so."""
+        if self._connection is None and not self._closed:
+            with contextlib.suppress(NotRun):  # the next command is told why
+                self._connect()
 
     def _wake(self) -> None:
         """All who wait for a connection look again."""
@@ -209,9 +241,9 @@ def _socket_folder(folder: Path) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.lstat()
     except OSError as error:
-        raise NotRun(f"{folder}: {error.strerror}") from None
+        raise NotReached(f"{folder}: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise NotRun(
+        raise NotReached(
             f"{folder}: has to be a folder of ours alone (mode 0700): it leads to the host"
         )
     return folder

@@ -57,7 +57,7 @@ _FAULTS = (
     ("system is going down", "the host is going down", False),
     (
         "too many authentication failures",
-        "it was offered too many keys of the agent: name the right one with ssh_key",
+        "it was offered too many keys of the agent: name the right one with key",
         True,
     ),
     (
@@ -74,8 +74,9 @@ _FAULTS = (
     ("error in libcrypto", "{key} is no private key that ssh can read", True),
     (
         "permission denied",
-        "it refuses our key {key}: its public half has to be in ~/.ssh/authorized_keys there, and "
-        "the account has to be right. A password or a second factor cannot be given by a program",
+        "it refuses our key {key}: its public half has to be in ~/.ssh/authorized_keys there, not "
+        "expired, and the account has to be right. A password or a second factor cannot be given "
+        "by a program",
         True,
     ),
     (

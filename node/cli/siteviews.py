@@ -178,6 +178,10 @@ def _print_troubles(system: Mapping[str, Any]) -> None:
         say_wrapped(f"! {name}: {shape}: {why}", HANG)
     trouble = harmless(system.get("trouble") or "")
     reasons = [harmless(each["reason"]) for each in _rows(system, "breakers") if each.get("reason")]
+    if isinstance(away := system.get("away"), dict):
+        why = harmless(away.get("why", "?"))
+        say_wrapped(f"! {name}: {why}; next try in {duration(away.get('again_s'))}", HANG)
+        reasons.append(why)
     if trouble and not any(reason in trouble for reason in reasons):
         ago = system.get("trouble_s_ago")
         looked = system.get("looked_s_ago")

@@ -11,7 +11,7 @@ from twisted.logger import Logger
 from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
 from node.provisioning.plan import Coming, SystemFacts
-from node.provisioning.ports import House
+from node.provisioning.ports import House, Tools
 from node.provisioning.rows import load_breakers, read_book
 from node.provisioning.settings import SystemConfig
 from node.provisioning.shapes import Shape
@@ -21,15 +21,17 @@ from schedulers.base import JobState, Queue
 _log = Logger()
 
 QUEUES_SHOWN: Final = 200
+LONG_S: Final = 120.0  # from here on minutes are told
 STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
 
 
 class Account:
     """The book, the breakers, and what the batch system last said."""
 
-    def __init__(self, house: House, settings: SystemConfig) -> None:
+    def __init__(self, house: House, settings: SystemConfig, tools: Tools) -> None:
         self._house = house
         self.settings = settings
+        self._tools = tools
         now_s = house.reactor.seconds()
         self.book = read_book(house.conn, settings.name, settings.announce_s, now_s)
         self.breakers: dict[Shape, Breaker] = load_breakers(
@@ -99,6 +101,8 @@ class Account:
     def _barred(self, now_s: float) -> str:
         if self.draining:
             return "an admin drains this batch system"
+        if self.away is not None:
+            return self.away[0]
         if self.looked_s is None:
             return self.trouble or "it has not answered yet"
         if now_s - self.looked_s > STALE_LOOKS * self.settings.look_s:
@@ -108,6 +112,16 @@ class Account:
             return f"{after}. {self.trouble}" if self.refusals else after
         return ""
 
+    @property
+    def away(self) -> tuple[str, str] | None:
+        """Why its host cannot be reached: with the time of the next try, and without."""
+        away = self._tools.runner.away()
+        if away is None:
+            return None
+        long = away.again_s >= LONG_S
+        after = f"{away.again_s / 60:.0f} min" if long else f"{away.again_s:.0f} s"
+        return f"{away.words}; next try in {after}", away.words
+
     def _complain(self, words: str) -> None:
         if words != self.trouble:
             _log.warn("site.{name}: {words}", name=self.settings.name, words=words)
@@ -116,6 +130,7 @@ class Account:
     def shown(self) -> dict[str, Any]:
         """What is to be known of this batch system."""
         now_s = self._house.reactor.seconds()
+        away = self._tools.runner.away()
         return {
             "name": self.settings.name,
             "kind": self.settings.kind,
@@ -131,6 +146,7 @@ class Account:
             "looked_s_ago": None if self.looked_s is None else round(now_s - self.looked_s, 1),
             "trouble": self.trouble,
             "trouble_s_ago": round(now_s - self.trouble_s, 1) if self.trouble else None,
+            "away": None if away is None else {"why": away.words, "again_s": round(away.again_s)},
             "barred": self._barred(now_s),
             "breakers": [
                 {"shape": shape.words(), "why": words, "reason": each.why}
@@ -153,6 +169,8 @@ class Account:
             return "drained"
         if self.looked_s is None:
             return "no answer" if self.trouble else "starting"
+        if self.away is not None:
+            return "no answer"
         if now_s - self.looked_s > STALE_LOOKS * self.settings.look_s:
             return "no answer"
         return "stopped" if any(each.opened for each in self.breakers.values()) else "ok"

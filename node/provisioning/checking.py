@@ -8,7 +8,6 @@ such a site starts, and its pilots follow when they can.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final
@@ -29,7 +28,6 @@ from schedulers.runner import Lost, NotRun
 COMMAND_S_MAX: Final = 20.0  # for one of its commands
 NAMES_SHOWN_MAX: Final = 12  # of queues
 SMALLEST: Final = Needs(1, 0, 0, 0, 0)
-_NEXT_TRY = re.compile(r"; next try in \d+ s$")  # there is none
 _LOOK_FOR = 'for each; do command -v -- "$each" >/dev/null || printf "%s\\n" "$each"; done'
 
 
@@ -99,8 +97,7 @@ class _Check:
         lasting = isinstance(error, Refused) or not isinstance(error, unless | NotRun)
         lasting = lasting or (isinstance(error, NotRun) and error.lasting)
         verdict = Verdict.REFUSED if lasting else Verdict.LATER
-        words = _NEXT_TRY.sub("", str(error))
-        self._tell(step, verdict, words, right if lasting else "", place)
+        self._tell(step, verdict, str(error), right if lasting else "", place)
 
     async def _programs(self) -> None:
         names = self._tools.scheduler.programs()

@@ -22,8 +22,7 @@ class Ending(Account):
     """Writes changes down, cancels jobs, has pilots leave."""
 
     def __init__(self, house: House, settings: SystemConfig, tools: Tools) -> None:
-        super().__init__(house, settings)
-        self._tools = tools
+        super().__init__(house, settings, tools)
         self.asking = Asking(tools)
         self._unended = ""  # why jobs could not be ended when an admin wanted it
 

@@ -64,10 +64,11 @@ class Ordering(Ending):
             spec = await self._submitter.ship(submission, order, token, avoid)
             jobs = await self._submitter.submit(spec)
         except NotMade as error:
-            self._pause(refused=True)
+            self._pause(refused=not error.away)
             if error.refused:
                 self.avoided.refused(avoid)
-            breaker.refused(self._house.reactor.seconds(), str(error))
+            if not error.away:
+                breaker.refused(self._house.reactor.seconds(), str(error))
             self._complain(f"nothing was submitted: {error}")
             await self._apply(self.book.not_made(submission.tag, str(error)))
             return submission

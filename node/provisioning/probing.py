@@ -62,10 +62,12 @@ class Probe:
             self._first.append(Step("answers", False, "this site is drained: no unit would run",
                                     "floe site drain --off"))  # fmt: skip
             return
+        self.system.knock()
         try:
             version = await self.system.asking.version()
         except SchedulerError as error:
-            self._first.append(Step("answers", False, str(error), "see: floe config check"))
+            right = "see: floe config check; once that is fine: floe config reload"
+            self._first.append(Step("answers", False, str(error), right))
             return
         self._first.append(Step("answers", True, version))
         try:
@@ -78,6 +80,8 @@ class Probe:
         submission = self._submission = await self.system.submit(order)
         if not submission.jobs:
             right = f"correct [site.{name}], then: floe config reload"
+            if submission.doubtful:
+                right = "if it was made all the same, it is found and used: floe pilots"
             self._first.append(Step("submitted", False, submission.words, right))
             return
         self._work.reserve(self.dataset, submission.tag)
@@ -197,6 +201,12 @@ class Probe:
                 f"workers seem to have no route to {url}: set [site.{name}] url = …, or, if they "
                 "reach the submit host, host and tunnel"
             )
+            if self.system.settings.tunnel is not None:
+                port = url.rpartition(":")[2]
+                right = (
+                    "workers may know the submit host by another name, or reach another address of "
+                    f'it: set [site.{name}] url = "https://NAME:{port}"'
+                )
             return f"{host or 'its worker'} has not reached {url}{self._quoted()}", right
         status = f", exit status {job.exit}" if job.exit is not None else ""
         right = f"set [site.{name}] python = …" if job.exit == 127 else ""

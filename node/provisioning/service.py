@@ -180,7 +180,9 @@ class BatchSystems:
         found = {}
         for system in self.systems:
             broken = [each for each in system.breakers.values() if each.opened]
-            if broken:
+            if away := system.away:
+                found[system.settings.name] = away
+            elif broken:
                 found[system.settings.name] = (broken[0].words(now_s), broken[0].why)
             elif system.looked_s is None and system.trouble:
                 found[system.settings.name] = (system.trouble, system.trouble)

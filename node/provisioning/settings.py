@@ -17,6 +17,7 @@ from node.readers import (
     NAME,
     Reader,
     duration,
+    flag,
     names,
     refuse_unknown,
     size,
@@ -35,6 +36,7 @@ SUBMIT_MAX = 1000  # pilots in one submission
 LOOK_S_MIN = 1
 TIME_S_MIN = 120  # of a pilot: less is over before it is up
 TIMES_MAX = 12
+SESSIONS_MAX = 64  # commands at once on a submit host
 HOUR_S = 3600
 TIMES_S: Final = (2 * HOUR_S, 8 * HOUR_S, 24 * HOUR_S, 72 * HOUR_S)
 MAIN: Final = "default"  # the factory that a section itself describes
@@ -230,6 +232,8 @@ SSH: Mapping[str, tuple[str, Reader]] = {
     "known_hosts": ("known_hosts", string),
     "host_key": ("host_key", string),
     "ssh_config": ("config", string),
+    "profile": ("profile", flag),
+    "sessions": ("sessions", whole(1, SESSIONS_MAX)),
 }
 
 

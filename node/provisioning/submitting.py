@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -25,7 +25,7 @@ from node.store import submissions as store
 from node.store.pilots import PilotRow
 from node.store.submissions import SubmissionRow
 from schedulers.base import JobName, PilotSpec, Refused, SchedulerError
-from schedulers.runner import NotRun
+from schedulers.runner import Lost, NotReached, NotRun
 
 PROGRAM = "pilot.pyz"
 SETTINGS = "settings.json"
@@ -34,11 +34,15 @@ _SITE_CHARS_MAX = 16
 
 
 class NotMade(Exception):
-    """There is no submission, for certain; the message says why. refused: by the batch system."""
+    """There is no submission, for certain; the message says why.
 
-    def __init__(self, why: str, *, refused: bool = False) -> None:
+    refused: by the batch system. away: its host could not be reached, so it was not even asked.
+    """
+
+    def __init__(self, why: str, *, refused: bool = False, away: bool = False) -> None:
         super().__init__(why)
         self.refused = refused
+        self.away = away
 
 
 class Doubtful(Exception):
@@ -53,6 +57,14 @@ def tag_of(system: str, random: str) -> str:
     """The name of a submission in its batch system, and of its pilots."""
     site = re.sub(r"[^a-z0-9]", "", system)[:_SITE_CHARS_MAX].ljust(2, "0")
     return f"floe-{site}-{random}"
+
+
+def whole_tag(tag: str, known: Container[str]) -> str | None:
+    """Of its submission: each pilot but the last one has a number after that."""
+    if tag in known:
+        return tag
+    whole = tag.rpartition("-")[0]
+    return whole if whole in known else None
 
 
 def folder_of(settings: SystemConfig, folder: str) -> str:
@@ -145,7 +157,8 @@ class Submitter:
             await self._tools.runner.put(f"{folder}/{SETTINGS}", content, 0o600)
         except SchedulerError as error:
             self._shipped = False
-            raise NotMade(f"cannot put the pilot there: {error}") from None
+            away = isinstance(error, NotReached | Lost)
+            raise NotMade(f"cannot put the pilot there: {error}", away=away) from None
         made = spec_of(
             submission.tag, submission.shape, order.factory, submission.count, program, folder
         )
@@ -177,7 +190,7 @@ class Submitter:
         try:
             done = await self._tools.runner.run(command)
         except NotRun as error:
-            raise NotMade(str(error)) from None
+            raise NotMade(str(error), away=isinstance(error, NotReached)) from None
         except SchedulerError as error:
             raise Doubtful(str(error), refused=False) from None
         try:

@@ -26,7 +26,7 @@ from node.provisioning.plan import Plan
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import dump_breakers
 from node.provisioning.settings import SystemConfig
-from node.provisioning.submitting import Submitter
+from node.provisioning.submitting import Submitter, whole_tag
 from node.store import pilots as pilot_store
 from node.store import submissions as store
 from node.work.sessions import Session
@@ -169,6 +169,12 @@ class BatchSystem(Ordering):
         await self._quiet()
         await super().end(running=running)
 
+    def knock(self) -> None:
+        """Somebody asks now: a host that could not be reached is tried at once."""
+        if self._tools.runner.away() is not None:
+            self._tools.runner.retry()
+            self._next_look_s = self._house.reactor.seconds()
+
     def send(self, errand: Errand) -> None:
         """Do something more at the beginning of the next round, which is soon."""
         self._errands.append(errand)
@@ -218,8 +224,7 @@ class BatchSystem(Ordering):
             reports = await self.asking.listing()
         except SchedulerError as error:
             self._failures += 1
-            wait_s = self.settings.look_s * 2.0 ** min(self._failures - 1, 10)
-            self._next_look_s = began_s + max(self.settings.look_s, min(wait_s, BACKOFF_S_MAX))
+            self._next_look_s = began_s + self._wait_s()
             self._complain(f"no answer about jobs: {error}")
             await self._apply(self.book.tick(self._house.reactor.seconds()))
             return
@@ -230,6 +235,13 @@ class BatchSystem(Ordering):
         await self._look_up()
         await self._look_at_queues()
         await self._ask_why()
+
+    def _wait_s(self) -> float:
+        """After a look without an answer, until the next one; a host has its own waits."""
+        if (away := self._tools.runner.away()) is not None:
+            return max(self.settings.look_s, away.again_s)
+        wait_s = self.settings.look_s * 2.0 ** min(self._failures - 1, 10)
+        return max(self.settings.look_s, min(wait_s, BACKOFF_S_MAX))
 
     async def _look_up(self) -> None:
         asked = self.book.inquiry(self._house.reactor.seconds())
@@ -338,7 +350,7 @@ class BatchSystem(Ordering):
         return True
 
     def _bind(self, session: Session) -> tuple[Submission, Changes] | None:
-        tag = _tag_of(session.tag, self.book.submissions)
+        tag = whole_tag(session.tag, self.book.submissions)
         if tag is None:
             return None
         now_s = self._house.reactor.seconds()
@@ -386,11 +398,3 @@ def _fire(waiting: Deferred[None]) -> None:
 
 def numbers_from(first: int) -> Iterator[int]:
     return itertools.count(first)
-
-
-def _tag_of(tag: str, known: dict[str, Submission]) -> str | None:
-    """Each pilot but the last one has a number after its submission's tag."""
-    if tag in known:
-        return tag
-    whole = tag.rpartition("-")[0]
-    return whole if whole in known else None

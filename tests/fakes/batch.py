@@ -27,9 +27,10 @@ from schedulers.base import (
     Report,
     SchedulerError,
 )
-from schedulers.runner import Lost, NotRun
+from schedulers.runner import Away, Lost, NotReached, NotRun
 
 REFUSED = 2  # exit status
+AGAIN_S = 300.0  # between two tries to reach the submit host
 
 
 @dataclass(slots=True, eq=False)
@@ -310,6 +311,9 @@ class FakeRunner:
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.dead = False  # the node that used it was killed
+        self.unreachable = ""  # why the submit host cannot be reached
+        self.knocks = 0  # at its door, meanwhile
+        self._fault, self._next_try_s = "", float("-inf")
         self.on_verb: Callable[[str, str], None] = lambda verb, moment: None  # before, after
         self.slow_s: dict[str, float] = {}  # by verb, until what was done is told
 
@@ -319,6 +323,7 @@ class FakeRunner:
         if self.dead:
             await Deferred()
         faults = self.batch.faults
+        self._reach()
         self.batch.ran.append((self.batch.clock.seconds(), verb))
         if faults.hangs:
             late: Deferred[None] = Deferred()
@@ -353,6 +358,7 @@ class FakeRunner:
 
     async def put(self, path: str, content: bytes, mode: int = 0o600) -> None:
         await self._around("put", "before")
+        self._reach()
         if self.batch.faults.unwritable:
             raise NotRun(f"cannot write {path}: no space left")
         self.batch.files[path] = content
@@ -369,8 +375,22 @@ class FakeRunner:
             for name in [name for name in self.batch.files if name.startswith(path)]:
                 del self.batch.files[name]
 
+    def away(self) -> Away | None:
+        left_s = self._next_try_s - self.batch.clock.seconds()
+        return Away(self._fault, left_s) if left_s > 0 else None
+
+    def _reach(self) -> None:
+        """Connect, if that may be tried."""
+        if self.unreachable and self.away() is None:
+            self.knocks += 1
+            self._fault = self.unreachable
+            self._next_try_s = self.batch.clock.seconds() + AGAIN_S
+        if self.away() is not None:
+            raise NotReached(self._fault, lasting=True)
+
     def retry(self) -> None:
-        """It always does."""
+        """The next command tries at once."""
+        self._next_try_s = float("-inf")
 
     async def close(self) -> None:
         self.dead = True

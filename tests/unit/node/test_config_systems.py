@@ -46,6 +46,8 @@ def test_every_setting_of_a_batch_system_is_read():
         python = "/opt/py/bin/python3"
         port = 2222
         key = "/home/ana/.ssh/id"
+        profile = false
+        sessions = 4
         commands = { sbatch = "/opt/bin/sbatch-site" }
         queue = "long"
         account = "ice.cube"
@@ -62,7 +64,9 @@ def test_every_setting_of_a_batch_system_is_read():
     assert (system.submit_max, system.submit_s, system.look_s) == (10, 60, 45)
     assert (system.announce_s, system.idle_s, system.host) == (1200, 120, "ana@login2")
     assert (system.url, system.folder) == ("https://login2:7422", "/scratch/ana")
-    assert system.ssh == {"port": 2222, "key": "/home/ana/.ssh/id"}
+    assert system.ssh == {
+        "port": 2222, "key": "/home/ana/.ssh/id", "profile": False, "sessions": 4,
+    }  # fmt: skip
     assert system.commands == {"sbatch": "/opt/bin/sbatch-site"}
     assert system.factories == (
         Factory(

@@ -48,3 +48,13 @@ def test_after_success_the_first_wait_is_short_again() -> None:
     backoff.worked()
     backoff.failed(0)
     assert backoff.left_s(0) <= PASSING_S[0] * (1 + JITTER)
+
+
+def test_what_passes_and_what_lasts_are_counted_apart() -> None:
+    backoff = Backoff(Random(1))
+    for _ in range(10):
+        backoff.failed(0)
+    backoff.failed(0, lasting=True)
+    assert backoff.left_s(0) <= LASTING_S[0] * (1 + JITTER)
+    backoff.failed(0, lasting=True)
+    assert backoff.left_s(0) > LASTING_S[0] * (1 + JITTER)

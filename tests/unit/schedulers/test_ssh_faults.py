@@ -42,7 +42,7 @@ def told(err: str, status: int | None = 255, out: str = "") -> Fault:
         (
             "Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures\n"
             "Disconnected from 10.0.0.1 port 22\n",
-            "name the right one with ssh_key",
+            "name the right one with key",
         ),
         (
             'Load key "/keys/floe": error in libcrypto\n'
