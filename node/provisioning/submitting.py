@@ -173,7 +173,7 @@ class Submitter:
             "tag": submission.tag,
             "system": mine.kind,
             "work_dir": "",  # where the batch system wants it
-            "hide": list(self._house.hide),
+            "hide": [*self._house.hide, self.folder()],  # other pilots' tokens are there
             "slots": shape.cpu,
             "memory_bytes": shape.room().memory_bytes,
             "disk_bytes": shape.disk_bytes,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +37,17 @@ def test_units_are_run_by_pilots_of_the_batch_system_which_leave_afterwards():
     assert (
         camp.house.disk.conn.execute("SELECT count(*) FROM pilot WHERE ended_ms IS NULL").get == 0
     )
+
+
+def test_units_are_not_to_see_the_folder_with_the_program_and_tokens_of_other_pilots():
+    camp = Camp(Described(1, 40))
+    camp.run(60)
+    settings = [Path(job.argv[1]) for job in camp.batch.living()]
+    assert settings
+    for path in settings:
+        folder = str(path.parents[1])
+        assert folder in json.loads(camp.batch.files[str(path)])["hide"]
+        assert all(each.startswith(f"{folder}/") for each in camp.batch.files)
 
 
 def test_nothing_is_submitted_for_nothing():
