@@ -17,22 +17,43 @@ CONTENT_BYTES_MAX = 64 << 20
 DEPTH_MIN = 2  # folders of an absolute path that may be removed: not / or /home
 _ABSENT = 3  # exit status: there is no such file
 
+# What is put there are a program that runs as the account, and a secret. So nobody else may write
+# to its folder, or exchange it: an owner is told by a file of ours beside it, as user ids may look
+# otherwise there than they do to us.
 _PUT = """\
 set -eu
 umask 077
+unset CDPATH
 case $1 in /*) ;; *) cd ;; esac
-folder=$(dirname -- "$1")
-mkdir -p -- "$folder"
-[ ! -d "$1" ] || { echo "it is a folder" >&2; exit 1; }
-part=$1.$4.part
+folder=$(dirname -- "$1") name=$(basename -- "$1")
+[ -d "$folder" ] || { mkdir -p -- "$folder"; chmod 700 -- "$folder"; }
+cd -P -- "$folder"
+[ ! -d "./$name" ] || { echo "it is a folder" >&2; exit 1; }
+part=./$name.$4.part
 trap 'rm -f -- "$part"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 set -C
-cat >"$part"
+: >"$part"
+refuse() { echo "$1: $2" >&2; exit 1; }
+fact() { ls -ldn -- "$1" | { read -r mode links owner rest; echo "$mode $owner"; }; }
+mine=$(fact "$part") here=$(fact .)
+[ "${mine#* }" = "${here#* }" ] || refuse "$folder" "the folder is somebody else's"
+case $here in
+    ?????w* | ????????w*) refuse "$folder" "others may write to the folder: chmod go-w" ;;
+esac
+(
+    while [ "$(pwd -P)" != / ]; do
+        cd -P ..
+        case $(fact .) in
+            ????????w[!tT]*) refuse "$(pwd -P)" "anybody may put another folder in its place" ;;
+        esac
+    done
+)
+cat >>"$part"
 size=$(wc -c <"$part")
 [ "$size" -eq "$3" ] || { echo "$size of $3 bytes were written" >&2; exit 1; }
 chmod -- "$2" "$part"
-mv -f -- "$part" "$1"
+mv -f -- "$part" "./$name"
 """
 _GET = """\
 set -u

@@ -127,14 +127,19 @@ class _Check:
         try:
             for name, mode in ((PROGRAM, 0o700), (SETTINGS, 0o600)):
                 await self._tools.runner.put(f"{self._folder}/{self._tag}/{name}", b"", mode)
+            await self._tools.runner.put(self._beside, b"", 0o600)  # where the program will be
         except SchedulerError as error:
-            right = "name one that this account may write to"
+            right = "name one that this account may write to, and nobody else"
             self._fail("folder", error, right, f"{self._place}.folder", unless=Lost)
             raise _Stop from None
 
     async def _remove(self) -> None:
         with suppress(SchedulerError):  # the connection is gone, most likely; empty files stay
-            await self._tools.runner.remove([f"{self._folder}/{self._tag}"])
+            await self._tools.runner.remove([f"{self._folder}/{self._tag}", self._beside])
+
+    @property
+    def _beside(self) -> str:
+        return f"{self._folder}/{self._tag}.check"
 
     async def _queues(self) -> Sequence[Queue]:
         try:

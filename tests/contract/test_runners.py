@@ -182,6 +182,50 @@ def test_a_file_that_cannot_be_put_is_named_with_the_reason(place: Place) -> Non
     assert (place.home / "file").read_text() == "kept"
 
 
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        (0o777, "others may write to the folder: chmod go-w"),
+        (0o770, "others may write to the folder: chmod go-w"),
+        (0o1777, "others may write to the folder: chmod go-w"),
+    ],
+)
+def test_nothing_is_put_where_others_may_exchange_it(place: Place, mode: int, words: str) -> None:
+    folder = place.home / "pilots"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(SchedulerError, match=f"cannot write pilots/secret: pilots: {words}"):
+        place.put("pilots/secret", b"token")
+    assert os.listdir(folder) == []
+    folder.chmod(0o755)
+    place.put("pilots/secret", b"token")
+    assert os.listdir(folder) == ["secret"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes a folder somebody else's")
+def test_nothing_is_put_into_somebody_elses_folder(place: Place) -> None:
+    """Who knows where pilots are to be may have made the folder first, and owns what is in it."""
+    theirs = place.home / "pilots"
+    theirs.mkdir(0o755)
+    os.chown(theirs, 54321, -1)
+    (place.home / "link").symlink_to(theirs)
+    for path in ("pilots/secret", "link/secret"):
+        with pytest.raises(SchedulerError, match="the folder is somebody else's"):
+            place.put(path, b"token")
+    assert os.listdir(theirs) == []
+
+
+def test_nothing_is_put_below_a_folder_in_which_anybody_may_rename(place: Place) -> None:
+    above = place.home / "scratch"
+    above.mkdir()
+    above.chmod(0o777)
+    with pytest.raises(SchedulerError, match="anybody may put another folder in its place"):
+        place.put("scratch/ana/secret", b"token")
+    above.chmod(0o1777)  # as in /tmp
+    place.put("scratch/ana/secret", b"token")
+    assert os.listdir(above / "ana") == ["secret"]
+
+
 def test_of_a_log_the_end_comes(place: Place) -> None:
     (place.home / "log.0").write_bytes(bytes(100_000) + b"the end")
     assert place.get("log.0", 7) == b"the end"

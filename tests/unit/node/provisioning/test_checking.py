@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from node.provisioning.checking import ALL_S_MAX, check
 from node.provisioning.findings import Finding, Verdict
 from node.provisioning.ports import Tools
 from node.provisioning.settings import Factory, SystemConfig
-from schedulers.base import Command, Completed
+from schedulers.base import Command, Completed, SchedulerError
 from schedulers.runner import Lost, NotReached, NotRun
 from tests.fakes.batch import Batch, FakeRunner, FakeScheduler
 
@@ -33,6 +34,7 @@ class Runner(FakeRunner):
         super().__init__(batch)
         self.missing = b""
         self.fault: Exception | None = None
+        self.shared = ""  # a folder that others may write to, in whose own folders only we may
 
     async def run(self, command: Command, *, timeout_s: float = 60.0) -> Completed:
         if self.fault is not None:
@@ -44,6 +46,8 @@ class Runner(FakeRunner):
     async def put(self, path: str, content: bytes, mode: int = 0o600) -> None:
         if self.batch.faults.unwritable:
             raise NotRun(f"cannot write {path}", lasting=True)
+        if posixpath.dirname(path) == self.shared:
+            raise SchedulerError(f"cannot write {path}: others may write to the folder")
         await super().put(path, content, mode)
 
 
@@ -147,6 +151,16 @@ def test_a_folder_that_cannot_be_written_is_refused(bench: Bench) -> None:
     last = bench.check()[-1]
     assert (last.place, last.verdict) == ("site.maui.folder", Verdict.REFUSED)
     assert "/pilots/floe-maui-abcdef123456/pilot.pyz" in last.words
+
+
+def test_a_folder_in_which_others_could_exchange_the_program_is_refused(bench: Bench) -> None:
+    bench.runner.shared = "/pilots"
+    last = bench.check()[-1]
+    assert (last.place, last.verdict) == ("site.maui.folder", Verdict.REFUSED)
+    assert "others may write to the folder" in last.words
+    bench.runner.shared = "/elsewhere"
+    assert "folder" not in {each.step for each in bench.check()}
+    assert not bench.batch.files
 
 
 @pytest.mark.parametrize(
