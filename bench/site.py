@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,27 @@ FLOE = str(Path(sys.executable).with_name("floe"))
 
 
 class Site:
-    """One node in the background; `run` calls the command line, `cpu_s` reads the node's CPU."""
+    """One node in the background; `run` calls the command line, `cpu_s` reads the node's CPU.
 
-    def __init__(self, home: Path, environment: dict[str, str]) -> None:
+    before: words before each command, which make it another user's. floe: the command line.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        environment: dict[str, str],
+        before: Sequence[str] = (),
+        floe: Sequence[str] = (FLOE,),
+    ) -> None:
         self.home = home
         self.environment = environment
+        self.before = before
         self.pid = 0
+        self._floe = floe
 
     def run(self, *arguments: str, check: bool = True, text: str | None = None) -> str:
         done = subprocess.run(
-            [FLOE, *arguments],
+            [*self.before, *self._floe, *arguments],
             env=self.environment,
             input=text,
             capture_output=True,
@@ -93,9 +104,8 @@ def make_site(
     # Payloads that call python3 get the one that has the physics packages.
     environment["PATH"] = f"{Path(FLOE).parent}:{environment['PATH']}"
     here = kind(base / "home", environment)
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", base / "id"], check=True
-    )
+    keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", str(base / "id")]
+    subprocess.run([*here.before, *keygen], check=True)
     sized = ["--slots", str(slots)] if slots else []
     listens = [] if words else ["--mesh-listen", "127.0.0.1", "--mesh-port", "0"]
     here.run("init", "--name", name, "--key", str(base / "id"), *sized, *listens, *words)

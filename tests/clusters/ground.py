@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -16,8 +15,9 @@ from os import kill
 from pathlib import Path
 from typing import Any
 
-from bench.site import Site, make_site, take_down
+from bench.site import make_site, take_down
 from schedulers.base import JobName, Report
+from tests.clusters.account import Account
 from tests.clusters.place import wait_until
 from tests.clusters.rig import Rig
 from tests.clusters.sshd import alive
@@ -37,7 +37,7 @@ class Ground(abc.ABC):
     before they expect it. settings: further ones of the section. elsewhere: settings of pilots that
     go to a worker where no others are. apart: of pilots of which no two go to one worker, and bad:
     a test of sh that is true on one of the workers alone, with what it reads kept of a pilot's
-    environment; None where all workers are one.
+    environment; None where all workers are one. account: whose nodes live here.
     """
 
     rig: Rig
@@ -50,6 +50,7 @@ class Ground(abc.ABC):
     elsewhere: Mapping[str, object] = {}
     apart: Mapping[str, object] | None = None
     bad: tuple[str, str] = ("false", "")
+    account: Account = Account()
 
     def command(self, name: str) -> str:
         """The words by which a node on this machine runs a command of this cluster."""
@@ -98,11 +99,13 @@ class Camp:
         self.ground = ground
         self.kinds = [kind.name for kind in kinds]
         self.base = Path(tempfile.mkdtemp(prefix="floe-life-", dir="/tmp"))
-        self.base.chmod(0o755)
+        account = ground.account
+        account.give(self.base, 0o755)
+        self.python = account.program(self.base)
         config = section(SYSTEM, ground, kinds, commands or {}, settings or {}) + more
         with ExitStack() as undone:
             undone.callback(shutil.rmtree, self.base, ignore_errors=True)
-            self.site: Site = make_site(self.base, "camp", slots=0, config=config)
+            self.site = make_site(self.base, "camp", slots=0, config=config, kind=account.site)
             undone.callback(take_down, self.site)
             self.site.up()
             undone.pop_all()
@@ -132,6 +135,12 @@ class Camp:
         path = self.base / f"{name}.json"
         path.write_text(json.dumps(told))
         self.site.run("submit", str(path))
+
+    def folder(self, name: str) -> Path:
+        """A new one, of the node's user."""
+        path = self.base / name
+        path.mkdir()
+        return self.ground.account.give(path)
 
     def attempts(self, name: str, job: int = 0) -> list[dict[str, Any]]:
         """All attempts at a unit that ended."""
@@ -232,7 +241,7 @@ def section(
         "submit_every": "1s",
         "idle": "15s",
         "cpu": 1,
-        "python": sys.executable,
+        "python": ground.account.python[-1],
         **ground.settings,
         **settings,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +41,26 @@ class Hostile:
     """One life; `camp` as for Lives."""
 
     def test_what_people_write_reaches_their_units_and_no_shell_of_the_batch_system(
-        self, camp: Camp, tmp_path: Path
+        self, camp: Camp
     ) -> None:
-        tmp_path.chmod(0o777)
-        canary, kept = tmp_path / "canary", tmp_path / "kept"
-        kept.mkdir(mode=0o777)
+        desk = camp.folder("hostile")
+        desk.chmod(0o777)
+        canary, kept = desk / "canary", camp.folder("kept")
         given = words(canary)
         mine = recording_camp(camp.ground, kept)
         try:
             path = mine.base / "hostile.json"
-            path.write_text(json.dumps(dataset(given, mine.disk_mb("only"))))
+            told = dataset(given, mine.disk_mb("only"), mine.python)
+            path.write_text(json.dumps(told))
             mine.site.run("submit", str(path))
             mine.site.wait("hostile", 90)
-            mine.site.run("fetch", "hostile", "--to", str(tmp_path / "got"))
+            mine.site.run("fetch", "hostile", "--to", str(desk / "got"))
         except BaseException as error:
             error.add_note(mine.told())
             raise
         finally:
             mine.close()
-        said = (tmp_path / "got" / "0" / "main" / FILE).read_text()
+        said = (desk / "got" / "0" / "main" / FILE).read_text()
         assert said == ascii([[FILE, *given], "".join(given[:-1]), "".join(given[:-1])])
         assert not canary.exists()
         seen = [each.read_bytes() for each in kept.iterdir() if not each.name.startswith("command")]
@@ -78,11 +78,11 @@ def recording_camp(ground: Ground, folder: Path) -> Camp:
     return Camp(ground, [Kind("only", {})], {submit: str(program)})
 
 
-def dataset(given: list[str], disk_mb: int) -> dict[str, Any]:
+def dataset(given: list[str], disk_mb: int, python: str) -> dict[str, Any]:
     """One unit that shows what it was given: as words, in its environment, as a parameter."""
     text = "".join(given[:-1])  # without the longest one
     doubled = text.replace("{", "{{").replace("}", "}}")
-    module = {"run": [sys.executable, "-c", SHOWS, FILE, *given], "expand": False}
+    module = {"run": [python, "-c", SHOWS, FILE, *given], "expand": False}
     return {
         "floe": 1,
         "name": "hostile",

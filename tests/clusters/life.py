@@ -87,20 +87,22 @@ class Lives:
     def test_the_example_comes_out_as_from_a_plain_shell_loop(
         self, camp: Camp, tmp_path: Path
     ) -> None:
+        desk = camp.folder("example")
         for path in EXAMPLE.iterdir():
-            (tmp_path / path.name).write_text(_small(path, camp.disk_mb("example")))
-        plain = _plain(tmp_path / "plain")
-        camp.site.run("submit", str(tmp_path / "atmospheric.toml"))
-        camp.site.run("submit", str(tmp_path / "spectra.toml"))
+            text = _small(path, camp.disk_mb("example"), camp.python)
+            (desk / path.name).write_text(text)
+        plain = _plain(tmp_path)
+        camp.site.run("submit", str(desk / "atmospheric.toml"))
+        camp.site.run("submit", str(desk / "spectra.toml"))
         camp.site.wait("spectra", 240)
         for name in ("atmospheric", "spectra"):
-            camp.site.run("fetch", name, "--to", str(tmp_path / name))
+            camp.site.run("fetch", name, "--to", str(desk / name))
         assert plain.wait(120) == 0
         for job in range(JOBS):
-            ours = tmp_path / "atmospheric" / str(job) / "weight" / "weighted.npz"
-            assert _arrays(ours) == _arrays(tmp_path / f"plain/in/{job}/weighted.npz")
-        merged = tmp_path / "spectra" / "0" / "merge" / "spectra.npz"
-        assert _arrays(merged) == _arrays(tmp_path / "plain" / "spectra.npz")
+            ours = desk / "atmospheric" / str(job) / "weight" / "weighted.npz"
+            assert _arrays(ours) == _arrays(tmp_path / f"in/{job}/weighted.npz")
+        merged = desk / "spectra" / "0" / "merge" / "spectra.npz"
+        assert _arrays(merged) == _arrays(tmp_path / "spectra.npz")
 
     def test_a_unit_whose_pilot_is_cancelled_runs_again_and_costs_no_retry(
         self, camp: Camp
@@ -196,14 +198,14 @@ def errors(camp: Camp, name: str) -> int:
     return sum(group["count"] for group in camp.site.json("errors", name)["errors"])
 
 
-def _small(path: Path, disk_mb: int) -> str:
+def _small(path: Path, disk_mb: int, python: str) -> str:
     """A file of the example: fewer jobs and events, and the Python that has its packages."""
     text = path.read_text() if path.is_file() else ""
     for old, new in (
         ("jobs = 40", f"jobs = {JOBS}"),
         ("events = 1500", f"events = {EVENTS}"),
         ('disk = "500MB"', f'disk = "{disk_mb}MB"'),
-        ('run = ["python3"', f'run = ["{sys.executable}"'),
+        ('run = ["python3"', f'run = ["{python}"'),
     ):
         text = text.replace(old, new)
     return text
@@ -227,8 +229,10 @@ def _arrays(path: Path) -> dict[str, bytes]:
 def gated_camp(ground: Ground, place: str) -> Iterator[tuple[Camp, Gate]]:
     """A node whose submissions stand still before or after they are made."""
     with tempfile.TemporaryDirectory(prefix="floe-gate-", dir="/tmp") as folder:
+        ground.account.give(Path(folder), 0o755)
         submit = ground.commands[0]
         gate = Gate(Path(folder) / "gate", place, ground.command(submit))
+        ground.account.give(Path(folder) / "gate")
         made = Camp(ground, [Kind("only", {})], {submit: str(gate.path)})
         try:
             yield made, gate

@@ -104,18 +104,27 @@ class Place:
         path.chmod(mode)
         return self.give(path)
 
-    def _as_user(self, argv: Sequence[str]) -> list[str]:
-        if self.user is None or os.geteuid() != 0:
+    def _as_user(self, argv: Sequence[str], user: str | None = None) -> list[str]:
+        user = user or self.user
+        if user is None or os.geteuid() != 0:
             return list(argv)
-        ids = ("--reuid", self.user, "--regid", str(pwd.getpwnam(self.user).pw_gid))
+        ids = ("--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid))
         return ["setpriv", *ids, "--init-groups", *argv]
 
     def run(
-        self, *argv: str, stdin: bytes = b"", check: bool = True, timeout_s: float = 60
+        self,
+        *argv: str,
+        stdin: bytes = b"",
+        check: bool = True,
+        timeout_s: float = 60,
+        user: str | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
-        """A command to its end. Raises ClusterError if it fails, and that is to be checked."""
+        """A command to its end. Raises ClusterError if it fails, and that is to be checked.
+
+        user: whose command it is, where it is not that of the cluster's own user.
+        """
         done = subprocess.run(
-            self._as_user(argv), input=stdin, capture_output=True, env=self.environ,
+            self._as_user(argv, user), input=stdin, capture_output=True, env=self.environ,
             cwd=self.folder, timeout=timeout_s, check=False,
         )  # fmt: skip
         if check and done.returncode != 0:

@@ -39,6 +39,7 @@ class Rig(abc.ABC):
     "walltime", "cancelled" (tell a cancelled job from a failed one), "held" (tell a held job from a
     waiting one), "arrays", "paths" (take any path of a log), "memory" (know all jobs that have
     ended: some it denies), "avoid" (leave out a host). options: more words of each submission.
+    account: of the user who submits, where that is not the cluster's own.
     """
 
     scheduler: Scheduler
@@ -51,6 +52,7 @@ class Rig(abc.ABC):
     unknown: JobName = JobName("99999")
     lacks: frozenset[str] = frozenset()
     options: Sequence[str] = ()
+    account: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -59,7 +61,7 @@ class Rig(abc.ABC):
 
     def run(self, command: Command) -> Completed:
         """What the node does with a command, but waiting for it."""
-        done = self.place.run(*command.argv, stdin=command.stdin, check=False)
+        done = self.place.run(*command.argv, stdin=command.stdin, check=False, user=self.account)
         return Completed(done.returncode, done.stdout, done.stderr)
 
     def listing(self) -> dict[JobName, Report]:

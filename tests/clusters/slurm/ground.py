@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from schedulers.base import JobName
 from schedulers.slurm import COMMANDS
+from tests.clusters.account import plain_account
 from tests.clusters.ground import Ground
 from tests.clusters.slurm.config import Shape
 from tests.clusters.slurm.rig import SlurmRig
 
 
 class SlurmGround(Ground):
-    """Two workers. Times are in whole minutes, and jobs over theirs are looked for now and then."""
+    """Two workers, of which root starts the daemons, and nodes are a plain user's.
+
+    Times are in whole minutes, and jobs over theirs are looked for now and then.
+    """
 
     kind = "slurm"
     commands = COMMANDS
@@ -19,7 +23,9 @@ class SlurmGround(Ground):
     apart = {"cpu": 3}  # noqa: RUF012
 
     def __init__(self, name: str = "life", *, accounting: bool = True) -> None:
-        self.rig = self.slurm = SlurmRig(name, Shape(nodes=2, cpus=4, accounting=accounting))
+        self.account = plain_account()
+        shape = Shape(nodes=2, cpus=4, accounting=accounting)
+        self.rig = self.slurm = SlurmRig(name, shape, account=self.account.name or None)
         self.elsewhere = {"options": [f"--nodelist={name}2"]}
         self.bad = (f'test "$SLURMD_NODENAME" = {name}2', "SLURMD_NODENAME")
 

@@ -12,12 +12,15 @@ from tests.clusters.slurm.config import Shape
 
 
 class SlurmRig(Rig):
-    """user: see Place."""
+    """user: see Place; account: see Rig."""
 
     held = {"options": ["--hold"]}  # noqa: RUF012
     impossible = {"gpu": 99}  # noqa: RUF012
 
-    def __init__(self, name: str, shape: Shape, user: str | None = None) -> None:
+    def __init__(
+        self, name: str, shape: Shape, user: str | None = None, account: str | None = None
+    ) -> None:
+        self.account = account
         need("Slurm", lacking(accounting=shape.accounting))
         self.cluster = SlurmCluster(name, shape, user)
         self.place = self.cluster.place

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pwd
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +22,13 @@ def camp() -> Iterator[Camp]:
 
 class TestSlurm(Lives, Hostile):
     """All lives."""
+
+    def test_all_this_was_done_by_a_plain_user(self, camp: Camp) -> None:
+        if not camp.ground.account.name:
+            pytest.skip("no other user than the one who runs the tests can run Icefloe from here")
+        uid = pwd.getpwnam(camp.ground.account.name).pw_uid
+        assert uid != 0
+        logs = list((camp.site.home / "pilots").glob("*/*/log*"))  # opened by Slurm, as the user
+        assert logs
+        seen = [Path(f"/proc/{camp.site.pid}"), camp.site.home, *logs]
+        assert {path.stat().st_uid for path in seen} == {uid}
