@@ -25,10 +25,13 @@ class Breaker:
     news_s: float = float("-inf")  # when it last struck
 
     def failed(self, now_s: float, why: str) -> None:
-        """A pilot ended before it announced. Those of one bunch open it once."""
+        """A pilot ended before it announced. Those of one bunch open it once, with one reason."""
         self.strikes += 1
-        self.why, self.news_s = why[:WHY_CHARS_MAX], now_s
-        if now_s >= self.until_s and (self.opened or self.strikes >= STRIKES_MAX):
+        self.news_s = now_s
+        if now_s < self.until_s:
+            return
+        self.why = why[:WHY_CHARS_MAX]
+        if self.opened or self.strikes >= STRIKES_MAX:
             self._open(now_s)
 
     def refused(self, now_s: float, why: str) -> None:

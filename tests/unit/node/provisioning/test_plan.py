@@ -161,9 +161,10 @@ def test_a_plan_over_ten_thousand_pilots_takes_less_than_a_second():
 
 def test_a_breaker_opens_for_longer_each_time_and_a_bunch_counts_once():
     breaker, now_s = Breaker(), 0.0
-    for _ in range(STRIKES_MAX + 50):
-        breaker.failed(now_s, "no route")
+    for number in range(STRIKES_MAX + 50):
+        breaker.failed(now_s, "no route" if number < STRIKES_MAX else "it failed")
     assert breaker.allows(now_s, 0) == 0
+    assert breaker.words(now_s).endswith("no route")
     assert breaker.until_s == OPEN_S_MIN
     waits = []
     for _ in range(10):
