@@ -75,6 +75,7 @@ class Submission:
     count: int
     row: int  # the pilot row of its token
     made_s: float
+    folder: str  # of its files, on the submit host
     jobs: dict[JobName, Job] = field(default_factory=dict)
     doubtful: bool = True
     looks: int = 0  # good listings that began after it was made

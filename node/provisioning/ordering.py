@@ -34,18 +34,19 @@ class Ordering(Ending):
         super().__init__(house, settings, tools)
         self._numbers = numbers
         self._submitter = Submitter(house, settings, tools)
-        self._ended = deque(each.tag for each in self.book.submissions.values() if each.ended)
+        ended = (each.folder for each in self.book.submissions.values() if each.ended)
+        self._ended = deque(folder for folder in ended if folder)  # whose files are there still
 
     async def _tidy(self, ended: str) -> None:
-        """Remove what the oldest ended submissions left on the submit host. ended: one more."""
+        """Remove what the oldest ended submissions left there. ended: the folder of one more."""
         self._ended.append(ended)
         if len(self._ended) <= 2 * FOLDERS_KEPT:
             return
-        tags = [self._ended.popleft() for _ in range(FOLDERS_KEPT)]
+        folders = [self._ended.popleft() for _ in range(FOLDERS_KEPT)]
         try:
-            await self._tools.runner.remove([self._submitter.folder_of(tag) for tag in tags])
+            await self._tools.runner.remove(folders)
         except SchedulerError as error:
-            self._ended.extendleft(reversed(tags))  # with the next one
+            self._ended.extendleft(reversed(folders))  # with the next one
             self._complain(f"cannot remove old logs: {error}")
 
     async def _apply(self, changes: Changes) -> None:
@@ -93,16 +94,12 @@ class Ordering(Ending):
         await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))
         return submission
 
-    def log_of(self, tag: str) -> str:
-        """The file to which pilots of a submission print."""
-        return self._submitter.log(tag)
-
-    async def remove(self, tag: str) -> bool:
+    async def remove(self, submission: Submission) -> bool:
         """Remove the files of a submission that is over; False if that did not work."""
         try:
-            await self._tools.runner.remove([self._submitter.folder_of(tag)])
+            await self._tools.runner.remove([submission.folder])
         except SchedulerError as error:
-            self._complain(f"cannot remove the files of {tag}: {error}")
+            self._complain(f"cannot remove the files of {submission.tag}: {error}")
             return False
         return True
 

@@ -16,6 +16,7 @@ from node.model.units import show_size
 from node.provisioning.jobs import Cancel, Job, Submission
 from node.provisioning.plan import Order
 from node.provisioning.shapes import NoFit, Shape, shape_for
+from node.provisioning.submitting import log_of
 from node.provisioning.system import BatchSystem
 from node.work import Work
 from node.work.sessions import Session
@@ -117,7 +118,7 @@ class Probe:
             if job.queued:
                 self._said = await self.system.asking.describe(job.name)
             else:
-                log = self.system.log_of(submission.tag)
+                log = log_of(submission)
                 self._said = await self.system.asking.tail(log, job.name, TAIL_BYTES)
         except SchedulerError as error:
             self._said = str(error)
@@ -128,7 +129,7 @@ class Probe:
         if self.due and job is not None and submission is not None:
             if job.pilot is None and not self._said:
                 await self._ask_why(job)
-            self._cleaned = await self.system.remove(submission.tag)
+            self._cleaned = await self.system.remove(submission)
 
     @property
     def due(self) -> bool:

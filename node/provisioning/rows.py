@@ -30,7 +30,7 @@ def read_book(conn: apsw.Connection, system: str, announce_s: float, now_s: floa
 
 def submission_of(row: SubmissionRow, now_s: float) -> Submission:
     return Submission(
-        row.no, row.tag, Shape.load(row.shape), row.count, row.pilot, now_s,
+        row.no, row.tag, Shape.load(row.shape), row.count, row.pilot, now_s, row.folder,
         doubtful=row.doubtful, ended=row.ended_ms is not None, words=row.words,
     )  # fmt: skip
 

@@ -96,6 +96,11 @@ def spec_of(
     )
 
 
+def log_of(submission: Submission) -> str:
+    """To which each pilot's number is added by the batch system."""
+    return f"{submission.folder}/{LOG}"
+
+
 class Submitter:
     """Makes submissions to one batch system."""
 
@@ -115,13 +120,6 @@ class Submitter:
         """Of all pilots of this batch system, on the submit host."""
         return folder_of(self._settings, self._house.folder)
 
-    def folder_of(self, tag: str) -> str:
-        return f"{self.folder()}/{tag}"
-
-    def log(self, tag: str) -> str:
-        """To which each pilot's number is added by the batch system."""
-        return f"{self.folder_of(tag)}/{LOG}"
-
     async def intend(self, order: Order, no: int) -> tuple[Submission, str]:
         """Write a submission down, before anything is done about it; and its token."""
         tag = tag_of(self._settings.name, self._house.name())
@@ -131,7 +129,7 @@ class Submitter:
         def also(pilot: PilotRow) -> Callable[[apsw.Connection], None]:
             row = SubmissionRow(
                 no, tag, self._settings.name, order.shape.dump(), order.count, pilot.no,
-                self._house.wall_ms(),
+                self._house.wall_ms(), folder=f"{self.folder()}/{tag}",
             )  # fmt: skip
             made.append(row)
             return partial(store.intend, row=row)
@@ -148,7 +146,7 @@ class Submitter:
         avoid: hosts, by the names of the batch system.
         """
         program = f"{self.folder()}/{PROGRAM}"
-        folder = self.folder_of(submission.tag)
+        folder = submission.folder
         content = json.dumps(self._settings_of(submission, token)).encode()
         try:
             if not self._shipped:

@@ -26,7 +26,7 @@ from node.provisioning.plan import Plan
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import dump_breakers
 from node.provisioning.settings import SystemConfig
-from node.provisioning.submitting import Submitter, whole_tag
+from node.provisioning.submitting import Submitter, log_of, whole_tag
 from node.store import pilots as pilot_store
 from node.store import submissions as store
 from node.work.sessions import Session
@@ -311,8 +311,7 @@ class BatchSystem(Ordering):
             breaker = self.breakers.setdefault(submission.shape, Breaker())
             tail = ""
             if breaker.until_s <= self._house.reactor.seconds():  # one of a bunch is enough
-                log = self._submitter.log(submission.tag)
-                tail = await self.asking.tail(log, job.name, TAIL_BYTES)
+                tail = await self.asking.tail(log_of(submission), job.name, TAIL_BYTES)
             where = f" on {job.host}" if job.host else ""
             status = f", exit status {job.exit}" if job.exit is not None else ""
             said = f"; it said: {tail}" if tail else ""
@@ -332,7 +331,7 @@ class BatchSystem(Ordering):
         await self._house.work.write(
             partial(store.ended, no=submission.no, ended_ms=wall_ms, words=words)
         )
-        await self._tidy(submission.tag)
+        await self._tidy(submission.folder)
 
     # -- pilots that speak
 

@@ -29,6 +29,7 @@ class SubmissionRow:
     doubtful: bool = True
     ended_ms: int | None = None
     words: str = ""
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,9 @@ class JobRow:
     changed_ms: int
 
 
-_SUBMISSION = "no, tag, system, shape, count, pilot, submitted_ms, doubtful, ended_ms, words"
+_SUBMISSION = (
+    "no, tag, system, shape, count, pilot, submitted_ms, doubtful, ended_ms, words, folder"
+)
 _JOB = "submission, job, state, words, host, exit, pilot, cancelled, over, given_up, changed_ms"
 
 
@@ -87,9 +90,18 @@ def next_number(conn: apsw.Connection) -> int:
 def intend(conn: apsw.Connection, row: SubmissionRow) -> None:
     """A submission is about to be made; the oldest ended ones are dropped."""
     conn.execute(
-        "INSERT INTO submission(no, tag, system, shape, count, pilot, submitted_ms) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (row.no, row.tag, row.system, row.shape, row.count, row.pilot, row.submitted_ms),
+        "INSERT INTO submission(no, tag, system, shape, count, pilot, submitted_ms, folder) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            row.no,
+            row.tag,
+            row.system,
+            row.shape,
+            row.count,
+            row.pilot,
+            row.submitted_ms,
+            row.folder,
+        ),
     )
     old = (row.no - ENDED_KEPT,)
     ended = "SELECT no FROM submission WHERE no <= ? AND ended_ms IS NOT NULL"

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from node.config import ApiConfig, Config, ConfigError, LocalConfig
+from node.provisioning import ordering
 from node.provisioning.changes import CannotChange
 from node.provisioning.settings import TIMES_S, SystemConfig
 from node.services.refusal import Refusal
@@ -18,6 +19,7 @@ from schedulers.base import JobState
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
 
+LOOK_S = SETTINGS.look_s
 OTHER = replace(SETTINGS, name="wawel")
 
 
@@ -105,6 +107,48 @@ def test_one_with_pilots_cannot_become_another_one() -> None:
     living = {job.name for job in camp.batch.living()}
     camp.run(120)
     assert {job.name for job in camp.batch.living() if job.name in living} == living
+
+
+MOVED = replace(SETTINGS, folder="/scratch/ana")
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_pilots_printed_is_read_where_they_print_it_though_the_folder_is_another_now(
+    restarts: bool,
+) -> None:
+    camp = Camp(Described(1, 4000))
+    camp.behave, camp.batch.wait_s = camp.dies, 100
+    camp.run(60)
+    assert {job.log.startswith("/pilots/maui/") for job in camp.batch.living()} == {True}
+    if restarts:
+        camp.settings = (MOVED,)
+        camp.restart()
+    else:
+        assert change(camp, MOVED) == ["site.maui: folder"]
+    camp.run(120)
+    assert "it said: Traceback / no route to node" in camp.node.trouble
+    camp.behave = camp.good
+    assert camp.run(600, lambda: bool(camp.pilots))
+    assert camp.pilots[0].job.log.startswith("/scratch/ana/")
+
+
+def test_files_of_pilots_are_removed_in_the_end_where_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ordering, "FOLDERS_KEPT", 1)
+    camp = Camp(Described(1, 4000))
+    camp.batch.slots = 0
+    for settings in (SETTINGS, MOVED, MOVED, MOVED):
+        change(camp, settings)
+        assert camp.run(90, lambda: bool(camp.batch.living()))
+        camp.run(LOOK_S)
+        for job in camp.batch.living():
+            camp.batch.end(job, JobState.CANCELLED, words="by root")
+        camp.run(2 * LOOK_S)
+    tags = {path.split("/")[-2] for path in camp.batch.files if path.endswith(".json")}
+    first = next(iter(camp.batch.jobs.values())).tag
+    assert first not in tags
+    assert len(tags) <= 3
 
 
 def test_lower_limits_cancel_what_waits_and_let_what_runs_finish() -> None:

@@ -21,7 +21,7 @@ SHAPE = Shape("pilot", 1, 0, 10**9, 10**9, 7200)
 def test_all_of_very_many_missing_jobs_are_looked_up_in_turn() -> None:
     book = Book(900)
     many = 3 * LOOKUP_JOBS_MAX
-    book.add(Submission(1, "floe-maui-00000001", SHAPE, many, 1, 0.0))
+    book.add(Submission(1, "floe-maui-00000001", SHAPE, many, 1, 0.0, "/pilots/floe-maui-00000001"))
     book.named("floe-maui-00000001", [JobName(f"1.{task}") for task in range(many)], 0.0)
     asked: set[JobName] = set()
     for look in range(1, 4):
@@ -38,9 +38,9 @@ def test_all_of_very_many_missing_jobs_are_looked_up_in_turn() -> None:
 def test_what_is_in_doubt_is_looked_up_however_many_jobs_are_missing() -> None:
     book = Book(900)
     many = LOOKUP_JOBS_MAX + 1
-    book.add(Submission(1, "floe-maui-00000001", SHAPE, many, 1, 0.0))
+    book.add(Submission(1, "floe-maui-00000001", SHAPE, many, 1, 0.0, "/pilots/floe-maui-00000001"))
     book.named("floe-maui-00000001", [JobName(f"1.{task}") for task in range(many)], 0.0)
-    book.add(Submission(2, "floe-maui-00000002", SHAPE, 1, 2, 0.0))
+    book.add(Submission(2, "floe-maui-00000002", SHAPE, 1, 2, 0.0, "/pilots/floe-maui-00000002"))
     book.listed({}, LOOK_S, LOOK_S)
     inquiry = book.inquiry(LOOK_S)
     assert inquiry is not None
@@ -102,21 +102,21 @@ def test_a_refusal_of_what_nobody_wants_any_more_is_forgotten() -> None:
 
 def test_folders_that_could_not_be_removed_are_removed_later() -> None:
     camp = Camp()
-    tags = [f"floe-maui-{number:08}" for number in range(3 * FOLDERS_KEPT)]
-    logs = [f"/pilots/maui/{tag}/log.0" for tag in tags]
+    folders = [f"/pilots/maui/{number:08}" for number in range(3 * FOLDERS_KEPT)]
+    logs = [f"{folder}/log.0" for folder in folders]
     camp.batch.files = dict.fromkeys(logs, b"")
 
-    def ended(tag: str) -> None:
-        Deferred.fromCoroutine(camp.system._tidy(tag))
+    def ended(folder: str) -> None:
+        Deferred.fromCoroutine(camp.system._tidy(folder))
         camp.settle()
 
     camp.batch.faults.unwritable = True
-    for tag in tags[: 2 * FOLDERS_KEPT + 2]:
-        ended(tag)
+    for folder in folders[: 2 * FOLDERS_KEPT + 2]:
+        ended(folder)
     assert list(camp.batch.files) == logs
     assert "cannot remove old logs" in camp.system.trouble
     camp.batch.faults.unwritable = False
-    ended(tags[2 * FOLDERS_KEPT + 2])
+    ended(folders[2 * FOLDERS_KEPT + 2])
     assert list(camp.batch.files) == logs[FOLDERS_KEPT:]
 
 

@@ -50,7 +50,12 @@ class Disk:
 
     def __init__(self) -> None:
         self.conn = apsw.Connection(":memory:")
-        for name in ("0003_local.sql", "0015_submissions.sql", "0016_bans.sql"):
+        for name in (
+            "0003_local.sql",
+            "0015_submissions.sql",
+            "0016_bans.sql",
+            "0017_folders.sql",
+        ):
             schema = resources.files("node.store.schema").joinpath(name)
             self.conn.execute(schema.read_text("utf-8"))
         self.attempts: list[tuple[int, int, int, str]] = []  # task, job, outcome, error
