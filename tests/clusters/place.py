@@ -150,6 +150,10 @@ class Place:
             raise ClusterError(f"{name} ended with status {status}: {said}")
         return True
 
+    def send(self, name: str, number: int) -> None:
+        """Send a signal to a daemon."""
+        self._daemons[name].send_signal(number)
+
     def stop(self, name: str, how: int = signal.SIGTERM) -> None:
         """End a daemon; by force if it takes more than ten seconds."""
         daemon = self._daemons.pop(name)
@@ -196,6 +200,12 @@ def _free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def kept() -> Path:
+    """Where programs that no package installs are kept for the next run."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "icefloe-tests"
 
 
 @contextlib.contextmanager

@@ -13,6 +13,8 @@ from tests.clusters.place import Place, marked, missing, opened, wait_until
 from tests.clusters.sge import config
 
 PORT_BASE = 17_400
+REGISTER_S = 30  # between tries of a host to find its master: dispatch() in execd's dispatcher.c
+ANSWER_S = 30  # until daemons of a busy machine have done what they do at once
 LIB = Path("/usr/lib/gridengine")
 PROGRAMS = ("qsub", "qstat", "qacct", "qdel", "qconf", str(LIB / "sge_qmaster"),
             str(LIB / "sge_execd"))  # fmt: skip
@@ -103,14 +105,24 @@ class SgeCluster:
         self.place.start("qmaster", str(LIB / "sge_qmaster"), env={"SGE_ND": "1"})
         wait_until("qmaster", lambda: self.place.alive("qmaster") and self._answers())
 
-    def stop_master(self) -> None:
-        self.place.stop("qmaster")
-
     def start_host(self) -> None:
         self.place.start("execd", str(LIB / "sge_execd"), env={"SGE_ND": "1"})
 
-    def stop_host(self) -> None:
-        self.place.stop("execd")
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        """The master crashes, and is started again after the block.
+
+        Its host stands still meanwhile, while jobs go on: a host that has lost its master tries to
+        find it at once, and after that only each REGISTER_S.
+        """
+        self.place.send("execd", signal.SIGSTOP)
+        try:
+            self.place.stop("qmaster", signal.SIGKILL)
+            yield
+        finally:
+            self.start_master()
+            self.place.send("execd", signal.SIGCONT)
+            self.wait_ready()
 
     def lose_host(self) -> None:
         """As by a loss of power: the daemon and all that it runs are gone at once."""
@@ -128,8 +140,8 @@ class SgeCluster:
             return False
 
     def wait_ready(self) -> None:
-        """Until the master has heard of its host: orders from before may be half a minute late."""
-        wait_until("main.q", self._ready)
+        """Until the master has heard of its host: orders that it gives before are late."""
+        wait_until("main.q", self._ready, REGISTER_S + ANSWER_S)
 
     def _ready(self) -> bool:
         """The host has reported, and the queue is in no bad state."""

@@ -37,12 +37,8 @@ class SgeRig(Rig):
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
-        self.cluster.stop_master()
-        try:
+        with self.cluster.outage():
             yield
-        finally:
-            self.cluster.start_master()
-            self.cluster.wait_ready()
 
     def close(self) -> None:
         self.cluster.close()
