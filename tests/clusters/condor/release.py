@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.clusters.place import SYSTEM_PATH, ClusterError, alone
+from tests.clusters.place import SYSTEM_PATH, ClusterError, alone, kept
 
 SUITE = os.environ.get("FLOE_TEST_HTCONDOR_SUITE", "trixie")  # sid has the newest
 KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -26,8 +26,7 @@ _PLACES = ("usr/bin/*", "usr/sbin/*", "usr/libexec/condor/*", "usr/lib/**/*.so*"
 
 def cache() -> Path:
     """Where it is kept, for the next run."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "icefloe-tests" / f"htcondor-{SUITE}"
+    return kept() / f"htcondor-{SUITE}"
 
 
 def found() -> Path | None:

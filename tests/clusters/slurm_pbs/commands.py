@@ -6,7 +6,6 @@ Its package cannot be installed beside Grid Engine's, which has programs of the 
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -14,13 +13,13 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.clusters.place import ClusterError, alone, missing
+from tests.clusters.place import ClusterError, alone, kept, missing
 
 PACKAGES = ("slurm-wlm-torque", "libslurm-perl", "libslurmdb-perl", "libswitch-perl")
 PROGRAMS = ("apt-get", "dpkg-deb", "patchelf", "perl")
 COMMANDS = ("qsub", "qstat", "qdel", "qhold", "qrls", "pbsnodes")
 SLURMS = ("sbatch", "salloc", "srun", "scancel", "squeue", "scontrol", "sinfo")
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "floe-tests/slurm-pbs"
+CACHE = kept() / "slurm-pbs"
 
 
 def lacking() -> str:
