@@ -102,7 +102,7 @@ class Sge:
         if start is None:
             raise SchedulerError(f"qstat shows no queues: {texts.harmless(done.out, 80)!r}")
         queues = [line.split()[0] for line in lines[start + 1 :] if line.strip()]
-        return texts.harmless(f"Grid Engine, {len(queues)} queues: {', '.join(queues)}", 80)
+        return texts.harmless(f"Grid Engine, {texts.counted(queues, 'queue')}", 80)
 
     # Submit.
 

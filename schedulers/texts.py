@@ -229,6 +229,11 @@ def tasks_text(tasks: Iterable[int]) -> str:
 # Words that we write.
 
 
+def counted(names: Sequence[str], what: str) -> str:
+    """(["a.q", "b.q"], "queue") -> "2 queues: a.q, b.q"."""
+    return f"{len(names)} {what}{'' if len(names) == 1 else 's'}: {', '.join(names)}"
+
+
 def word(value: str, what: str) -> str:
     """`value`, if it is one word that every system takes as it is: printable, bounded, not empty.
 

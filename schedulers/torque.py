@@ -53,7 +53,7 @@ class Torque(Pbs):
         queues = from_text(texts.whole(done, "qstat -Q"), "qstat -Q")
         if not queues:
             raise SchedulerError(f"qstat shows no queue: {texts.harmless(done.out, 80)!r}")
-        return texts.harmless(f"Torque, {len(queues)} queues: {', '.join(queues)}", 80)
+        return texts.harmless(f"Torque, {texts.counted(list(queues), 'queue')}", 80)
 
     def submit(self, spec: PilotSpec) -> Command:
         if spec.count > 1 and not self._arrays:

@@ -53,9 +53,12 @@ def parse_time(text: str) -> int:
     return seconds
 
 
-def show_size(size: int) -> str:
-    """Bytes for people: "2.1 kB"; exact powers of 1024 stay binary: "4 GiB"."""
-    for power, unit in enumerate(("KiB", "MiB", "GiB", "TiB"), 1):
+def show_size(size: int, *, binary: bool = True) -> str:
+    """Bytes for people: "2.1 kB"; exact powers of 1024 stay binary: "4 GiB".
+
+    binary: False where two sizes are compared, which are shown in one kind of unit.
+    """
+    for power, unit in enumerate(("KiB", "MiB", "GiB", "TiB") if binary else (), 1):
         step = 1024**power
         if size >= step and size % step == 0 and size // step < 1024:
             return f"{size // step} {unit}"
@@ -73,3 +76,12 @@ def show_time(seconds: int) -> str:
         if seconds and seconds % _SECONDS[unit] == 0:
             return f"{seconds // _SECONDS[unit]}{unit}"
     return f"{seconds}s"
+
+
+def show_span(seconds: float) -> str:
+    """About how long something takes or took: "34 s", "12 min", "1.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
+from node.provisioning.jobs import standing
 from node.provisioning.plan import Coming, SystemFacts
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import load_breakers, read_book
@@ -53,7 +54,7 @@ class Account:
     def _hear_why(self) -> None:
         """What the listing itself says of pilots that are held."""
         held = {
-            each.shape: f"job {job.name} is held: {job.words}"
+            each.shape: standing(job.name, True, job.words)
             for each in self.book
             for job in each.living
             if job.queued and job.state is JobState.HELD and job.words

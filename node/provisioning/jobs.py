@@ -13,6 +13,15 @@ from schedulers.base import JobName, JobState
 QUEUED: Final = (JobState.QUEUED, JobState.HELD)
 
 
+def standing(job: str, held: bool, said: str) -> str:
+    """Why a job does not start: `said` by the batch system, which may begin with "held" itself."""
+    if held and said.lower().split()[:1] == ["held"]:
+        return f"job {job} is {said}"
+    return f"job {job} {'is held' if held else 'waits'}" + (
+        f": {said}" if said else ", and no reason is given"
+    )
+
+
 class Cancel(Enum):
     """Why we end a job; the value is for people."""
 

@@ -18,7 +18,7 @@ from typing import Final
 
 from node.dispatch import Room
 from node.model.dataset import Needs
-from node.model.units import show_time
+from node.model.units import show_span
 from node.provisioning.settings import Factory, SystemConfig
 from node.provisioning.shapes import NoFit, Shape, shape_for
 from schedulers.base import JobName, Queue
@@ -345,6 +345,10 @@ def waiting_words(coming: Sequence[Coming], needs: Needs, said: str) -> str:
     able = [each for each in coming if each.queued and each.shape.room().units(needs)]
     if not able:
         return ""
-    longest_s = int(max(each.age_s for each in able))
+    longest_s = max(each.age_s for each in able)
     many = f"{len(able)} pilots wait" if len(able) > 1 else "1 pilot waits"
-    return f"{many} in the queue, since {show_time(longest_s)}" + (f": {said}" if said else "")
+    one = "the first " if len(able) > 1 else ""
+    held = sum(each.held for each in able)
+    words = [f"{many} in the queue", f"{one}for {show_span(longest_s)}"]
+    words += [f"{held} of them held"] if held and len(able) > 1 else []
+    return ", ".join(words) + (f"; {said}" if said else "")

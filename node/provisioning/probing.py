@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from node.model.dataset import Needs
 from node.model.units import show_size
-from node.provisioning.jobs import Cancel, Job, Submission
+from node.provisioning.jobs import Cancel, Job, Submission, standing
 from node.provisioning.plan import Order
 from node.provisioning.shapes import NoFit, Shape, shape_for
 from node.provisioning.submitting import log_of
@@ -187,12 +187,11 @@ class Probe:
         """Why it has not started."""
         if job.over:
             return f"{_ended(job)}{self._quoted()}", ""
-        state = "is held" if job.state is JobState.HELD else "waits"
-        words = self._said or job.words
+        held = job.state is JobState.HELD
         right = f"floe site test {self.system.settings.name} --timeout 3600 waits longer"
-        if job.state is JobState.HELD:
+        if held:
             right = "see what holds it; the batch system's words are quoted"
-        return f"job {job.name} {state}{f': {words}' if words else ''}", right
+        return standing(job.name, held, self._said or job.words), right
 
     def _silent(self, job: Job, host: str) -> tuple[str, str]:
         """Why a pilot that started has not spoken."""

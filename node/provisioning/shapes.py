@@ -121,7 +121,8 @@ def _check(shape: Shape, needs: Needs) -> None:
         ("disk", room.disk_bytes, needs.disk_bytes),
     ):
         if has < wants:
-            raise NoFit(f"needs {show_size(wants)} {what}, its pilots have {show_size(has)}")
+            asked, given = (show_size(each, binary=False) for each in (wants, has))
+            raise NoFit(f"needs {asked} {what}, its pilots have {given}")
 
 
 def _check_queue(shape: Shape, queue: Queue | None) -> None:
@@ -133,8 +134,8 @@ def _check_queue(shape: Shape, queue: Queue | None) -> None:
         raise NoFit(f"queue {queue.name} gives {queue.gpu_max} GPUs at most, not {shape.gpu}")
     most = queue.memory_bytes_max
     if most is not None and shape.memory_bytes > most:
-        asked = show_size(shape.memory_bytes)
-        raise NoFit(f"queue {queue.name} gives {show_size(most)} at most, not {asked}")
+        asked, given = (show_size(each, binary=False) for each in (shape.memory_bytes, most))
+        raise NoFit(f"queue {queue.name} gives {given} of memory at most, not {asked}")
 
 
 def queue_of(factory: Factory, queues: Sequence[Queue]) -> Queue | None:

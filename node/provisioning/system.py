@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from node.provisioning.asking import Asking
 from node.provisioning.breaker import Breaker
-from node.provisioning.jobs import Cancel, Changes, Ended, Submission
+from node.provisioning.jobs import Cancel, Changes, Ended, Submission, standing
 from node.provisioning.ordering import Ordering
 from node.provisioning.plan import Plan
 from node.provisioning.ports import House, Tools
@@ -39,7 +39,8 @@ SOON_S: Final = 1.0  # after units became ready, so that more of them count
 BACKOFF_S_MAX: Final = 600.0
 STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
 QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
-DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits; so long it may do so unasked
+DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits
+UNASKED_S: Final = 60.0  # a pilot may wait so long before anybody asks why
 TAIL_BYTES: Final = 2000
 STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
 
@@ -276,7 +277,7 @@ class BatchSystem(Ordering):
         if now_s < self._next_describe_s or not waiting:
             return
         _, since_s, submission, job = min(waiting, key=lambda each: each[:2])
-        if job.state is not JobState.HELD and now_s - since_s < DESCRIBE_S:
+        if job.state is not JobState.HELD and now_s - since_s < UNASKED_S:
             return
         self._next_describe_s = now_s + DESCRIBE_S
         try:
@@ -284,8 +285,7 @@ class BatchSystem(Ordering):
         except SchedulerError as error:
             self._complain(f"no answer about job {job.name}: {error}")
             return
-        state = "is held" if job.state is JobState.HELD else "waits"
-        self.waits[submission.shape] = f"job {job.name} {state}: {said or 'no reason given'}"
+        self.waits[submission.shape] = standing(job.name, job.state is JobState.HELD, said)
 
     # -- what news mean
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from node.model.dataset import Needs
-from node.model.units import show_size, show_time
+from node.model.units import show_size, show_span, show_time
 from node.services.errors import kind_of
 from node.services.whyfacts import Try, UnitFacts, Workers
 
@@ -213,9 +213,8 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
         if facts.ready_units > 1:
             text = f"{facts.ready_units:,} units are ready"
             if facts.units_per_s > 0:
-                text += (
-                    f", all of them done in about {shown_s(facts.ready_units / facts.units_per_s)}"
-                )
+                left_s = facts.ready_units / facts.units_per_s
+                text += f", all of them done in about {show_span(left_s)}"
             why.add("wait", text)
     add_batch(why, facts.batch, workers)
     add_troubles(why, facts.batch, workers)
@@ -309,16 +308,8 @@ def needs_text(needs: Needs) -> str:
 
 
 def _wall(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 9.95 else shown_s(seconds)
+    return f"{seconds:.1f} s" if seconds < 9.95 else show_span(seconds)
 
 
 def _age(milliseconds: float) -> str:
-    return shown_s(max(0.0, milliseconds / 1000))
-
-
-def shown_s(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    return show_span(max(0.0, milliseconds / 1000))

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from node.model.dataset import Needs
-from node.services.why import MOVING, Why, add_batch, add_troubles, needs_text, shown_s
+from node.model.units import show_span
+from node.services.why import MOVING, Why, add_batch, add_troubles, needs_text
 from node.services.whyfacts import Dependency, Workers
 
 
@@ -104,7 +105,7 @@ def _headline(facts: DatasetFacts) -> tuple[str, str]:
         behind = f", {counts['blocked']:,} blocked behind them" if counts["blocked"] else ""
         return "failed", f"{counts['failed']:,} failed{behind}"
     if counts["running"]:
-        eta = f", about {shown_s(facts.eta_s)} to go" if facts.eta_s is not None else ""
+        eta = f", about {show_span(facts.eta_s)} to go" if facts.eta_s is not None else ""
         return "running", f"{_units_are(counts['running'])} running, {left:,} left{eta}"
     if counts["ready"]:
         return "ready", f"{_units_are(counts['ready'])} ready for a worker"

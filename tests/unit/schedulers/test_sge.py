@@ -325,7 +325,7 @@ def test_a_queue_that_makes_no_sense_is_refused() -> None:
 
 
 def test_the_version_names_the_queues() -> None:
-    assert Sge().version_of(printed("version.txt")) == "Grid Engine, 1 queues: main.q"
+    assert Sge().version_of(printed("version.txt")) == "Grid Engine, 1 queue: main.q"
     with pytest.raises(SchedulerError, match="refused"):
         Sge().version_of(out("", 1, "error: commlib error: connection refused\n"))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.breaker import OPEN_S_MAX, OPEN_S_MIN, STRIKES_MAX, Breaker
+from node.provisioning.jobs import standing
 from node.provisioning.plan import (
     HEDGE_S,
     PATIENT_S,
@@ -17,6 +18,7 @@ from node.provisioning.plan import (
     Facts,
     SystemFacts,
     plan,
+    waiting_words,
 )
 from node.provisioning.settings import Factory, SystemConfig
 from node.provisioning.shapes import Shape, shape_for
@@ -133,6 +135,32 @@ def test_what_no_queue_allows_is_explained_and_not_submitted():
     made = plan(facts(system(queues=[queue])))
     assert not made.submit
     assert "queue short allows 30 min" in made.why[SMALL]["maui"].replace("30m", "30 min")
+
+
+def test_two_sizes_in_one_sentence_are_in_one_kind_of_unit():
+    large = replace(SMALL, memory_bytes=100 * GB)
+    queue = Queue("long", memory_bytes_max=4_194_304_000, default=True)
+    made = plan(replace(facts(system(queues=[queue])), bins=[Bin(large, 1, 3600.0)]))
+    said = made.why[large]["maui"]
+    assert said.startswith("queue long gives 4.2 GB of memory at most, not 1")
+    assert "iB" not in said
+
+
+def test_how_long_pilots_have_waited_is_told_as_people_say_it():
+    coming = [Coming(SHAPE, 30.0), Coming(SHAPE, 3601.0), Coming(SHAPE, 9.0, held=True)]
+    said = waiting_words(coming, SMALL, "job 7 is held by its owner")
+    assert said == (
+        "3 pilots wait in the queue, the first for 60 min, 1 of them held; "
+        "job 7 is held by its owner"
+    )
+    assert waiting_words(coming[:1], SMALL, "") == "1 pilot waits in the queue, for 30 s"
+
+
+def test_a_job_that_is_held_by_somebody_is_not_said_to_be_held_twice():
+    assert standing("4711", True, "held by an admin") == "job 4711 is held by an admin"
+    assert standing("4711", True, "JobHeldAdmin") == "job 4711 is held: JobHeldAdmin"
+    assert standing("4711", True, "") == "job 4711 is held, and no reason is given"
+    assert standing("4711", False, "no room") == "job 4711 waits: no room"
 
 
 def test_queued_pilots_go_when_they_have_had_no_work_for_a_while_but_for_the_minimum():
