@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -29,6 +30,16 @@ class Failed(ClientError):
     ) -> None:
         super().__init__(message, right, code)
         self.exit_status = exit_status
+
+
+def no_system(name: str, known: Iterable[str]) -> Failed:
+    """A batch system that the site does not have."""
+    return Failed(
+        f"this site has no batch system {harmless(name)!r}",
+        f"it has {', '.join(map(harmless, known))}",
+        code="not-found",
+        exit_status=NOT_FOUND,
+    )
 
 
 class Problems(Failed):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from node.cli.command import Floe
-from node.cli.failures import NOT_FOUND, Failed
+from node.cli.failures import no_system
 from node.cli.output import duration, harmless, number, print_json, say, table
 from node.cli.siteviews import print_queues
 from node.client import Json
@@ -23,12 +23,7 @@ def limits(floe: Floe, name: str, pilots: int | None, queued: int | None) -> Non
     systems = [each for each in reply.get("batch") or [] if isinstance(each, dict)]
     known = [LOCAL, *(str(each.get("name")) for each in systems)]
     if name and name not in known:
-        raise Failed(
-            f"this site has no batch system {harmless(name)!r}",
-            f"it has {', '.join(map(harmless, known))}",
-            code="not-found",
-            exit_status=NOT_FOUND,
-        )
+        raise no_system(name, known)
     if floe.as_json:
         print_json(reply)
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from node.cli.command import Floe
-from node.cli.failures import ERROR, NOT_FOUND, OK, Failed
+from node.cli.failures import ERROR, OK, no_system
 from node.cli.output import console, duration, harmless, print_json, say, styled
 from node.client import Client, ClientError, Json, path_of
 
@@ -225,12 +225,7 @@ def run_probes(floe: Floe, name: str, timeout_s: float | None) -> int:
     systems = (floe.client().get("/v1/site").get("site") or {}).get("batch") or []
     known = [str(each.get("name")) for each in systems]
     if name and name not in known:
-        raise Failed(
-            f"this site has no batch system {harmless(name)!r}",
-            f"it has {', '.join(map(harmless, known))}",
-            code="not-found",
-            exit_status=NOT_FOUND,
-        )
+        raise no_system(name, known)
     on = [str(each.get("name")) for each in systems if each.get("state") != "off"]
     steps: list[Step] = []
     for each in [name] if name else on or [LOCAL]:

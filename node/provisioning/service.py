@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from node.claims.capacity import More
@@ -116,8 +117,7 @@ class BatchSystems:
 
     async def stop(self) -> None:
         """Look no more; pilots go on."""
-        for system in self.systems:
-            await system.stop()
+        await _all(system.stop() for system in self.systems)
 
     def wanted(self) -> None:
         """Units wait and no pilot takes them."""
@@ -230,8 +230,7 @@ class BatchSystems:
 
     async def end(self, *, running: bool) -> None:
         """End every job that waits; and those that run, too, whose units run again elsewhere."""
-        for system in self.systems:
-            await system.end(running=running)
+        await _all(system.end(running=running) for system in self.systems)
 
     def staying(self) -> int:
         """Jobs that nobody ended, and pilots that are still here."""
@@ -240,6 +239,11 @@ class BatchSystems:
     def hindrances(self) -> list[str]:
         """Why jobs may still be there, for people."""
         return [words for system in self.systems if (words := system.hindrance())]
+
+
+async def _all(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Side by side: a batch system that hangs keeps no other one waiting."""
+    await gatherResults([Deferred.fromCoroutine(each) for each in tasks], consumeErrors=True)
 
 
 def _strays(house: House, known: Sequence[str]) -> str:

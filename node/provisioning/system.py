@@ -177,8 +177,9 @@ class BatchSystem(Ordering):
             self._next_look_s = self._house.reactor.seconds()
 
     def send(self, errand: Errand) -> None:
-        """Do something more at the beginning of the next round, which is soon."""
-        self._errands.append(errand)
+        """Do something more at the beginning of the next round, which is soon; once if at all."""
+        if errand not in self._errands:
+            self._errands.append(errand)
         self._schedule(0.0)
 
     # -- a round

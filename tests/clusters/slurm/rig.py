@@ -11,7 +11,24 @@ from tests.clusters.slurm.cluster import SlurmCluster, lacking
 from tests.clusters.slurm.config import Shape
 
 
-class SlurmRig(Rig):
+class OnSlurm(Rig):
+    """Whatever commands it is spoken to by."""
+
+    cluster: SlurmCluster
+
+    @contextlib.contextmanager
+    def outage(self) -> Iterator[None]:
+        self.cluster.stop_controller()
+        try:
+            yield
+        finally:
+            self.cluster.start_controller()
+
+    def close(self) -> None:
+        self.cluster.close()
+
+
+class SlurmRig(OnSlurm):
     """user: see Place; account: see Rig."""
 
     held = {"options": ["--hold"]}  # noqa: RUF012
@@ -28,17 +45,6 @@ class SlurmRig(Rig):
 
     def foreign(self, name: str) -> None:
         self.place.run("sbatch", "--hold", f"--job-name={name}", "--wrap=true")
-
-    @contextlib.contextmanager
-    def outage(self) -> Iterator[None]:
-        self.cluster.stop_controller()
-        try:
-            yield
-        finally:
-            self.cluster.start_controller()
-
-    def close(self) -> None:
-        self.cluster.close()
 
 
 def plain() -> Rig:

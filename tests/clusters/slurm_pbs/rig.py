@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from schedulers.base import JobName
 from schedulers.torque import Torque
 from tests.clusters.rig import Rig, need
 from tests.clusters.slurm import cluster as slurm
 from tests.clusters.slurm.config import Shape
+from tests.clusters.slurm.rig import OnSlurm
 from tests.clusters.slurm_pbs import commands
 
 
-class SlurmPbsRig(Rig):
+class SlurmPbsRig(OnSlurm):
     """A cluster of one node. The script has to be a file."""
 
     held = {"options": ["-h"]}  # noqa: RUF012
@@ -33,17 +31,6 @@ class SlurmPbsRig(Rig):
     def foreign(self, name: str) -> None:
         words = ("--hold", f"--job-name={name}", "--output=/dev/null")
         self.place.run("sbatch", *words, "--wrap=true")
-
-    @contextlib.contextmanager
-    def outage(self) -> Iterator[None]:
-        self.cluster.stop_controller()
-        try:
-            yield
-        finally:
-            self.cluster.start_controller()
-
-    def close(self) -> None:
-        self.cluster.close()
 
 
 def plain() -> Rig:

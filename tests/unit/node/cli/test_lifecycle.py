@@ -11,6 +11,7 @@ from node.cli.command import Floe
 from node.cli.leaving import LOOK_S, QUEUE_END_S_MAX, send_away, wait_gone
 from node.home import Home
 from tests.fakes.api_server import FakeNode, Request
+from tests.fakes.sleeper import Sleeper
 
 
 def test_down_waits_until_pilots_are_gone_and_names_those_that_stay() -> None:
@@ -37,19 +38,6 @@ def test_down_waits_until_pilots_are_gone_and_names_those_that_stay() -> None:
             process.wait()
 
 
-class Clock:
-    """Time that passes only while somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
 def answers(node: FakeNode, *replies: dict[str, Any]) -> list[str]:
     """The node's answers to orders about pilots, the last one for ever; what it was told."""
     told: list[str] = []
@@ -70,7 +58,7 @@ NOTHING = {"local": 0, "pilots": 0, "jobs": 0, "asking": False, "hindrances": []
 def test_a_drained_node_waits_for_the_last_pilot(
     node: FakeNode, home: Home, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    clock = Clock()
+    clock = Sleeper()
     told = answers(node, NOTHING | {"pilots": 2, "jobs": 3}, NOTHING | {"pilots": 1}, NOTHING)
     assert send_away(Floe(home), "drain", clock, clock.sleep) == ([4711], [])
     assert told == ["drain"] * 3
@@ -82,7 +70,7 @@ def test_a_drained_node_waits_for_the_last_pilot(
 def test_a_drain_has_no_end_and_a_cancel_has_one(
     node: FakeNode, home: Home, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    clock = Clock()
+    clock = Sleeper()
     hindrances = ["site.maui: cannot cancel: no answer"]
     answers(node, NOTHING | {"pilots": 1, "jobs": 1, "hindrances": hindrances})
     assert send_away(Floe(home), "cancel", clock, clock.sleep) == ([4711], hindrances)
@@ -93,7 +81,7 @@ def test_a_drain_has_no_end_and_a_cancel_has_one(
 
 
 def test_an_answer_that_is_due_is_waited_for(node: FakeNode, home: Home) -> None:
-    clock = Clock()
+    clock = Sleeper()
     told = answers(node, NOTHING | {"asking": True}, NOTHING)
     send_away(Floe(home), "cancel", clock, clock.sleep)
     assert len(told) == 2

@@ -12,6 +12,7 @@ from node.cli.command import Floe
 from node.cli.probing import RAN, SystemProbe
 from node.home import Home
 from tests.fakes.api_server import FakeNode, Request
+from tests.fakes.sleeper import Sleeper
 from tests.unit.node.cli.conftest import Floe as Run
 
 Steps = list[dict[str, Any]]
@@ -29,23 +30,12 @@ GOOD = [
 CLEAN = [*GOOD, step("cleaned up", True, "its files are removed")]
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
 class Desk:
     """A node that answers questions about a test as it is told to; what it was asked."""
 
     def __init__(self, node: FakeNode, home: Home) -> None:
         self.asked: list[dict[str, Any]] = []
-        self.clock = Clock()
+        self.clock = Sleeper()
         self.home = home
         self.steps: Callable[[Sequence[str]], tuple[Steps, bool]] = lambda asked: (GOOD, False)
         node.replies["/v1/admin/test"] = self._answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -118,3 +119,15 @@ def test_a_submission_in_doubt_is_told() -> None:
 
 def test_another_word_is_refused() -> None:
     assert isinstance(Desk().order("end")["failed"], Refusal)
+
+
+def test_a_batch_system_that_hangs_keeps_no_other_one_from_ending_its_pilots() -> None:
+    camp = Camp(Described(1, 5000), systems=(SETTINGS, replace(SETTINGS, name="hilo")))
+    camp.run(100)
+    assert all(batch.living() for batch in camp.batches.values())
+    camp.batch.faults.hangs = True
+    desk = Desk(camp)
+    assert desk.order("cancel")["asking"]
+    camp.run(1)
+    assert camp.batch.living()
+    assert not camp.batches["hilo"].living()

@@ -202,3 +202,12 @@ def test_a_node_that_is_killed_in_a_test_leaves_no_orphan(desk: Desk) -> None:
     camp.run(SETTINGS.idle_s + 10 * LOOK_S)
     assert not camp.batch.living()
     assert not list(camp.system.book)
+
+
+def test_questions_about_a_test_do_not_pile_up_while_the_batch_system_hangs() -> None:
+    desk = Desk(TESTED)
+    desk.camp.batch.faults.hangs = True
+    desk.begin()
+    for _ in range(50):
+        desk.ask("end")
+    assert len(desk.camp.system._errands) <= 1
