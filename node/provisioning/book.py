@@ -96,7 +96,7 @@ class Book(Shelf):
         seen: set[tuple[str, JobName]] = set()
         for name, report in reports.items():
             submission = self.whose(name, report.tag)
-            if submission is None:
+            if submission is None or not submission.may_have(name):
                 self.foreign += 1
                 continue
             seen.add((submission.tag, name))
@@ -116,10 +116,6 @@ class Book(Shelf):
     ) -> None:
         job = submission.jobs.get(name)
         if job is None:
-            if len(submission.jobs) >= submission.count:
-                # Array tasks and clusters are whole; somebody else uses our tag.
-                self._cancel(Job(name, report.state, now_s), Cancel.EXTRA, now_s, changes)
-                return
             job = self._new(submission, name, report, now_s, changes)
             job.over = job.given_up = submission.ended
         if job.over:
@@ -214,7 +210,7 @@ class Book(Shelf):
                 self._denied(submission, job, report, now_s, changes)
             return
         if job is None:
-            if submission.ended or len(submission.jobs) >= submission.count:
+            if submission.ended or not submission.may_have(name):
                 return
             job = self._new(submission, name, report, now_s, changes)
         job.denied = False

@@ -30,7 +30,6 @@ class Cancel(Enum):
     LIMIT = "the limits are lower now"
     LATE = "it came back after it had been given up"
     HELD = "it was held after its pilot had left"
-    EXTRA = "it is one more than was asked for"
     ORDER = "an admin ended it"
 
 
@@ -98,6 +97,10 @@ class Submission:
     @property
     def living(self) -> list[Job]:
         return [job for job in self.jobs.values() if not job.over]
+
+    def may_have(self, name: JobName) -> bool:
+        """Whether this is, or may be, a job of it; else somebody else calls his by its tag."""
+        return name in self.jobs or len(self.jobs) < self.count
 
     @property
     def unseen(self) -> int:

@@ -15,7 +15,7 @@ from node.provisioning.plan import Order, Plan
 from node.provisioning.settings import Factory
 from node.provisioning.shapes import Shape
 from node.store import submissions as store
-from schedulers.base import JobState
+from schedulers.base import JobName, JobState
 from tests.fakes.batch import FakeJob
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
@@ -396,6 +396,25 @@ def test_units_do_not_wait_for_pilots_that_wait_where_others_could_run_them(held
     assert camp.run(waits_s, lambda: bool(camp.batches["hilo"].running()))
     assert camp.run(1500, lambda: done(camp, 64, 40))
     assert camp.run(600, lambda: not camp.batch.living())  # there is nothing left for them
+
+
+def test_jobs_that_others_call_as_ours_are_called_are_left_alone_and_counted():
+    """A listing of everybody's jobs shows them, and a cancel order would only ever fail."""
+    camp = Camp(Described(1, 40))
+    camp.run(90)
+    ours = {job.name for job in camp.batch.living()}
+    assert ours
+    tag = camp.batch.jobs[min(ours)].tag
+    for number in range(300):
+        name = JobName(f"7000.{number}")
+        camp.batch.jobs[name] = FakeJob(name, tag, ["sleep"], "", 0.0, None, ())
+        camp.batch.jobs[name].state = JobState.HELD
+    camp.run(3 * LOOK_S)
+    assert not camp.verbs("cancel")
+    assert camp.system.book.foreign == 300
+    assert {job.name for each in camp.system.book for job in each.living} <= {
+        job.name for job in camp.batch.living() if not job.name.startswith("7000.")
+    }
 
 
 def test_a_job_with_our_number_and_a_foreign_name_is_not_ours():
