@@ -45,16 +45,21 @@ def _outlook_s(task: TaskState, age_s: float) -> float:
 
 
 def bins_of(dispatch: Dispatch, ages_s: Mapping[int, float]) -> list[Bin]:
-    """The neediest account's first; at most BINS_MAX of them. ages_s: of the tasks that run."""
+    """The neediest account's first; BINS_MAX of them, of which each account may open as many.
+
+    Whoever asks for hundreds of different things, none of which there is, would else be the
+    neediest for ever and leave no bin to others. ages_s: of the tasks that run.
+    """
     found: dict[Needs, tuple[int, float]] = {}
-    accounts = sorted(dispatch.ready.active, key=dispatch.shares.standing)
-    for account in accounts:
+    accounts = sorted(dispatch.ready.active, key=dispatch.shares.standing)[:BINS_MAX]
+    for number, account in enumerate(accounts, start=1):
+        most = BINS_MAX * number // len(accounts)
         for state in dispatch.ready.active[account]:
             if state.no in dispatch.reserved:
                 continue  # its pilot is on its way
             for task in state.tasks:
                 for needs, queue in task.queues.items():
-                    if not queue.count or (needs not in found and len(found) >= BINS_MAX):
+                    if not queue.count or (needs not in found and len(found) >= most):
                         continue
                     units, work_s = found.get(needs, (0, 0.0))
                     units += queue.count

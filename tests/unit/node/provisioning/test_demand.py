@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from node.dispatch import Offer, Room
+from node.dispatch import Dispatch, Offer, Room
 from node.model.dataset import Needs
-from node.provisioning.demand import ASKS_S, SHORT_S, ages_s, busy_rooms, fresh_rooms
-from node.unitstate import TaskState
+from node.provisioning.demand import (
+    ASKS_S, BINS_MAX, SHORT_S, ages_s, bins_of, busy_rooms, fresh_rooms,
+)  # fmt: skip
+from node.model.share import Shares
+from node.unitstate import DatasetFacts, TaskFacts, TaskState
 from node.work.sessions import Lease, Parked, Session
 
 NEEDS = Needs(1, 0, 10**9, 10**9, 36_000)
@@ -21,6 +24,15 @@ def busy(task: TaskState, age_s: float, number: int = 1) -> Session:
     session.leases[7] = Lease(7, number, task, {3}, NEEDS, 60.0)
     session.running[7, 3] = NOW_MS - int(age_s * 1000)
     return session
+
+
+def account(letter: bytes, no: int, tasks: int) -> DatasetFacts:
+    """Units of somebody's: tasks that all ask for something else."""
+    facts = [
+        TaskFacts(no * 64 + at, at, Needs(1, 0, (no * 64 + at) << 20, 0, 60), (), owned=[0, 10])
+        for at in range(tasks)
+    ]
+    return DatasetFacts(no, letter * 32, "physics", 50, no, 10, False, facts)
 
 
 def task(wall_s: float | None) -> TaskState:
@@ -71,3 +83,22 @@ def test_a_pilot_that_waits_or_works_is_not_counted_once_more():
     working = busy(task(None), 1)
     working.seen_s = 100.0
     assert not fresh_rooms([waiting, working], 100.1)
+
+
+def test_an_account_that_asks_for_hundreds_of_things_leaves_bins_to_the_others():
+    """Nothing that it asks for is there, so that it stays the neediest one."""
+    dispatch = Dispatch(Shares())
+    for no in range(1, 6):
+        dispatch.ready.load(account(b"a", no, 64))
+    dispatch.ready.load(account(b"b", 6, 1))
+    dispatch.shares.start(dispatch.shares.account(b"b" * 32, "physics"), 10_000.0)
+    bins = bins_of(dispatch, {})
+    assert len(bins) <= BINS_MAX
+    assert bins[-1].needs.memory_bytes == 6 * 64 << 20
+
+
+def test_a_lone_account_has_all_bins():
+    dispatch = Dispatch(Shares())
+    for no in range(1, 6):
+        dispatch.ready.load(account(b"a", no, 64))
+    assert len(bins_of(dispatch, {})) == BINS_MAX
