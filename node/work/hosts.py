@@ -4,13 +4,16 @@ A host that never ran a unit well gets few at first. If they all fail at once it
 others have tried such units: where these run well elsewhere, the host is to blame and is banned,
 with the evidence; where they fail as fast, the units are. A ban ends after a while with a single
 unit, and each next one is longer.
+
+Units may lie: one can look where it runs, or kill what watches it. So the units of one account ban
+half of the workers at most. Where more would go, its units are to blame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 QUICK_S: Final = 30.0  # a unit that failed sooner has failed at once
 FAILS_MIN: Final = 5  # units in a row that failed at once, before a host is suspected
@@ -48,14 +51,16 @@ class Host:
     until_s: float = float("-inf")  # banned
     until_ms: int = 0  # the same by the wall clock; 0: not written down yet
     why: str = ""
+    blamed_by: str = ""  # the one account whose units it was banned for; "": several, or not known
     # How batch systems call it: (system, name). Several nodes may say that they are one host.
     names: dict[tuple[str, str], None] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
 class _Task:
-    """Where units of a task were seen to run well, or to fail at once."""
+    """Where units of a task were seen to run well, or to fail at once; and whose they are."""
 
+    account: str = ""
     well: set[str] = field(default_factory=set)
     badly: set[str] = field(default_factory=set)
 
@@ -72,13 +77,22 @@ class Hosts:
     # -- results
 
     def note(
-        self, host: str, task: int, succeeded: int, fails: Sequence[Fail], slow: bool, now_s: float
+        self,
+        host: str,
+        task: int,
+        succeeded: int,
+        fails: Sequence[Fail],
+        slow: bool,
+        now_s: float,
+        account: str = "",
     ) -> Host | None:
         """Results of one task from a host; the host that this makes banned, if it does.
 
-        fails: units that failed at once. slow: others failed after a while.
+        fails: units that failed at once. slow: others failed after a while. account: whose they
+        are.
         """
         seen = self._of_task(task)
+        seen.account = account
         mine = self._of_host(host)
         if succeeded or slow:
             mine.good, mine.suspect_s, mine.first_s = True, None, None
@@ -111,13 +125,18 @@ class Hosts:
 
     def _judge(self, host: Host, now_s: float) -> Host | None:
         tasks = {fail.task for fail in host.fails}
-        if all(fail.error in WORKERS_FAULT for fail in host.fails):
-            return self._ban(host, "the worker itself is at fault", now_s)
+        evidence = ""
         elsewhere = sorted(set().union(*(self._of_task(task).well for task in tasks)) - {host.name})
-        if elsewhere:
-            return self._ban(host, f"such units run well on {elsewhere[0]}", now_s)
-        if all(self._of_task(task).badly - {host.name} for task in tasks):
-            host.suspect_s, host.good = None, True  # they fail anywhere
+        if all(fail.error in WORKERS_FAULT for fail in host.fails):
+            evidence = "the worker itself is at fault"
+        elif elsewhere:
+            evidence = f"such units run well on {elsewhere[0]}"
+        accounts = {self._of_task(task).account for task in tasks}
+        account = accounts.pop() if len(accounts) == 1 else ""
+        if evidence and not self._has_had_its_say(account, now_s):
+            return self._ban(host, evidence, account, now_s)
+        if evidence or all(self._of_task(task).badly - {host.name} for task in tasks):
+            host.suspect_s, host.good = None, True  # the units are to blame
             host.fails.clear()
         elif host.suspect_s is None or now_s - host.suspect_s >= _wait_s(host):
             host.trials += host.suspect_s is not None
@@ -125,10 +144,19 @@ class Hosts:
             self._suspects[host.name] = host
         return None
 
-    def _ban(self, host: Host, evidence: str, now_s: float) -> Host:
+    def _has_had_its_say(self, account: str, now_s: float) -> bool:
+        """Whether half of the workers are banned already for what units of this account did."""
+        if not account:
+            return False
+        banned = sum(
+            host.blamed_by == account and now_s < host.until_s for host in self.known.values()
+        )
+        return banned >= max(1, len(self.known) // 2)
+
+    def _ban(self, host: Host, evidence: str, account: str, now_s: float) -> Host:
         ban_s = min(BAN_S_MAX, BAN_S_MIN * 2.0 ** min(host.bans, 20))
         host.bans += 1
-        host.until_s, host.until_ms = now_s + ban_s, 0
+        host.until_s, host.until_ms, host.blamed_by = now_s + ban_s, 0, account
         self._news[host.name] = host
         host.suspect_s, host.good, host.first_s = None, False, None
         errors = ", ".join(sorted({fail.error or "failed" for fail in host.fails}))
@@ -245,14 +273,17 @@ class Hosts:
     def _of_host(self, name: str) -> Host:
         found = self.known.get(name)
         if found is None:
-            _make_room(self.known, HOSTS_KEPT)
+            if len(self.known) >= HOSTS_KEPT:  # a ban is not forgotten for names that come and go
+                free = (each for each, host in self.known.items() if not host.bans)
+                del self.known[next(free, next(iter(self.known)))]
             found = self.known[name] = Host(name)
         return found
 
     def _of_task(self, task: int) -> _Task:
         found = self._tasks.get(task)
         if found is None:
-            _make_room(self._tasks, TASKS_KEPT)
+            if len(self._tasks) >= TASKS_KEPT:
+                del self._tasks[next(iter(self._tasks))]
             found = self._tasks[task] = _Task()
         return found
 
@@ -272,9 +303,3 @@ def quick_fails(
 def _add(names: set[str], name: str) -> None:
     if len(names) < WITNESSES_MAX:
         names.add(name)
-
-
-def _make_room(kept: dict[Any, Any], most: int) -> None:
-    """Drop the oldest, if there is no room for one more."""
-    if len(kept) >= most:
-        del kept[next(iter(kept))]

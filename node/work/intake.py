@@ -169,7 +169,13 @@ class Intake:
         succeeded = rows - len(failures(record))
         hosts = self.board.leases.hosts
         banned = hosts.note(
-            session.host, task.no, succeeded, fails, len(fails) < len(failed), self.board.now_s()
+            session.host,
+            task.no,
+            succeeded,
+            fails,
+            len(fails) < len(failed),
+            self.board.now_s(),
+            "" if task.dataset is None else task.dataset.account.person.hex(),
         )
         if banned is not None:
             _log.warn("worker {host} gets no more units: {why}", host=banned.name, why=banned.why)

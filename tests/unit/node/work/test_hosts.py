@@ -1,5 +1,7 @@
 """Which worker is to blame when units fail at once, and what it gets until that is known."""
 
+import pytest
+
 from node.work.hosts import (
     BAN_S_MIN,
     FAILS_MIN,
@@ -82,6 +84,52 @@ def test_faults_of_the_worker_need_no_witness():
     banned = Hosts().note("w1", 64, 0, fails(FAILS_MIN, error="worker"), False, 0.0)
     assert banned is not None
     assert "the worker itself is at fault" in banned.why
+
+
+def banned_by(account: str, workers: int, error: str) -> Hosts:
+    """Somebody's units fail at once on every worker but the first."""
+    hosts = Hosts()
+    names = [f"w{number}" for number in range(workers)]
+    for name in names:
+        allowed(hosts, name)
+    hosts.note(names[0], 64, 1, [], False, 0.0, account)
+    for name in names[1:]:
+        hosts.note(name, 64, 0, fails(FAILS_MIN, error=error), False, 1.0, account)
+    return hosts
+
+
+@pytest.mark.parametrize("error", ["exit", "runner-lost"])
+def test_units_of_one_account_ban_half_of_the_workers_at_most(error: str):
+    """They may look where they run, or kill what watches them."""
+    hosts = banned_by("eve", 10, error)
+    assert len(hosts.banned(2.0)) == 5
+    assert allowed(hosts, "w9", 2.0) is None
+    hosts.note("w9", 128, 0, [Fail(128, job, error) for job in range(FAILS_MIN)], False, 2.0, "eve")
+    assert len(hosts.banned(2.0)) == 5, "of another task, too"
+
+
+def test_what_others_see_of_a_worker_counts_for_itself():
+    hosts = banned_by("eve", 10, "exit")
+    hosts.note("w0", 128, 1, [], False, 2.0, "ana")
+    banned = hosts.note(
+        "w9", 128, 0, [Fail(128, job, "exit") for job in range(FAILS_MIN)], False, 2.0, "ana"
+    )
+    assert banned is not None
+    assert banned.name == "w9"
+
+
+def test_of_two_workers_one_can_be_banned_by_whoever_is_alone_there():
+    assert [host.name for host in banned_by("ana", 2, "exit").banned(2.0)] == ["w1"]
+
+
+def test_a_ban_is_not_forgotten_for_names_that_come_and_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("node.work.hosts.HOSTS_KEPT", 20)
+    hosts = banned_by("ana", 4, "exit")
+    banned = [host.name for host in hosts.banned(2.0)]
+    for number in range(100):
+        allowed(hosts, f"other{number}", 2.0)
+    assert [host.name for host in hosts.banned(2.0)] == banned
+    assert len(hosts.known) == 20
 
 
 def test_a_ban_ends_with_one_unit_and_the_next_is_longer():
