@@ -6,10 +6,16 @@ import pytest
 
 from node.dispatch import Dispatch, Offer, Room
 from node.model.dataset import Needs
-from node.provisioning.demand import (
-    ASKS_S, BINS_MAX, SHORT_S, ages_s, bins_of, busy_rooms, fresh_rooms,
-)  # fmt: skip
 from node.model.share import Shares
+from node.provisioning.demand import (
+    ASKS_S,
+    BINS_MAX,
+    SHORT_S,
+    ages_s,
+    bins_of,
+    busy_rooms,
+    fresh_rooms,
+)
 from node.unitstate import DatasetFacts, TaskFacts, TaskState
 from node.work.sessions import Lease, Parked, Session
 
