@@ -29,6 +29,7 @@ from node.store import pilots as store
 from node.store.pilots import PilotRow
 from node.work import Work
 from node.work.sessions import Session
+from schedulers import texts
 from schedulers.base import JobName, JobState, PilotSpec, SchedulerError
 
 _log = Logger()
@@ -373,5 +374,5 @@ def _last_lines(path: Path) -> str:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[:500]
+    lines = [texts.harmless(line) for line in text.splitlines() if line.strip()]
+    return texts.harmless(" / ".join(lines[-3:]), 500)

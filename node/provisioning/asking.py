@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from node.provisioning.jobs import Inquiry
 from node.provisioning.ports import Tools
-from schedulers.base import JobName, JobState, OtherForm, Queue, Report, SchedulerError
+from schedulers import texts
+from schedulers.base import (
+    WORDS_MAX,
+    JobName,
+    JobState,
+    OtherForm,
+    Queue,
+    Report,
+    SchedulerError,
+)
 
 
 class Asking:
@@ -86,5 +95,6 @@ class Asking:
             said = await self._runner.get(self._scheduler.log_file(log, job), bytes_max)
         except SchedulerError:
             return ""
-        lines = (said or b"").decode("utf-8", "replace").splitlines()
-        return " / ".join(line.strip() for line in lines[-3:] if line.strip())[:300]
+        lines = [texts.harmless(line) for line in texts.plain(said or b"").splitlines()[-3:]]
+        words = " / ".join(filter(None, lines))
+        return words if len(words) <= WORDS_MAX else f"…{words[1 - WORDS_MAX :]}"

@@ -16,7 +16,7 @@ from node.provisioning.settings import Factory
 from node.provisioning.shapes import Shape
 from node.store import submissions as store
 from schedulers.base import JobName, JobState
-from tests.fakes.batch import FakeJob
+from tests.fakes.batch import Batch, FakeJob
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
 
@@ -554,3 +554,18 @@ def test_a_refusal_is_not_tried_again_with_each_other_shape():
     camp.run(3600 + 10 * SETTINGS.submit_s)
     taken = camp.verbs("submit")[-5:]
     assert max(b - a for a, b in itertools.pairwise(taken)) < 3 * SETTINGS.submit_s
+
+
+def test_what_a_pilot_printed_is_one_harmless_line_where_it_is_quoted():
+    camp = Camp(Described(1, 400))
+
+    def paints(batch: Batch, job: FakeJob) -> None:
+        said = "x" * 1500 + "\n\x1b]0;title\x07\x1b[2J\x1b[31mno\u202e\0way\x85"
+        batch.files[f"{job.log}.{job.name.partition('.')[2]}"] = said.encode()
+        batch.end(job, JobState.FAILED, 1)
+
+    camp.behave = paints
+    camp.run(120)
+    assert "no way" in camp.node.trouble
+    assert camp.node.trouble.isprintable()
+    assert len(camp.node.trouble) < 1000
