@@ -211,8 +211,11 @@ class Sessions:
         return self._by_host.get(host, ())
 
     def other_hosts(self, host: str) -> bool:
-        """Whether there are pilots on another worker."""
-        return len(self._by_host) > (host in self._by_host)
+        """Whether there are pilots on another worker, as far as is known."""
+        return any(
+            name != host and any(not each.lost for each in there)
+            for name, there in self._by_host.items()
+        )
 
     def _leave(self, session: Session) -> None:
         there = self._by_host.get(session.host, [])

@@ -12,6 +12,7 @@ from node.work.hosts import (
     Hosts,
     quick_fails,
 )
+from node.work.sessions import Session, Sessions
 
 
 def fails(count: int, task: int = 64, error: str = "exit") -> list[Fail]:
@@ -196,3 +197,14 @@ def test_an_admin_ends_a_ban_by_either_name_and_it_counts_for_nothing_any_more()
         assert hosts.shown(1.0) == []
         assert allowed(hosts, "w1", 1.0) == PROBATION_UNITS
         assert not hosts.forgive(name)
+
+
+def test_a_pilot_that_was_lost_is_no_other_worker():
+    sessions = Sessions()
+    here, gone = Session(1, "t", b"1", 0.0, host="w1"), Session(2, "t", b"2", 0.0, host="w2")
+    sessions.add(here)
+    sessions.add(gone)
+    assert sessions.other_hosts("w1")
+    gone.lost = True
+    assert not sessions.other_hosts("w1")
+    assert sessions.other_hosts("w3")
