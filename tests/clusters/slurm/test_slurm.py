@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from schedulers.base import JobName, JobState, PilotSpec, SchedulerError
+from schedulers.base import JobName, JobState, PilotSpec, Refused, SchedulerError
 from schedulers.slurm import Slurm
 from tests.clusters.place import wait_until
 from tests.clusters.slurm.config import Shape
@@ -18,7 +18,8 @@ from tests.clusters.slurm.rig import SlurmRig
 from tests.contract.submissions import Submissions
 
 FORGOTTEN_S = 150  # the controller looks for jobs to forget once a minute
-URGENT = """\
+MORE = """\
+AccountingStorageEnforce=associations
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
@@ -28,8 +29,8 @@ Done = tuple[PilotSpec, list[JobName]]
 
 @pytest.fixture(scope="module")
 def recorded() -> Iterator[SlurmRig]:
-    """Two nodes, accounting, and a partition whose jobs push others out."""
-    shape = Shape(nodes=2, cpus=2, accounting=True, min_job_age_s=2, more=URGENT)
+    """Two nodes, accounting that is enforced, and a partition whose jobs push others out."""
+    shape = Shape(nodes=2, cpus=2, accounting=True, min_job_age_s=2, more=MORE)
     rig = SlurmRig("gamma", shape)
     yield rig
     rig.close()
@@ -126,6 +127,20 @@ def test_a_row_that_somebody_writes_into_a_name_is_no_job(
 def test_more_tasks_than_an_array_may_have_are_refused(ours: Submissions) -> None:
     with pytest.raises(SchedulerError, match="array"):
         ours.submit(ours.spec(count=2000))
+    assert ours.listing() == {}
+
+
+def test_an_account_that_is_not_ours_is_refused_before_and_at_a_submission(
+    ours: Submissions,
+) -> None:
+    spec = ours.spec(account="nonsense")
+    words = "Invalid account or account/partition combination specified"
+    command = ours.scheduler.rehearse(spec)
+    assert command is not None
+    with pytest.raises(Refused, match=words):
+        ours.scheduler.rehearsed(ours.rig.run(command), spec)
+    with pytest.raises(Refused, match=words):
+        ours.submit(spec)
     assert ours.listing() == {}
 
 
