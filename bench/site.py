@@ -36,9 +36,13 @@ class Site:
         self.pid = 0
         self._floe = floe
 
+    def command(self, *arguments: str) -> list[str]:
+        """What `run` runs."""
+        return [*self.before, *self._floe, *arguments]
+
     def run(self, *arguments: str, check: bool = True, text: str | None = None) -> str:
         done = subprocess.run(
-            [*self.before, *self._floe, *arguments],
+            self.command(*arguments),
             env=self.environment,
             input=text,
             capture_output=True,

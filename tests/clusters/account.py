@@ -7,7 +7,9 @@ import pwd
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,17 +50,32 @@ class Account:
         """For make_site, in a folder of this user's."""
         if not self.name:
             return Site(home, environment)
-        environment |= {"USER": self.name, "LOGNAME": self.name}
-        return Site(home, environment, self.words(), [*self.python, FLOE])
+        environment |= self.environ
+        return Site(home, environment, self.words(), [str(self.programs(home.parent) / "floe")])
 
-    def program(self, folder: Path) -> str:
-        """One word that runs Python: a script in a folder, where it takes more."""
+    @property
+    def environ(self) -> dict[str, str]:
+        return {"USER": self.name, "LOGNAME": self.name} if self.name else {}
+
+    def programs(self, folder: Path) -> Path:
+        """Where this user has `floe` and `python3`; they are made in a folder, if need be."""
         if len(self.python) == 1:
-            return self.python[0]
-        script = folder / "python3"
-        script.write_text(f'#!/bin/sh\nexec {shlex.join(self.python)} "$@"\n')
-        script.chmod(0o755)
-        return str(script)
+            return Path(self.python[0]).parent
+        made = folder / "bin"
+        made.mkdir(exist_ok=True)
+        for name, words in (("python3", self.python), ("floe", [*self.python, FLOE])):
+            script = made / name
+            script.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
+            script.chmod(0o755)
+        return made
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[Path]:
+        """One of this user's that others may enter, for as long as the block lasts."""
+        with tempfile.TemporaryDirectory(
+            prefix=f"floe-{name}-", dir="/tmp", ignore_cleanup_errors=True
+        ) as made:
+            yield self.give(Path(made), 0o755)
 
 
 def plain_account() -> Account:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from bench.site import FLOE, Site, make_site, take_down
+from bench.site import Site, make_site, take_down
 from schedulers.base import JobState
 from tests.clusters.place import wait_until
 from tests.clusters.rig import Rig
@@ -33,12 +32,12 @@ class Desk:
     def __init__(self, rig: Rig, kind: str, commands: Sequence[str]) -> None:
         self.rig = rig
         self.base = Path(tempfile.mkdtemp(prefix="floe-faces-", dir="/tmp"))
-        self.base.chmod(0o755)
-        self.site: Site = make_site(self.base, "faces", slots=0)
+        rig.account.give(self.base, 0o755)
+        self.site = make_site(self.base, "faces", slots=0, kind=rig.account.site)
         self.plain = (self.site.home / "config.toml").read_text()
         self.usual: dict[str, object] = {
             "kind": kind, "look": "1s", "submit_every": "1s", "idle": "15s", "cpu": 1,
-            "memory": "500MB", "disk": "100MB", "python": sys.executable,
+            "memory": "500MB", "disk": "100MB", "python": rig.account.python[-1],
             "commands": {each: rig.command(each) for each in commands},
         }  # fmt: skip
 
@@ -69,7 +68,12 @@ def toml(value: object) -> str:
 def attempt(site: Site, *words: str) -> subprocess.CompletedProcess[str]:
     """A command of floe, whatever its exit status."""
     return subprocess.run(
-        [FLOE, *words], env=site.environment, capture_output=True, text=True, check=False
+        site.command(*words),
+        env=site.environment,
+        cwd=site.home.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

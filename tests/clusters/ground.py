@@ -101,7 +101,7 @@ class Camp:
         self.base = Path(tempfile.mkdtemp(prefix="floe-life-", dir="/tmp"))
         account = ground.account
         account.give(self.base, 0o755)
-        self.python = account.program(self.base)
+        self.python = str(account.programs(self.base) / "python3")
         config = section(SYSTEM, ground, kinds, commands or {}, settings or {}) + more
         with ExitStack() as undone:
             undone.callback(shutil.rmtree, self.base, ignore_errors=True)

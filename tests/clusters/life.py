@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -228,11 +227,10 @@ def _arrays(path: Path) -> dict[str, bytes]:
 @contextmanager
 def gated_camp(ground: Ground, place: str) -> Iterator[tuple[Camp, Gate]]:
     """A node whose submissions stand still before or after they are made."""
-    with tempfile.TemporaryDirectory(prefix="floe-gate-", dir="/tmp") as folder:
-        ground.account.give(Path(folder), 0o755)
+    with ground.account.folder("gate") as folder:
         submit = ground.commands[0]
-        gate = Gate(Path(folder) / "gate", place, ground.command(submit))
-        ground.account.give(Path(folder) / "gate")
+        gate = Gate(folder / "gate", place, ground.command(submit))
+        ground.account.give(folder / "gate")
         made = Camp(ground, [Kind("only", {})], {submit: str(gate.path)})
         try:
             yield made, gate

@@ -104,9 +104,9 @@ class Place:
         path.chmod(mode)
         return self.give(path)
 
-    def _as_user(self, argv: Sequence[str], user: str | None = None) -> list[str]:
-        user = user or self.user
-        if user is None or os.geteuid() != 0:
+    def _as_user(self, argv: Sequence[str], user: str = "") -> list[str]:
+        user = user or self.user or ""
+        if not user or os.geteuid() != 0:
             return list(argv)
         ids = ("--reuid", user, "--regid", str(pwd.getpwnam(user).pw_gid))
         return ["setpriv", *ids, "--init-groups", *argv]
@@ -117,7 +117,7 @@ class Place:
         stdin: bytes = b"",
         check: bool = True,
         timeout_s: float = 60,
-        user: str | None = None,
+        user: str = "",
     ) -> subprocess.CompletedProcess[bytes]:
         """A command to its end. Raises ClusterError if it fails, and that is to be checked.
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from schedulers.base import Command, Completed, JobName, OtherForm, Report, Scheduler
+from tests.clusters.account import Account
 from tests.clusters.place import Place
 
 NO_CLUSTER = "no cluster of "
@@ -39,7 +40,7 @@ class Rig(abc.ABC):
     "walltime", "cancelled" (tell a cancelled job from a failed one), "held" (tell a held job from a
     waiting one), "arrays", "paths" (take any path of a log), "memory" (know all jobs that have
     ended: some it denies), "avoid" (leave out a host). options: more words of each submission.
-    account: of the user who submits, where that is not the cluster's own.
+    account: of the user who submits.
     """
 
     scheduler: Scheduler
@@ -52,7 +53,7 @@ class Rig(abc.ABC):
     unknown: JobName = JobName("99999")
     lacks: frozenset[str] = frozenset()
     options: Sequence[str] = ()
-    account: str | None = None
+    account: Account = Account()
 
     @property
     def folder(self) -> Path:
@@ -61,7 +62,9 @@ class Rig(abc.ABC):
 
     def run(self, command: Command) -> Completed:
         """What the node does with a command, but waiting for it."""
-        done = self.place.run(*command.argv, stdin=command.stdin, check=False, user=self.account)
+        done = self.place.run(
+            *command.argv, stdin=command.stdin, check=False, user=self.account.name
+        )
         return Completed(done.returncode, done.stdout, done.stderr)
 
     def listing(self) -> dict[JobName, Report]:

@@ -25,7 +25,7 @@ class SlurmGround(Ground):
     def __init__(self, name: str = "life", *, accounting: bool = True) -> None:
         self.account = plain_account()
         shape = Shape(nodes=2, cpus=4, accounting=accounting)
-        self.rig = self.slurm = SlurmRig(name, shape, account=self.account.name or None)
+        self.rig = self.slurm = SlurmRig(name, shape, account=self.account)
         self.elsewhere = {"options": [f"--nodelist={name}2"]}
         self.bad = (f'test "$SLURMD_NODENAME" = {name}2', "SLURMD_NODENAME")
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from schedulers.slurm import Slurm
+from tests.clusters.account import Account
 from tests.clusters.rig import Rig, need
 from tests.clusters.slurm.cluster import SlurmCluster, lacking
 from tests.clusters.slurm.config import Shape
@@ -35,9 +36,9 @@ class SlurmRig(OnSlurm):
     impossible = {"gpu": 99}  # noqa: RUF012
 
     def __init__(
-        self, name: str, shape: Shape, user: str | None = None, account: str | None = None
+        self, name: str, shape: Shape, user: str | None = None, account: Account | None = None
     ) -> None:
-        self.account = account
+        self.account = account or Account()
         need("Slurm", lacking(accounting=shape.accounting))
         self.cluster = SlurmCluster(name, shape, user)
         self.place = self.cluster.place

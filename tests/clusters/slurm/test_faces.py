@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 
 from schedulers.slurm import COMMANDS
+from tests.clusters.account import plain_account
 from tests.clusters.faces import Desk, Faces, desk_above
 from tests.clusters.slurm.config import Shape
 from tests.clusters.slurm.rig import SlurmRig
@@ -15,7 +16,9 @@ from tests.clusters.slurm.rig import SlurmRig
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Desk]:
-    with desk_above(lambda: SlurmRig("faces", Shape()), "slurm", COMMANDS) as made:
+    with desk_above(
+        lambda: SlurmRig("faces", Shape(), account=plain_account()), "slurm", COMMANDS
+    ) as made:
         yield made
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from tests.clusters.account import plain_account
 from tests.clusters.rig import need
 from tests.clusters.slurm.cluster import cluster, lacking
 from tests.clusters.walk import walk
 
 
-def test_the_page_about_slurm_can_be_walked(tmp_path: Path) -> None:
+def test_the_page_about_slurm_can_be_walked() -> None:
     need("Slurm", lacking())
-    with cluster("page", nodes=2) as here:
-        said = dict(walk("site-slurm.md", here.place, tmp_path))
+    account = plain_account()
+    with account.folder("page") as home, cluster("page", nodes=2) as here:
+        said = dict(walk("site-slurm.md", here.place, home, account))
     assert "main*" in said["sinfo -s"]
     assert said["floe logs hello/3/main"] == "this is job 3\n"
     assert "floe-mau" in said["squeue --me --array"]
