@@ -9,6 +9,8 @@ from node.provisioning.ports import Tools
 from schedulers import texts
 from schedulers.base import (
     WORDS_MAX,
+    Command,
+    Completed,
     JobName,
     JobState,
     OtherForm,
@@ -16,14 +18,19 @@ from schedulers.base import (
     Report,
     SchedulerError,
 )
+from schedulers.runner import Lost
 
 
 class Asking:
-    """Each method is one command, but `look_up`, which goes on to the next best source."""
+    """Each method is one command, but `look_up`, which goes on to the next best source.
+
+    `rest` ends a look.
+    """
 
     def __init__(self, tools: Tools) -> None:
         self._scheduler = tools.scheduler
         self._runner = tools.runner
+        self._listing: tuple[Command, Completed] | None = None  # of this look
 
     async def version(self) -> str:
         """Raises SchedulerError."""
@@ -32,22 +39,45 @@ class Asking:
 
     async def listing(self) -> dict[JobName, Report]:
         """Raises SchedulerError when nothing can be known from it."""
-        done = await self._runner.run(self._scheduler.listing())
+        command = self._scheduler.listing()
+        done = await self._runner.run(command)
+        self._listing = (command, done)
         try:
             return self._scheduler.listed(done)
         except OtherForm as error:
             return self._scheduler.listed(await self._runner.run(error.instead))
 
     async def look_up(self, asked: Inquiry) -> tuple[dict[JobName, Report], str]:
-        """What the accounting tells; and why not all of it answered, "" if it did."""
-        found, failed = await self._told(asked.jobs, asked.tags) if asked.jobs else ({}, "")
+        """What the accounting tells; and why not all of it answered, "" if it did.
+
+        Where the listing itself is one of its sources, the one of a moment ago serves again.
+        """
+        hung: set[str] = set()
+        found, failed = await self._told(asked.jobs, asked.tags, hung) if asked.jobs else ({}, "")
         if asked.doubted:
-            more, why = await self._told([], asked.doubted)
+            more, why = await self._told([], asked.doubted, hung)
             found, failed = more | found, failed or why
         return found, failed
 
+    def rest(self) -> None:
+        """The look is over: what was listed is old, and may be large."""
+        self._listing = None
+
+    async def _run(self, command: Command, hung: set[str]) -> Completed:
+        """hung: programs that did not answer in time, and are not waited for again."""
+        if self._listing is not None and command == self._listing[0]:
+            return self._listing[1]
+        program = command.argv[0]
+        if program in hung:
+            raise SchedulerError(f"{program} did not end in time, and is not asked again")
+        try:
+            return await self._runner.run(command)
+        except Lost:
+            hung.add(program)
+            raise
+
     async def _told(
-        self, jobs: Sequence[JobName], tags: Sequence[str]
+        self, jobs: Sequence[JobName], tags: Sequence[str], hung: set[str]
     ) -> tuple[dict[JobName, Report], str]:
         """Of these jobs; without jobs, of all that have these tags.
 
@@ -61,10 +91,10 @@ class Asking:
             if number and jobs and not unknown:
                 break
             try:
-                done = await self._runner.run(command)
+                done = await self._run(command, hung)
                 told = self._scheduler.looked_up(number, done, unknown)
             except SchedulerError as error:
-                failed = str(error)
+                failed = failed or str(error)
                 continue
             for job, report in told.items():
                 if report.denied:

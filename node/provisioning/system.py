@@ -235,6 +235,7 @@ class BatchSystem(Ordering):
         now_s = self._house.reactor.seconds()
         await self._apply(self.book.listed(reports, began_s, now_s))
         await self._look_up()
+        self.asking.rest()
         await self._look_at_queues()
         await self._ask_why()
 
