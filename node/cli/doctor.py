@@ -14,11 +14,20 @@ from pathlib import Path
 
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.failures import ERROR, OK
-from node.cli.output import console, duration, harmless, print_json, say, size, styled
+from node.cli.output import (
+    duration,
+    harmless,
+    print_json,
+    say_marked,
+    say_wrapped,
+    size,
+    styled,
+)
 from node.client import ClientError
 
 FREE_BYTES_LOW = 2 * 10**9
 CLOCK_OFF_S_MAX = 60.0
+TROUBLED = ("no answer", "stopped")  # states of a batch system, by the node
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,7 @@ Check = Callable[[Floe], Iterator[Finding]]
 @json_option
 @pass_floe
 def doctor_verb(floe: Floe) -> int:
-    """Look for what is wrong: programs, keys, home, disk, node, clock, isolation.
+    """Look for what is wrong: programs, keys, home, disk, batch systems, node, clock.
 
     Exit status 1 when something fails.
     """
@@ -54,22 +63,23 @@ def doctor_verb(floe: Floe) -> int:
 
 def _guarded(check: Check, floe: Floe) -> Iterator[Finding]:
     """A check that itself breaks is a finding, and hides no other."""
+    what = check.__name__.strip("_").replace("_", " ")
     try:
         yield from check(floe)
     except ClientError as error:
-        yield Finding(check.__name__.strip("_"), "FAIL", error.message, error.right)
+        yield Finding(what, "FAIL", error.message, error.right)
     except OSError as error:
-        yield Finding(check.__name__.strip("_"), "FAIL", str(error))
+        yield Finding(what, "FAIL", str(error))
 
 
 def _print(finding: Finding) -> None:
     style = {"ok": "green", "warn": "yellow"}.get(finding.result, "bold red")
     line = styled(f"  {finding.what:<22} ")
     line.append(f"{finding.result:<5}", style=style)
-    line.append(f" {harmless(finding.detail)}")
-    console().print(line, soft_wrap=True)
+    line.append(" ")
+    say_marked(line, finding.detail, 31)
     if finding.right:
-        say(f"  → {harmless(finding.right)}")
+        say_wrapped(f"  → {harmless(finding.right)}", "    ")
 
 
 def _programs(_floe: Floe) -> Iterator[Finding]:
@@ -112,6 +122,22 @@ def _configuration(floe: Floe) -> Iterator[Finding]:
         yield Finding("config.toml", "FAIL", str(error), f"correct {floe.home.config}")
 
 
+def _batch_systems(floe: Floe) -> Iterator[Finding]:
+    """What each of them says of config.toml, and what the node has from it."""
+    from node.cli.trying import ask_systems
+    from node.config import ConfigError, load
+    from node.provisioning.findings import Verdict
+
+    try:
+        config = load(floe.home.config)
+    except ConfigError:
+        return  # told already
+    results = {Verdict.FINE: "ok", Verdict.REFUSED: "FAIL"}
+    for each in ask_systems(floe.home) if config.systems else []:
+        result = results.get(each.verdict, "warn")
+        yield Finding(each.place, result, f"{each.step}: {each.words}", each.right)
+
+
 def _user_key(floe: Floe) -> Iterator[Finding]:
     from keys.signing import BadKey
     from keys.sshsig import PublicKey
@@ -145,6 +171,10 @@ def _node(floe: Floe) -> Iterator[Finding]:
     yield Finding("login", "ok")
     for warning in status.get("warnings") or []:
         yield Finding("the node says", "warn", str(warning))
+    for system in (client.get("/v1/site").get("site") or {}).get("batch") or []:
+        if system.get("state") in TROUBLED:
+            words = f"{system['state']}: {system.get('trouble') or 'no reason is known'}"
+            yield Finding(f"pilots of {system.get('name')}", "warn", words, "floe site show")
 
 
 def _isolation(_floe: Floe) -> Iterator[Finding]:
@@ -184,6 +214,7 @@ CHECKS: tuple[Check, ...] = (
     _home,
     _files,
     _configuration,
+    _batch_systems,
     _user_key,
     _isolation,
     _node,

@@ -9,7 +9,17 @@ import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.names import DATASET, NAME, Name
-from node.cli.output import console, harmless, number, print_json, say, state, styled, table
+from node.cli.output import (
+    console,
+    harmless,
+    number,
+    print_json,
+    say,
+    say_marked,
+    state,
+    styled,
+    table,
+)
 from node.cli.units import unit_path, unit_text
 from node.client import Json, path_of
 
@@ -53,9 +63,7 @@ def _print_fact(line: object) -> None:
         say(f"  {harmless(line)}")
         return
     mark = str(line.get("mark", ""))
-    text = styled(f"  {harmless(mark):<6} ", MARKS.get(mark, ""))
-    text.append(harmless(line.get("text", "")))
-    console().print(text, soft_wrap=True)
+    say_marked(styled(f"  {mark:<6} ", MARKS.get(mark, "")), str(line.get("text", "")), 9)
 
 
 @verb("errors", examples=["floe errors nugen-26", "floe errors last --json"])

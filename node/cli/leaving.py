@@ -43,6 +43,9 @@ def send_away(
         if how == "cancel" and waited_s > most_s:
             note(f"floe: still ending: {words}; they report when the node is up again")
             return pids, _told(hindrances)
+        if how == "cancel" and not told and (reply.get("pilots") or reply.get("jobs")):
+            note(f"floe: ending {words}")
+            told = words
         if how == "drain" and words != told:
             note(f"floe: waiting for {words}; Ctrl-C leaves the node up, draining")
             told = words

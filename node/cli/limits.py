@@ -28,13 +28,16 @@ def limits(floe: Floe, name: str, pilots: int | None, queued: int | None) -> Non
         print_json(reply)
         return
     here = reply.get("limits")
-    _print(here if isinstance(here, dict) else {}, systems, name)
+    local: Json = here if isinstance(here, dict) else {}
+    # No pilots on this machine: not worth a row, unless that is what was asked or changed.
+    rows = name == LOCAL or (not name and bool(change or not systems or local.get("pilots_max")))
+    _print([_local(local)] if rows else [], systems, name)
     if change:
         say(f"until {harmless((here or {}).get('until', 'the next start of the node'))}")
 
 
-def _print(here: Json, systems: Sequence[Mapping[str, Any]], name: str) -> None:
-    rows = [] if name not in ("", LOCAL) else [_local(here)]
+def _print(rows: list[list[object]], systems: Sequence[Mapping[str, Any]], name: str) -> None:
+    """rows: of what is no batch system."""
     shown = [each for each in systems if name in ("", each.get("name"))]
     rows += [_system(each) for each in shown]
     table(["BATCH", ">PILOTS", ">AT LEAST", ">QUEUED", ">AT ONCE", ">EVERY", ">LOOK"], rows)

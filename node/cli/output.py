@@ -20,10 +20,11 @@ SCHEMA = 1  # of every --json reply; raised when a field changes its meaning or 
 PLAIN_WIDTH = 2000  # of a table that goes to a file or a pipe: nothing is cut there
 
 # Columns of words that people copy or look for first: never folded.
-KEPT_WHOLE = ("NAME", "SITE", "STATE", "SHARD", "TASK", "PEER", "JOB", "#")
+KEPT_WHOLE = ("NAME", "SITE", "STATE", "SHARD", "TASK", "PEER", "JOB", "HOST", "#")
 
 _COMMAND = re.compile(r"\bfloe [a-z]+( [a-z]+)?( \S+)?$")
 _JOIN = "\x00"  # no text of ours has it: `harmless` wrote it out
+_UNIT = re.compile(r"(?<=\d) (?=([kMGT]?i?B|s|min|h|CPUs?|GPUs?)\b)")  # stays with its number
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 
 STATE_STYLE = {
@@ -85,11 +86,23 @@ def say_wrapped(text: str, hang: str = "  ") -> None:
         say(line)
 
 
+def say_marked(lead: Text, words: str, hang: int) -> None:
+    """A styled beginning and what it is about; folded as say_wrapped does, with `hang` spaces."""
+    out, plain = console(), f"{lead.plain}{harmless(words)}"
+    room = out.is_terminal and out.width > len(lead.plain) + FOLDED_MIN
+    lines = wrapped(plain, out.width, " " * hang) if room else [plain]
+    first = lead.copy()
+    first.append(lines[0][len(lead.plain) :])
+    out.print(first, soft_wrap=True)
+    for line in lines[1:]:
+        say(line)
+
+
 def wrapped(text: str, width: int, hang: str) -> list[str]:
     """`text` in lines of so many characters. A command at its end, to be copied, stays whole."""
     import textwrap
 
-    kept = _COMMAND.sub(lambda found: found[0].replace(" ", _JOIN), text)
+    kept = _COMMAND.sub(lambda found: found[0].replace(" ", _JOIN), _UNIT.sub(_JOIN, text))
     lines = textwrap.wrap(
         kept, max(width, FOLDED_MIN), subsequent_indent=hang, break_long_words=False,
         break_on_hyphens=False, drop_whitespace=True,

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import click
 
 from node.cli.command import Floe, json_option, pass_floe, verb_group
-from node.cli.output import duration, harmless, number, print_json, say, state, table
+from node.cli.output import console, duration, harmless, number, print_json, say, state, table
 from node.client import Json
 
 SHOWN = 100  # rows: a screen or two
 COLUMNS = (
-    "BATCH", "JOB", "STATE", "HOST", ">UNITS", ">SLOTS", ">IDLE", ">SEEN", "ISOLATION", "NOTE",
-)  # fmt: skip
+    "BATCH",
+    "JOB",
+    "STATE",
+    ">FOR",
+    "HOST",
+    ">UNITS",
+    ">SLOTS",
+    ">SEEN",
+    "ISOLATION",
+    "NOTE",
+)
+ISOLATION, NOTE = 8, 9
+FULL = "full"  # isolation as it should be: not worth a column
+DITTO = '"'
 
 
 @verb_group(
@@ -41,7 +56,8 @@ def pilots_verb(ctx: click.Context, batch: str, wanted: str, everything: bool) -
         nothing = "no such pilots" if batch or wanted else "no pilots"
         say(f"{nothing}; the node starts them when there is work")
         return
-    table(COLUMNS, [_pilot_row(pilot) for pilot in pilots])
+    columns, rows = pilot_table(pilots, DITTO if console().is_terminal else "")
+    table(columns, rows)
     if reply.get("left_out"):
         say(f"… and {number(reply['left_out'])} more: --all, or choose with --batch and --state")
 
@@ -74,19 +90,35 @@ def pilots_token(floe: Floe, count: int) -> None:
         say(harmless(reply.get("token", "")))
 
 
+def pilot_table(
+    pilots: Sequence[Json], ditto: str = ""
+) -> tuple[Sequence[str], list[Sequence[object]]]:
+    """Columns and rows. The isolation is left out where it is full everywhere.
+
+    ditto: stands for a note that is the same as that of the row above; "" tells it again.
+    """
+    rows = [_pilot_row(pilot) for pilot in pilots]
+    if ditto:
+        for above, row in reversed(list(pairwise(rows))):
+            row[NOTE] = ditto if row[NOTE] and row[NOTE] == above[NOTE] else row[NOTE]
+    if {row[ISOLATION] for row in rows} <= {FULL, "-"}:
+        return COLUMNS[:ISOLATION] + COLUMNS[NOTE:], [[*row[:ISOLATION], row[NOTE]] for row in rows]
+    return COLUMNS, [*rows]
+
+
 def _pilot_row(pilot: Json) -> list[object]:
     seen, idle = pilot.get("seen_s"), pilot.get("idle_s")
     return [
         pilot.get("system") or "?",
         _job(pilot),
         state(pilot.get("state", "?")),
+        duration(pilot.get("since_s") if idle is None else idle),
         pilot.get("host") or "-",
         number(pilot.get("running")),
         number(pilot.get("slots")),
-        duration(idle),
         f"{duration(seen)} ago" if isinstance(seen, int | float) else "-",
         pilot.get("isolation") or "-",
-        _note(pilot),
+        harmless(pilot.get("note") or ""),
     ]
 
 
@@ -96,9 +128,3 @@ def _job(pilot: Json) -> str:
     if isinstance(count, int):
         return f"? ×{count}"
     return str(pilot.get("job") or pilot.get("tag") or pilot.get("id") or "?")
-
-
-def _note(pilot: Json) -> str:
-    since = pilot.get("since_s")
-    words = [f"for {duration(since)}"] if isinstance(since, int | float) else []
-    return ": ".join([*words, *([harmless(pilot["note"])] if pilot.get("note") else [])])

@@ -11,7 +11,15 @@ from typing import Any
 
 from node.cli.command import Floe
 from node.cli.failures import ERROR, OK, no_system
-from node.cli.output import console, duration, harmless, print_json, say, styled
+from node.cli.output import (
+    duration,
+    harmless,
+    print_json,
+    say,
+    say_marked,
+    say_wrapped,
+    styled,
+)
 from node.client import Client, ClientError, Json, path_of
 
 LOCAL = "local"
@@ -84,10 +92,10 @@ class Probe:
             return
         line = styled(f"  {step.what:<22} ")
         line.append("ok  " if step.ok else "FAIL", style="green" if step.ok else "bold red")
-        line.append(f"  {harmless(step.detail)}  {duration(step.took_s)}")
-        console().print(line, soft_wrap=True)
+        line.append("  ")
+        say_marked(line, f"{step.detail}  {duration(step.took_s)}", 31)
         if step.right:
-            say(f"  → {harmless(step.right)}")
+            say_wrapped(f"  → {harmless(step.right)}", "    ")
 
     def _ping(self) -> str:
         return str(self._client.ping().get("site", ""))

@@ -41,11 +41,18 @@ def config_show(floe: Floe) -> None:
         say(f"\n[{section}]")
         for name, value in values.items():
             words = ["all of it"] if name in ("memory", "disk") and value == "0B" else []
-            words += ["default"] if value == defaults[section].get(name) else []
+            words += _origin(name, value, defaults[section])
+            if (section, name, value) == ("site.local", "pilots_max", 0) and config.systems:
+                words = ["no pilots on this machine"]
             if value is None:
                 say(f"# {name}: as the units ask")
                 continue
             say(f"{name} = {_toml(value)}" + (f"  # {', '.join(words)}" if words else ""))
+
+
+def _origin(name: str, value: Any, defaults: Mapping[str, Any]) -> list[str]:
+    """Whether nobody needs to write it. A kind has no default."""
+    return ["default"] if name != "kind" and value == defaults.get(name) else []
 
 
 def _toml(value: Any) -> str:
@@ -91,6 +98,8 @@ def _batch_system(system: SystemConfig) -> dict[str, Any]:
 
 
 def _value(field: str, value: Any) -> Any:
+    if field == "tunnel":
+        return {None: False, 0: True}.get(value, value)
     if value is not None and field == "times_s":
         return [show_time(each).replace(" ", "") for each in value]
     if value is not None and "_bytes" in field:
@@ -156,8 +165,9 @@ def config_reload(floe: Floe, anyway: bool) -> None:
         print_json(reply)
         return
     changed = [harmless(each) for each in reply.get("changed") or []]
-    for words in changed or ["nothing has changed below [site]; batch systems are asked anew"]:
-        say(words)
+    say("changed" if changed else "nothing has changed below [site]; batch systems are asked anew")
+    for words in changed:
+        say(f"  {words}")
     if later := reply.get("later"):
         names = ", ".join(map(harmless, later))
         say(f"from the next start of the node: {names}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from node.cli.failures import Failed
-from node.cli.output import console, harmless, note, say, styled
+from node.cli.output import harmless, note, say_marked, say_wrapped, styled
 from node.config import Config, ConfigError, load
 from node.home import Home
 from node.provisioning.findings import Finding, Verdict, refused
@@ -32,10 +32,10 @@ def show(found: Sequence[Finding]) -> None:
     for each in found:
         line = styled(f"  {harmless(each.place)}  {each.step}  ")
         line.append(each.verdict.value, style=_STYLES[each.verdict])
-        line.append(f"  {harmless(each.words)}")
-        console().print(line, soft_wrap=True)
+        line.append("  ")
+        say_marked(line, each.words, 4)
         if each.right:
-            say(f"    → {harmless(each.right)}")
+            say_wrapped(f"    → {harmless(each.right)}", " " * 6)
 
 
 def before(home: Home, config: Config, kept: str, anyway: str) -> None:

@@ -9,7 +9,7 @@ from node.provisioning.settings import SYSTEM, SystemConfig
 
 _SPOKEN: Final = ("kind", "host", "url", "tunnel", "ssh", "python", "commands", "more")
 _OTHERS: Final = {
-    "factories": "what pilots are like", "ssh": "how ssh is used", "more": "names of resources",
+    "factories": "kinds of pilots", "ssh": "how ssh is used", "more": "names of resources",
 }  # fmt: skip
 
 

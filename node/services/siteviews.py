@@ -14,6 +14,7 @@ from node.services.status import Identity, Pilots
 
 LOCAL: Final = "local"
 STARTING: Final = "starting"  # the batch system runs it, and it has not spoken yet
+ENDING: Final = "ending"  # its pilot has left; the batch system has not said that it is over
 
 
 class Systems(Protocol):
@@ -114,10 +115,8 @@ class SiteViews:
             if job["pilot"] is None:
                 yield _job(job)
             elif job["pilot"] in by_pilot:  # its session is over, the batch system not yet done
-                yield {
-                    **_job(job),
-                    "state": "ending" if job["state"] == "running" else job["state"],
-                }
+                ending = {"state": ENDING, "since_s": None} if job["state"] == "running" else {}
+                yield {**_job(job), **ending}
 
 
 def _system(tag: str, systems: Mapping[str, str]) -> str:
@@ -130,7 +129,9 @@ def _pilot(
     pilot: dict[str, Any], job: dict[str, Any] | None, systems: Mapping[str, str]
 ) -> dict[str, Any]:
     offered = pilot["resources"]
-    words = "" if job is None else job["words"]
+    # Why it waited is of no use any more, once it speaks.
+    told = job is not None and job["state"] not in ("running", "queued")
+    words = job["words"] if job is not None and told else ""
     return {
         "id": pilot["pilot"],
         "tag": pilot["tag"],

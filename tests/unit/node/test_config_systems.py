@@ -175,6 +175,18 @@ def test_settings_in_use_can_be_shown():
     assert shown["site.b"]["pilot"][0]["cpu"] == 2
 
 
+def test_config_show_marks_as_default_only_what_has_one(tmp_path: Path):
+    text = '[site.a]\nkind = "slurm"\n[site.b]\nkind = "sge"\nhost = "ap"\ntunnel = true\n'
+    (tmp_path / "config.toml").write_text(text)
+    lines = (
+        CliRunner().invoke(root, ["--home", str(tmp_path), "config", "show"]).output.splitlines()
+    )
+    assert 'kind = "slurm"' in lines
+    assert "tunnel = false  # default" in lines
+    assert "tunnel = true" in lines
+    assert "pilots_max = 0  # no pilots on this machine" in lines
+
+
 def test_what_config_show_prints_can_be_read_again(tmp_path: Path):
     text = '[site.b]\nkind = "sge"\ncommands = {qsub = "qsub-x"}\n[[site.b.pilot]]\ncpu = 2\n'
     (tmp_path / "config.toml").write_text(text)

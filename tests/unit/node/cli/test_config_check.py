@@ -50,6 +50,18 @@ def test_a_queue_that_is_not_there_is_refused_with_those_that_are(
     assert floe("config", "check", "--offline").status == 0
 
 
+def test_the_doctor_asks_batch_systems_too(floe: Floe, home: Home, pbs: Path) -> None:
+    assert floe("init", "--name", "ulb", "--mesh-port", "0").status == 0
+    with home.config.open("a") as file:
+        file.write('\n[site.ulb]\nkind = "pbs"\nqueue = "wrokq"\n')
+    told = {
+        (each["what"], each["result"]): each for each in floe("doctor", "--json").json()["findings"]
+    }
+    assert told["site.ulb", "ok"]["detail"].startswith("answers: PBS")
+    assert "there is no queue 'wrokq'" in told["site.ulb.queue", "FAIL"]["detail"]
+    assert "workq" in told["site.ulb.queue", "FAIL"]["right"]
+
+
 def test_a_refused_site_is_not_started(floe: Floe, home: Home, pbs: Path) -> None:
     assert floe("init", "--name", "ulb", "--mesh-port", "0").status == 0
     with home.config.open("a") as file:

@@ -77,6 +77,7 @@ def test_a_drain_has_no_end_and_a_cancel_has_one(
     assert QUEUE_END_S_MAX < clock.now_s < 2 * QUEUE_END_S_MAX
     said = capfd.readouterr().err
     assert "still ending: 1 pilot" in said
+    assert said.count("floe: ending 1 pilot\n") == 1
     assert "site.maui: cannot cancel: no answer" in said
 
 

@@ -43,6 +43,8 @@ def test_limits_of_pilots_and_of_queues_are_shown(floe: Floe, node: FakeNode) ->
     assert any("main" in line and "7d" in line and "4 GB" in line for line in lines)
     assert "no node is up: down" in shown.out
     assert asked == [{}]
+    assert "local" not in shown.out, "there are no pilots on this machine"
+    assert "local" in floe("site", "limits", "local").out
 
 
 def test_limits_of_one_batch_system_are_changed_for_now(floe: Floe, node: FakeNode) -> None:
@@ -53,6 +55,7 @@ def test_limits_of_one_batch_system_are_changed_for_now(floe: Floe, node: FakeNo
     assert "local" not in shown.out
     floe("site", "limits", "--pilots", "3")
     assert asked[1] == {"system": "local", "pilots_max": 3}
+    assert "local" in floe("site", "limits", "--pilots", "0").out
 
 
 def test_a_batch_system_that_is_not_there_is_no_limit(floe: Floe, node: FakeNode) -> None:
@@ -67,7 +70,9 @@ def test_a_reload_tells_what_changed_and_what_waits(floe: Floe, node: FakeNode, 
         "changed": ["site.local: pilots_max"], "later": ["api.listen"]
     }  # fmt: skip
     shown = floe("config", "reload")
-    assert shown.out == ("site.local: pilots_max\nfrom the next start of the node: api.listen\n")
+    assert shown.out == (
+        "changed\n  site.local: pilots_max\nfrom the next start of the node: api.listen\n"
+    )
     home.config.write_text("[site.local]\npilots = 3\n")
     refused = floe("config", "reload")
     assert refused.status == 1

@@ -44,6 +44,26 @@ def test_lines_are_wrapped_between_words_and_a_command_at_the_end_is_kept_whole(
     assert output.wrapped("  ok     a link", 80, " " * 9) == ["  ok     a link"]
 
 
+def test_a_number_and_its_unit_stay_on_one_line() -> None:
+    text = "cleaned up  job 6: its pilot left  12 s"
+    assert output.wrapped(text, 38, "    ") == ["cleaned up  job 6: its pilot left", "    12 s"]
+
+
+def test_what_comes_after_a_mark_is_folded_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {}
+    for width in (50, 24):
+        file = io.StringIO()
+        terminal = Console(file=file, width=width, force_terminal=True, color_system=None)
+        monkeypatch.setattr(output, "console", lambda terminal=terminal: terminal)
+        monkeypatch.setattr("sys.stdout", file)
+        output.say_marked(
+            output.styled("  wait   "), "maui: two pilots wait for room in the queue", 9
+        )
+        shown[width] = file.getvalue().splitlines()
+    assert shown[50] == ["  wait   maui: two pilots wait for room in the", " " * 9 + "queue"]
+    assert len(shown[24]) == 1, "too narrow to be folded"
+
+
 def test_markup_is_text(capsys: pytest.CaptureFixture[str]) -> None:
     output.table(["A", ">B"], [["[bold red]x[/]", ":smile:"], ["[link=file:///]y[/link]", 1]])
     shown = capsys.readouterr().out

@@ -12,6 +12,7 @@ import pytest
 
 from federation.pulse import Health
 from federation.shapes import Workers
+from node.cli.pilots import pilot_table
 from node.config import Config
 from node.services.facts import SiteFacts
 from node.services.mesh import MeshViews
@@ -176,6 +177,45 @@ def test_a_job_that_runs_in_silence_is_starting(floe: Floe, node: FakeNode) -> N
     tell(node, camp)
     rows = floe("pilots", "--json").json()["pilots"]
     assert {(row["state"], row["host"][:1]) for row in rows} == {("starting", "w")}
+
+
+def test_why_a_pilot_waited_is_forgotten_once_it_speaks(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 40))
+    camp.batch.slots = 0
+    camp.run(LOOK_S + 10)
+    for job in camp.batch.living():
+        job.words = "waits for room"
+    camp.run(LOOK_S)
+    tell(node, camp)
+    assert "waits for room" in floe("pilots").out
+    camp.batch.slots = 1
+    camp.run(2 * LOOK_S)
+    tell(node, camp)
+    rows = floe("pilots", "--json").json()["pilots"]
+    assert any(row["state"] == "running" for row in rows)
+    for row in rows:
+        assert row["state"] != "running" or not row["note"]
+
+
+def row(job: str, **more: Any) -> dict[str, Any]:
+    return {"system": "maui", "job": job, "state": "queued", "since_s": 33.0} | more
+
+
+def test_a_note_is_told_once_for_pilots_in_a_row() -> None:
+    rows = [row("11_1", note="no room"), row("11_2", note="no room"), row("11_3", note="held"),
+            row("11_4", note="no room"), row("11_5")]  # fmt: skip
+    columns, cells = pilot_table(rows, '"')
+    assert [each[-1] for each in cells] == ["no room", '"', "held", "no room", ""]
+    assert columns[-1] == "NOTE"
+    _, plain = pilot_table(rows)
+    assert [each[-1] for each in plain] == ["no room", "no room", "held", "no room", ""]
+
+
+def test_isolation_is_a_column_where_it_is_not_full() -> None:
+    assert "ISOLATION" not in pilot_table([row("1", isolation="full"), row("2")])[0]
+    columns, ((*_, isolation, _),) = pilot_table([row("1", isolation="group")])
+    assert "ISOLATION" in columns
+    assert isolation == "group"
 
 
 def test_a_submission_in_doubt_is_one_row(floe: Floe, node: FakeNode) -> None:

@@ -40,7 +40,7 @@ def test_limits_and_shapes_count_with_the_next_submission() -> None:
     new = replace(
         SETTINGS, running_max=9, factories=(replace(SETTINGS.factories[0], times_s=(36_000,)),)
     )
-    assert change(camp, new) == ["site.maui: what pilots are like, running_max"]
+    assert change(camp, new) == ["site.maui: kinds of pilots, running_max"]
     assert camp.run(300, lambda: len(camp.batch.living()) == 9)
     assert {job.time_s for job in camp.batch.jobs.values()} == {TIMES_S[0], 36_000}
 
