@@ -156,9 +156,7 @@ def serve(parts: Parts, factory: Factory) -> Callable[[], None]:
         site=SiteViews(_identity(parts), parts.work, facts, parts.batch or NoSystems()),
         admin=_admin(parts, facts),
         settings=_settings(parts, facts),
-        tests=SiteTests(
-            parts.reactor, parts.work, lambda: parts.batch.systems if parts.batch else ()
-        ),
+        tests=SiteTests(parts.reactor, parts.work, lambda: parts.batch.used if parts.batch else ()),
         pilots=PilotOrders(facts, parts.work, parts.provision, parts.batch),
         recovery=recovery,
         members=(members := _members(parts)),

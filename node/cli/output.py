@@ -40,6 +40,7 @@ STATE_STYLE = {
     "alive": "green",
     "unreachable": "red",
     "drained": "yellow",
+    "leaving": "yellow",
     "ok": "green",
     "stopped": "bold red",
     "no answer": "bold red",

@@ -145,7 +145,11 @@ def config_check(floe: Floe, offline: bool) -> int:
 
 
 @config_verb.command("reload", examples=["floe config reload", "floe config reload --anyway"])
-@click.option("--anyway", is_flag=True, help="Do not ask batch systems whether they take pilots.")
+@click.option(
+    "--anyway",
+    is_flag=True,
+    help="Do not ask batch systems whether they take pilots; give up those of one left out.",
+)
 @json_option
 @pass_floe
 def config_reload(floe: Floe, anyway: bool) -> None:
@@ -153,14 +157,15 @@ def config_reload(floe: Floe, anyway: bool) -> None:
 
     Everything below [site] counts at once, batch systems that are new or left out as well; other
     sections count from the next start. Batch systems are asked anew even if nothing has changed.
-    Nothing is changed where a batch system refuses its settings, as for `floe config check`.
+    Nothing is changed where a batch system refuses its settings, as for `floe config check`, or
+    where one with pilots is left out.
     """
     config = _load(floe)
     if not anyway:
         from node.cli.trying import before
 
         before(floe.home, config, "nothing was changed", "floe config reload --anyway")
-    reply = floe.client().post("/v1/admin/reload", {})
+    reply = floe.client().post("/v1/admin/reload", {"anyway": anyway})
     if floe.as_json:
         print_json(reply)
         return

@@ -173,6 +173,8 @@ def _of(value: object, most: object) -> str:
 def _print_troubles(system: Mapping[str, Any]) -> None:
     """What is wrong there now, with "!", and what was; why pilots wait."""
     name = harmless(system.get("name", "?"))
+    if leaving := harmless(system.get("leaving") or ""):
+        say_wrapped(f"! {name}: {leaving}", HANG)
     for breaker in _rows(system, "breakers"):
         shape, why = harmless(breaker.get("shape", "?")), harmless(breaker.get("why", "?"))
         say_wrapped(f"! {name}: {shape}: {why}", HANG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Final
 
 from twisted.logger import Logger
@@ -11,9 +12,10 @@ from twisted.logger import Logger
 from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
 from node.provisioning.jobs import standing
+from node.provisioning.leaving import dump
 from node.provisioning.plan import Coming, SystemFacts
 from node.provisioning.ports import House, Tools
-from node.provisioning.rows import load_breakers, read_book
+from node.provisioning.rows import dump_breakers, load_breakers, read_book
 from node.provisioning.settings import SystemConfig
 from node.provisioning.shapes import Shape
 from node.store import submissions as store
@@ -38,6 +40,7 @@ class Account:
         self.breakers: dict[Shape, Breaker] = load_breakers(
             store.memory(house.conn, settings.name) or [], now_s
         )
+        self._remembered = (dump_breakers(self.breakers), store.settings(house.conn, settings.name))
         self.version = ""
         self.trouble = ""  # the last error, in words
         self.trouble_s = float("-inf")  # when it was seen
@@ -46,7 +49,7 @@ class Account:
         self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
         self._held: set[Shape] = set()  # of which some are held, as the listing says
         self.avoided = Avoided(settings.name, house.work.leases.hosts)
-        self.draining = False  # no more submissions, by an admin
+        self.leaving = ""  # why there are no more submissions, as config.toml left it out
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
         self.refusals = 0  # submissions in a row that were not taken
         self._next_submit_s = now_s
@@ -100,8 +103,8 @@ class Account:
         return found
 
     def _barred(self, now_s: float) -> str:
-        if self.draining:
-            return "an admin drains this batch system"
+        if self.leaving:
+            return self.leaving
         if self.away is not None:
             return self.away[0]
         if self.looked_s is None:
@@ -123,6 +126,20 @@ class Account:
         after = f"{away.again_s / 60:.0f} min" if long else f"{away.again_s:.0f} s"
         return f"{away.words}; next try in {after}", away.words
 
+    async def _remember(self) -> None:
+        """Breakers survive a restart, as long as they say anything; so does how it is spoken to."""
+        coming, now_s = self.book.coming(), self._house.reactor.seconds()
+        past = [each for each in self.breakers.items() if each[1].past(now_s)]
+        for shape in [shape for shape, _ in past if not coming[shape]]:
+            del self.breakers[shape]
+        found = dump_breakers(self.breakers), dump(self.settings)
+        if found != self._remembered:
+            self._remembered = found
+            name, (memory, way) = self.settings.name, found
+            await self._house.work.write(
+                partial(store.remember, system=name, memory=memory, settings=way)
+            )
+
     def _complain(self, words: str) -> None:
         if words != self.trouble:
             _log.warn("site.{name}: {words}", name=self.settings.name, words=words)
@@ -137,6 +154,7 @@ class Account:
             "kind": self.settings.kind,
             "host": self.settings.host,
             "state": self.state(),
+            "leaving": self.leaving,
             "version": self.version,
             "queued": self.book.queued(),
             "running": self.book.running(),
@@ -166,8 +184,8 @@ class Account:
     def state(self) -> str:
         """One word for people."""
         now_s = self._house.reactor.seconds()
-        if self.draining:
-            return "drained"
+        if self.leaving:
+            return "leaving"
         if self.looked_s is None:
             return "no answer" if self.trouble else "starting"
         if self.away is not None:

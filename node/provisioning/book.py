@@ -74,6 +74,19 @@ class Book(Shelf):
         changes.over.append(submission)
         return changes
 
+    def give_up(self, now_s: float) -> Changes:
+        """Everything, by an admin's word; what shows up all the same is cancelled."""
+        changes = Changes()
+        for submission in self:
+            for job in submission.living:
+                job.over = job.given_up = True
+                job.since_s, job.words = now_s, "given up by an admin"
+                changes.jobs.append((submission, job))
+            submission.doubtful, submission.ended = False, True
+            submission.words = "given up by an admin"
+            changes.over.append(submission)
+        return changes
+
     def _certain(self, submission: Submission, changes: Changes) -> None:
         if submission.doubtful:
             submission.doubtful = False

@@ -31,6 +31,7 @@ class Cancel(Enum):
     LATE = "it came back after it had been given up"
     HELD = "it was held after its pilot had left"
     ORDER = "an admin ended it"
+    LEFT_OUT = "config.toml does not name its batch system any more"
 
 
 @dataclass(slots=True, eq=False)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 from twisted.logger import Logger
 
 from node.claims.capacity import More
@@ -14,6 +15,7 @@ from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.changes import CannotChange, differences, elsewhere, where
 from node.provisioning.demand import ages_s, bins_of, busy_rooms, fresh_rooms, largest, room_of
+from node.provisioning.leaving import roster, why
 from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig
@@ -38,12 +40,16 @@ class BatchSystems:
         self._house = house
         self._tools_of = tools_of
         self._numbers = numbers_from(store.next_number(house.conn))
-        self.systems = [
-            BatchSystem(house, settings, tools_of(settings), self._numbers) for settings in systems
-        ]
-        self._strays = _strays(house, [each.name for each in systems])
-        if self._strays:
-            _log.warn("{words}", words=self._strays)
+        self._turn = DeferredLock()  # of those who begin and stop batch systems
+        found = roster(house.conn, systems)
+        self.systems = [self._made(each) for each in found.begin]
+        for system in self.systems:
+            system.leaving = found.leaving.get(system.settings.name, "")
+        self._later = found.later  # by the names of some that are leaving
+        self._strays = found.strays
+        self._stopped = False
+        if self.strays:
+            _log.warn("{words}", words=self.strays)
         self.why: dict[Needs, dict[str, str]] = {}  # of the last plan: why no more pilots come
 
     def start(self) -> None:
@@ -60,50 +66,113 @@ class BatchSystems:
         work.arrivals.on_announced = self._announced
         work.arrivals.on_ended = self._ended
         for system in self.systems:
-            system.start(self.plan)
+            self._begin(system)
 
-    async def change(self, systems: Sequence[SystemConfig]) -> list[str]:
-        """Go on with these settings; what that changes, in words. Raises CannotChange before."""
+    def _made(self, settings: SystemConfig) -> BatchSystem:
+        return BatchSystem(self._house, settings, self._tools_of(settings), self._numbers)
+
+    def _begin(self, system: BatchSystem) -> None:
+        system.start(self.plan, partial(self._rested, system))
+
+    async def change(self, systems: Sequence[SystemConfig], *, anyway: bool = False) -> list[str]:
+        """Go on with these settings; what that changes, in words. Raises CannotChange before.
+
+        anyway: pilots that could not be followed any more are given up.
+        """
+        await self._turn.acquire()
+        try:
+            return await self._change(systems, anyway)
+        finally:
+            self._turn.release()
+
+    async def _change(self, systems: Sequence[SystemConfig], anyway: bool) -> list[str]:
         wanted = {each.name: each for each in systems}
-        for system in self.systems:
-            self._may_change(system, wanted.get(system.settings.name))
+        if not anyway:
+            for system in self.systems:
+                self._may_change(system, wanted.get(system.settings.name))
         words = []
-        self._strays = _strays(self._house, list(wanted))
+        self._later = {}
         for system in list(self.systems):
-            mine = system.settings
-            new = wanted.pop(mine.name, None)
-            if new is None:
-                await system.stop()
-                self.systems.remove(system)
-                words.append(f"site.{mine.name} is not used any more")
+            new = wanted.get(system.settings.name)
+            if new is not None and where(system.settings) == where(new):
+                words += await self._go_on(system, new)
+            elif system.book.empty or anyway:
+                words.append(await self._part(system))
                 continue
-            if new != mine:
-                names = ", ".join(differences(mine, new))
-                words.append(f"site.{mine.name}: {names}")
-            await system.change(new, self._tools_of(new) if elsewhere(mine, new) else None)
+            else:  # it is leaving
+                system.leaving = why(new)
+                self._later |= {} if new is None else {new.name: new}
+            wanted.pop(system.settings.name, None)
         for new in wanted.values():
-            system = BatchSystem(self._house, new, self._tools_of(new), self._numbers)
-            self.systems.append(system)
-            system.start(self.plan)
+            self.systems.append(self._made(new))
+            self._begin(self.systems[-1])
             words.append(f"site.{new.name} is used from now on")
+        self._strays = roster(self._house.conn, systems).strays
         return words
 
+    async def _go_on(self, system: BatchSystem, new: SystemConfig) -> list[str]:
+        """Under other settings."""
+        mine, words = system.settings, []
+        if system.leaving:
+            words = [f"site.{new.name} is used again"]
+        elif new != mine:
+            words = [f"site.{new.name}: {', '.join(differences(mine, new))}"]
+        system.leaving = ""
+        await system.change(new, self._tools_of(new) if elsewhere(mine, new) else None)
+        return words
+
+    async def _part(self, system: BatchSystem) -> str:
+        """It is not used any more; what is left there is given up."""
+        left = 0 if system.book.empty else system.book.queued() + system.book.running()
+        await system.give_up()
+        self.systems.remove(system)
+        await system.stop()
+        given_up = f", and {left} of its pilots are given up" if left else ""
+        return f"site.{system.settings.name} is not used any more{given_up}"
+
+    def _rested(self, system: BatchSystem) -> None:
+        if system.leaving and system.book.empty and not self._stopped:
+            done = Deferred.fromCoroutine(self._follow(system))
+            done.addErrback(lambda failure: _log.failure("provisioning: cannot part", failure))
+
+    async def _follow(self, system: BatchSystem) -> None:
+        """The last job of one that was left out is over: what has its name now begins."""
+        await self._turn.acquire()
+        try:
+            if system not in self.systems or not (system.leaving and system.book.empty):
+                return
+            _log.info("{words}", words=await self._part(system))
+            new = self._later.pop(system.settings.name, None)
+            if new is not None and not self._stopped:
+                self.systems.append(self._made(new))
+                self._begin(self.systems[-1])
+        finally:
+            self._turn.release()
+
     def _may_change(self, system: BatchSystem, new: SystemConfig | None) -> None:
-        """Its jobs have to be found where they are."""
+        """Its jobs have to be found where they are. Raises CannotChange."""
         mine = system.settings
         left = system.book.queued() + system.book.running()
-        if not left or (new is not None and where(mine) == where(new)):
+        if system.book.empty or system.leaving:
+            return
+        if new is not None and where(mine) == where(new):
             return
         what = "be left out" if new is None else "be another batch system"
         raise CannotChange(
             f"site.{mine.name} cannot {what}: {left} of its pilots wait or run there; let them go "
-            f"first: floe site limits {mine.name} --pilots 0"
+            f"first: floe site limits {mine.name} --pilots 0; or give them up: floe config reload "
+            "--anyway"
         )
 
     def limit(self, name: str, running_max: int | None, queued_max: int | None) -> bool:
-        """Other limits of one batch system, until they are read again; False if there is none."""
+        """Other limits of one batch system, until they are read again; False if there is none.
+
+        Raises CannotChange for one that config.toml left out.
+        """
         for system in self.systems:
             mine = system.settings
+            if mine.name == name and system.leaving:
+                raise CannotChange(f"site.{name} gets no more pilots: {system.leaving}")
             if mine.name == name:
                 most = mine.running_max if running_max is None else running_max
                 queued = mine.queued_max if queued_max is None else queued_max
@@ -170,8 +239,16 @@ class BatchSystems:
 
     @property
     def strays(self) -> str:
-        """Of submissions to batch systems that are left out, for people; "" if there are none."""
-        return self._strays
+        """Of batch systems that config.toml left out, for people; "" if nothing is left there."""
+        leaving = [each for each in self.systems if each.leaving]
+        return "; ".join([
+            *self._strays, *(f"site.{each.settings.name}: {each.leaving}" for each in leaving)
+        ])  # fmt: skip
+
+    @property
+    def used(self) -> list[BatchSystem]:
+        """Those that config.toml names."""
+        return [each for each in self.systems if not each.leaving]
 
     @property
     def troubles(self) -> dict[str, tuple[str, str]]:
@@ -246,15 +323,6 @@ async def _all(tasks: Iterable[Coroutine[Any, Any, None]]) -> None:
     await gatherResults([Deferred.fromCoroutine(each) for each in tasks], consumeErrors=True)
 
 
-def _strays(house: House, known: Sequence[str]) -> str:
-    """Of batch systems that config.toml does not name any more; "" if nothing is left there."""
-    left = [
-        f"site.{name} is not in config.toml any more, but {count} of its submissions are not over"
-        for name, count in store.elsewhere(house.conn, known)
-    ]
-    return "; ".join([*left, "put it back until its pilots are gone"]) if left else ""
-
-
 class _More:
     """What one factory could still start."""
 
@@ -267,6 +335,6 @@ class _More:
         system, factory = self._system, self._factory
         left = system.settings.running_max - system.book.queued() - system.book.running()
         left = min(left, factory.running_max)
-        if system.looked_s is None or system.draining:
+        if system.looked_s is None or system.leaving:
             left = 0
         return room_of(factory, queue_of(factory, system.queues), left)

@@ -323,14 +323,18 @@ def _check(system: SystemConfig, place: str, problems: list[str]) -> None:
     if system.ssh and not system.host:
         problems.append(f"{place}{min(system.ssh)}  is for a submit host; say host, too")
     try:
-        scheduler(
-            system.kind, system.name, commands=system.commands, python=system.python,
-            more=system.more,
-        )  # fmt: skip
-        if system.host:
-            SshSettings(system.host, **system.ssh)
+        check_tools(system)
     except ValueError as error:
         problems.append(f"{place[:-1]}  {error}")
+
+
+def check_tools(system: SystemConfig) -> None:
+    """Whether it can be spoken to in this way. Raises ValueError."""
+    scheduler(
+        system.kind, system.name, commands=system.commands, python=system.python, more=system.more
+    )
+    if system.host:
+        SshSettings(system.host, **system.ssh)
 
 
 def factory_of(system: SystemConfig, name: str) -> Factory | None:

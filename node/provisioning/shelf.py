@@ -19,6 +19,11 @@ class Shelf:
     def __iter__(self) -> Iterator[Submission]:
         return iter([each for each in self.submissions.values() if not each.ended])
 
+    @property
+    def empty(self) -> bool:
+        """Whether all have ended."""
+        return all(each.ended for each in self.submissions.values())
+
     def add(self, submission: Submission) -> None:
         """An intent that is on disk, or one of before a restart."""
         self.submissions[submission.tag] = submission

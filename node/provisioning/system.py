@@ -24,7 +24,6 @@ from node.provisioning.jobs import Cancel, Changes, Ended, Submission, standing
 from node.provisioning.ordering import Ordering
 from node.provisioning.plan import Plan
 from node.provisioning.ports import House, Tools
-from node.provisioning.rows import dump_breakers
 from node.provisioning.settings import SystemConfig
 from node.provisioning.submitting import Submitter, log_of, whole_tag
 from node.store import pilots as pilot_store
@@ -59,11 +58,11 @@ class BatchSystem(Ordering):
         self.book.told = tools.url or " or ".join(house.urls)
         now_s = house.reactor.seconds()
         self._plan: Planner = lambda name: Plan()
+        self._on_rest: Callable[[], None] = lambda: None
         self._failures = 0  # looks in a row
         self._next_look_s = now_s
         self._next_queues_s = now_s
         self._next_describe_s = now_s
-        self._remembered = dump_breakers(self.breakers)
         self._call: Any = None
         self._busy = False
         self._idle: Deferred[None] | None = None  # somebody waits for the end of a round
@@ -72,9 +71,9 @@ class BatchSystem(Ordering):
 
     # -- start and stop
 
-    def start(self, plan: Planner) -> None:
-        """Begin to look. plan: what to do, by this system's name."""
-        self._plan = plan
+    def start(self, plan: Planner, on_rest: Callable[[], None]) -> None:
+        """Begin to look. plan: what to do, by this system's name. on_rest: told of ended rounds."""
+        self._plan, self._on_rest = plan, on_rest
         for row in pilot_store.live(self._house.conn):
             if row.scheduler == self.settings.name and row.announcements > 0:
                 self._submitter.rows[row.tag] = row
@@ -164,11 +163,21 @@ class BatchSystem(Ordering):
             _fire(idle)
         due_s = self._next_look_s - self._house.reactor.seconds()
         self._schedule(0.0 if self._errands else max(1.0, due_s))
+        self._on_rest()
 
     async def end(self, *, running: bool) -> None:
         """As `Ending.end`, once what is being submitted has a name."""
         await self._quiet()
         await super().end(running=running)
+
+    async def give_up(self) -> None:
+        """All of its jobs: nobody looks for them any more. Pilots that are up finish and leave."""
+        await self._quiet()
+        self._drain(self.book.running())
+        changes = self.book.give_up(self._house.reactor.seconds())
+        await self._write(changes)
+        for submission in changes.over:
+            await self._close(submission)
 
     def knock(self) -> None:
         """Somebody asks now: a host that could not be reached is tried at once."""
@@ -186,6 +195,7 @@ class BatchSystem(Ordering):
 
     async def round(self) -> None:
         """Look, if that is due; then do what the plan says."""
+        await self._remember()  # before anything is submitted
         while self._errands:
             await self._errands.popleft()()
         self._hear()
@@ -371,25 +381,14 @@ class BatchSystem(Ordering):
         surplus = plan.surplus.get(name, set())
         self._surplus_s = {each: self._surplus_s.get(each, now_s) for each in surplus}
         if jobs := plan.cancel.get(name):
-            why = Cancel.LIMIT if self.book.queued() > self.settings.queued_max else Cancel.SURPLUS
+            over = self.book.queued() > self.settings.queued_max
+            why = Cancel.LIMIT if over else Cancel.SURPLUS
+            why = Cancel.LEFT_OUT if self.leaving else why
             await self.cancel(jobs, why)
         if too_many := plan.drain.get(name):
             self._drain(too_many)
         if order := plan.submit.get(name):
             await self.submit(order)
-
-    async def _remember(self) -> None:
-        """Breakers survive a restart, as long as they say anything."""
-        coming, now_s = self.book.coming(), self._house.reactor.seconds()
-        past = [each for each in self.breakers.items() if each[1].past(now_s)]
-        for shape in [shape for shape, _ in past if not coming[shape]]:
-            del self.breakers[shape]
-        found = dump_breakers(self.breakers)
-        if found != self._remembered:
-            self._remembered = found
-            await self._house.work.write(
-                partial(store.remember, system=self.settings.name, memory=found)
-            )
 
 
 def _fire(waiting: Deferred[None]) -> None:

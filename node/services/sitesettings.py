@@ -41,10 +41,10 @@ class Systems(Protocol):
     def shown(self) -> list[dict[str, Any]]: ...
 
     def limit(self, name: str, running_max: int | None, queued_max: int | None) -> bool:
-        """False if there is no such batch system."""
+        """False if there is no such batch system. Raises CannotChange."""
 
-    async def change(self, systems: Sequence[SystemConfig]) -> list[str]:
-        """What changed, in words. Raises CannotChange."""
+    async def change(self, systems: Sequence[SystemConfig], *, anyway: bool) -> list[str]:
+        """What changed, in words. Raises CannotChange, but anyway."""
 
 
 class SiteSettings:
@@ -68,9 +68,8 @@ class SiteSettings:
         if (most, queued) != (None, None):
             if name == LOCAL:
                 self._limit_local(most, queued)
-            elif not self._systems.limit(str(name), most, queued):
-                known = ", ".join([LOCAL, *(each["name"] for each in self._systems.shown())])
-                raise Refusal("not-found", f"no batch system {name!r}", f"it has {known}")
+            else:
+                self._limit(str(name), most, queued)
             log.info(
                 "{name}: at most {most} pilots, {queued} in the queue, by {who}",
                 name=name, most=most, queued=queued, who=asking.name,
@@ -86,6 +85,15 @@ class SiteSettings:
             "batch": self._systems.shown(),
         }
 
+    def _limit(self, name: str, most: int | None, queued: int | None) -> None:
+        try:
+            found = self._systems.limit(name, most, queued)
+        except CannotChange as error:
+            raise Refusal("conflict", str(error)) from None
+        if not found:
+            known = ", ".join([LOCAL, *(each["name"] for each in self._systems.shown())])
+            raise Refusal("not-found", f"no batch system {name!r}", f"it has {known}")
+
     def _limit_local(self, most: int | None, queued: int | None) -> None:
         if queued is not None:
             raise Refusal("bad-request", "local pilots wait in no queue", "name a batch system")
@@ -97,17 +105,20 @@ class SiteSettings:
         self._local.wanted()
 
     async def reload(self, body: Body, asking: Person) -> Value:
-        """Read config.toml again, and go on with what it says now."""
+        """Read config.toml again, and go on with what it says now.
+
+        {"anyway": true} gives up pilots that could not be followed after that.
+        """
         await self._turn.acquire()
         try:
-            return await self._reload(asking)
+            return await self._reload(asking, anyway=body.get("anyway") is True)
         finally:
             self._turn.release()
 
-    async def _reload(self, asking: Person) -> Value:
+    async def _reload(self, asking: Person, *, anyway: bool) -> Value:
         try:
             config = self._load()
-            changed = await self._systems.change(config.systems)
+            changed = await self._systems.change(config.systems, anyway=anyway)
         except ConfigError as error:
             raise Refusal("invalid", f"nothing was changed: {error}", "floe config check") from None
         except CannotChange as error:

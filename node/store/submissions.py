@@ -71,14 +71,10 @@ def jobs(conn: apsw.Connection, system: str) -> list[JobRow]:
     return [_job(row) for row in conn.execute(sql, (system,))]
 
 
-def elsewhere(conn: apsw.Connection, known: Sequence[str]) -> list[tuple[str, int]]:
-    """Batch systems beyond these whose submissions are not over, and how many these are."""
-    sql = (
-        "SELECT system, count(*) FROM submission WHERE ended_ms IS NULL "
-        "AND system NOT IN (SELECT value FROM json_each(?)) GROUP BY system ORDER BY system"
-    )
-    found = conn.execute(sql, (json.dumps(list(known)),))
-    return [(str(system), int(count)) for system, count in found]
+def living(conn: apsw.Connection) -> list[tuple[str, int]]:
+    """Batch systems with submissions that are not over, and how many these are."""
+    sql = "SELECT system, count(*) FROM submission WHERE ended_ms IS NULL GROUP BY system"
+    return [(str(system), int(count)) for system, count in conn.execute(f"{sql} ORDER BY system")]
 
 
 def next_number(conn: apsw.Connection) -> int:
@@ -146,10 +142,16 @@ def memory(conn: apsw.Connection, system: str) -> Any:
     return None if found is None else json.loads(found)
 
 
-def remember(conn: apsw.Connection, system: str, memory: Any) -> None:
+def settings(conn: apsw.Connection, system: str) -> str:
+    """How it was last spoken to; "" if nobody ever did."""
+    found = conn.execute("SELECT settings FROM batch_system WHERE name = ?", (system,)).get
+    return str(found or "")
+
+
+def remember(conn: apsw.Connection, system: str, memory: Any, settings: str) -> None:
     conn.execute(
-        "INSERT OR REPLACE INTO batch_system(name, memory) VALUES (?, ?)",
-        (system, json.dumps(memory)),
+        "INSERT OR REPLACE INTO batch_system(name, memory, settings) VALUES (?, ?, ?)",
+        (system, json.dumps(memory), settings),
     )
 
 

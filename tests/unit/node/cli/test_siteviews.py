@@ -82,6 +82,19 @@ def test_a_batch_system_that_is_silent_says_so_with_its_words(floe: Floe, node: 
     assert "!" not in shown
 
 
+def test_a_batch_system_that_is_left_out_says_so(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.slots = 1
+    camp.run(200)
+    camp.settings = ()
+    camp.restart()
+    camp.run(1)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert line_of(shown, "maui")[2:6] == ["leaving", "1", "of", "0"]
+    assert "! maui: config.toml does not name it any more: its pilots are let go" in shown
+
+
 def test_pilots_that_die_are_a_reason_shown_once(floe: Floe, node: FakeNode) -> None:
     camp = Camp(Described(1, 5000))
     camp.behave = camp.dies

@@ -34,6 +34,11 @@ RESOURCES = {
 HEARTBEAT_S = 30
 
 
+def place_of(settings: SystemConfig) -> str:
+    """A batch system by its section's name, or NAME@HOST."""
+    return f"{settings.name}@{settings.host}" if settings.host else settings.name
+
+
 class Pilot(PilotSide):
     """A pilot in a job: announces itself, takes units, finishes them, leaves when idle."""
 
@@ -111,7 +116,7 @@ class Camp:
         self.house = House(*datasets)
         self.clock = self.house.clock
         self.settings = systems
-        self.batches = {each.name: Batch(self.clock) for each in systems}
+        self.batches = {place_of(each): Batch(self.clock) for each in systems}
         self.pilots: list[Pilot] = []
         self.tells_job = True
         self.tells_running = True
@@ -131,9 +136,9 @@ class Camp:
 
     def add(self, settings: SystemConfig) -> None:
         """One more batch system, which the node does not know yet."""
-        batch = self.batches[settings.name] = Batch(self.clock)
+        batch = self.batches[place_of(settings)] = Batch(self.clock)
         self._follow(batch)
-        self.runners[settings.name] = FakeRunner(batch)
+        self.runners[place_of(settings)] = FakeRunner(batch)
 
     @property
     def batch(self) -> Batch:
@@ -175,9 +180,10 @@ class Camp:
         self.up = True
 
     def _tools(self, settings: SystemConfig) -> Tools:
-        runner = self.runners[settings.name]
+        place = place_of(settings)
+        runner = self.runners[place]
         if runner.dead:  # closed, as the node speaks to it in another way now
-            runner = self.runners[settings.name] = FakeRunner(self.batches[settings.name])
+            runner = self.runners[place] = FakeRunner(self.batches[place])
         return Tools(FakeScheduler(), runner)
 
     def kill(self) -> None:

@@ -55,6 +55,7 @@ class Disk:
             "0015_submissions.sql",
             "0016_bans.sql",
             "0017_folders.sql",
+            "0018_left_out.sql",
         ):
             schema = resources.files("node.store.schema").joinpath(name)
             self.conn.execute(schema.read_text("utf-8"))
