@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+CPU_MAX, GPU_MAX = 4096, 64  # of a worker, where nobody says how many it has
+
 
 @dataclass(frozen=True, slots=True)
 class Needs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from node.dispatch import Dispatch, Room
-from node.model.dataset import Needs
+from node.model.dataset import CPU_MAX, GPU_MAX, Needs
 from node.provisioning.plan import WORK_S, Bin
 from node.provisioning.settings import Factory
 from node.provisioning.shapes import PILOT_BYTES, START_S
@@ -16,7 +16,6 @@ from schedulers.base import Queue
 BINS_MAX = 200
 ASKS_S = 5.0  # after it announced itself, or was told that there is nothing, a pilot asks so soon
 SHORT_S = WORK_S / 2  # a pilot whose units take no longer soon has room
-CPU_MAX, GPU_MAX = 4096, 64  # of a worker, where nobody says how many it has
 # What one worker is believed to have, for each CPU, where neither section nor queue says.
 CPUS = 64
 MEMORY_BYTES = 4_000_000_000

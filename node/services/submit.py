@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from federation.ids import DatasetID, ShardID, UserKey
 from federation.records import Dataset
 from keys.signing import Purpose, digest
-from node.model.dataset import DatasetSpec, Needs, TaskSpec
+from node.model.dataset import CPU_MAX, GPU_MAX, DatasetSpec, Needs, TaskSpec
 from node.model.description import STORED_BYTES_MAX
 from node.model.problems import Invalid
 from node.model.validate import pack_document
@@ -59,10 +59,13 @@ class Shape:
         )
 
     def shown(self) -> str:
-        words = [f"{self.cpu} CPU", f"{self.gpu} GPU"]
+        words = [f"{self.cpu} CPU"] if self.cpu < CPU_MAX else []
+        words += [f"{self.gpu} GPU"] if self.gpu < GPU_MAX else []
         for value, name in ((self.memory_bytes, "memory"), (self.disk_bytes, "disk")):
             if value is not None:
                 words.append(f"{value / 1e9:.1f} GB {name}")
+        if not words:
+            return f"{self.site} has workers of which nobody says how large they are"
         return f"{self.site} has at most {', '.join(words)} a worker"
 
 

@@ -9,7 +9,7 @@ from federation.records import Command, Dataset, UserAdd, UserRemove
 from keys.signing import Purpose, digest
 from node.changes import UserChanged
 from node.model.commands import command_document, read_command
-from node.model.dataset import After, DatasetSpec, FileRef, Needs, TaskSpec
+from node.model.dataset import CPU_MAX, GPU_MAX, After, DatasetSpec, FileRef, Needs, TaskSpec
 from node.model.person import PersonOrder, write_person
 from node.model.problems import Invalid, Problem
 from node.services.commands import APPLIED_S, Commands, Target
@@ -501,3 +501,8 @@ def test_an_order_that_no_record_holds_is_refused_before_it_is_written(orders, j
     document = command_document(b"d" * 32, "retry", {"select": {"jobs": ranges}}, [], bytes(16))
     refused("too-large", orders.service.order(document, BEN.sign(document), BEN.person))
     assert journal.records == []
+
+
+def test_what_nobody_says_of_workers_is_not_told_as_a_limit():
+    assert Shape("farm", 4, GPU_MAX, None, None).shown() == "farm has at most 4 CPU a worker"
+    assert "nobody says" in Shape("farm", CPU_MAX, GPU_MAX, None, None).shown()
