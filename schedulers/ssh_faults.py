@@ -5,6 +5,7 @@ Source: messages of OpenSSH 7.6 to 9.9 (sshconnect.c, sshconnect2.c, ssh.c, clie
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from schedulers import remote, texts
@@ -19,6 +20,7 @@ class Fault:
     lasting: bool
 
 
+_FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _OWN = ("127.0.0.1", "::1", "localhost")
 # Told by sshd or the login shell in place of running our command, whatever the status.
 _ACCOUNT = (
@@ -43,7 +45,8 @@ _FAULTS = (
     (
         "remote host identification has changed",
         "its host key is not the one that is known. Somebody may listen in between, or the host "
-        "was set up anew: ask its admins for the new key's fingerprint, then correct {known}",
+        "was set up anew: ask its admins for the new key's fingerprint, then correct "
+        "{known}{shows}",
         True,
     ),
     (
@@ -127,7 +130,8 @@ def explain(err: bytes, out: bytes, status: int | None, settings: SshSettings) -
     complaints = texts.plain(err)
     for mark, words, lasting in _FAULTS:
         if mark in complaints.lower():
-            return Fault(f"{_filled(words, settings)} (ssh: {_quote(complaints, mark)})", lasting)
+            filled = _filled(words, settings, complaints)
+            return Fault(f"{filled} (ssh: {_quote(complaints, mark)})", lasting)
     if status is None:
         return Fault(f"it does not answer{_printed(out)}", False)
     return Fault(f"ssh ended: {_quote(complaints, '') or 'it said nothing'}", False)
@@ -159,13 +163,15 @@ def _printed(said: bytes) -> str:
     return f"; it printed {words!r}" if words else ""
 
 
-def _filled(words: str, settings: SshSettings) -> str:
+def _filled(words: str, settings: SshSettings, complaints: str) -> str:
+    shown = _FINGERPRINT.search(complaints)
     known = "host_key in the settings" if settings.host_key else settings.known_hosts
     return words.format(
         host=settings.host,
         key=settings.key or "(of the agent, or ~/.ssh)",
         known=known or "~/.ssh/known_hosts",
         tunnel=settings.tunnel.port if settings.tunnel else "",
+        shows=f"; now it shows {shown[0]}" if shown else "",
     )
 
 

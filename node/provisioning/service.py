@@ -229,7 +229,11 @@ class BatchSystems:
 
     def explain(self, needs: Needs) -> dict[str, str]:
         """Why units that ask for this do not start, by batch system; {} if nothing is known."""
-        return dict(self.why.get(needs, {}))
+        found = dict(self.why.get(needs, {}))
+        for system in self.systems:  # the last plan may be an hour old
+            if system.settings.name in found and system.away:
+                found[system.settings.name] = system.away[0]
+        return found
 
     @property
     def trouble(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -225,13 +225,15 @@ def _arrays(path: Path) -> dict[str, bytes]:
 
 
 @contextmanager
-def gated_camp(ground: Ground, place: str) -> Iterator[tuple[Camp, Gate]]:
+def gated_camp(
+    ground: Ground, place: str, settings: Mapping[str, object] | None = None
+) -> Iterator[tuple[Camp, Gate]]:
     """A node whose submissions stand still before or after they are made."""
     with ground.account.folder("gate") as folder:
         submit = ground.commands[0]
         gate = Gate(folder / "gate", place, ground.command(submit))
         ground.account.give(folder / "gate")
-        made = Camp(ground, [Kind("only", {})], {submit: str(gate.path)})
+        made = Camp(ground, [Kind("only", {})], {submit: str(gate.path)}, settings)
         try:
             yield made, gate
         except BaseException as error:

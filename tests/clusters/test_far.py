@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+
+import pytest
 
 from bench.site import make_site, take_down
 from tests.clusters import sshd
 from tests.clusters.faces import attempt, toml
+from tests.clusters.ground import RUNS_S, SYSTEM
+from tests.clusters.life import gated_camp
+from tests.clusters.openpbs.ground import PbsGround
 from tests.clusters.place import wait_until
 from tests.clusters.rig import need
 
@@ -53,13 +59,42 @@ def test_a_host_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     assert "not now" in closed.stdout
 
 
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_connection_that_breaks_in_a_submission_makes_no_second_one_and_loses_none(
+    place: str, tmp_path: Path
+) -> None:
+    need("ssh", sshd.missing())
+    ground = PbsGround()
+    try:
+        with sshd.sshd(tmp_path) as host, gated_camp(ground, place, _reached(host)) as (camp, gate):
+            camp.submit("cut", "only", "true")
+            gate.wait()
+            host.signal_sessions(signal.SIGKILL)
+            camp.wait_said("a submission is in doubt: 127.0.0.1: the connection broke while ")
+            shown = camp.site.json("site", "show", SYSTEM)["system"]
+            assert shown["states"] == {"in doubt": 1}
+            assert not shown["breakers"]
+            gate.open()
+            camp.site.wait("cut", RUNS_S)
+            assert len(camp.submissions("only")) == len(gate.calls) == 1
+            assert [each["outcome"] for each in camp.attempts("cut")] == ["success"]
+    finally:
+        ground.close()
+
+
 def _far(host: sshd.Sshd, key: Path | None = None, known: Path | None = None) -> str:
-    settings: dict[str, object] = {
-        "kind": "slurm", "host": "127.0.0.1", "port": host.port, "key": str(key or host.key),
-        "known_hosts": str(known or host.known_hosts), "ssh_config": "/dev/null", "look": "1s",
-    }  # fmt: skip
+    settings = {"kind": "slurm", "look": "1s", **_reached(host, key, known)}
     lines = [f"{name} = {toml(value)}" for name, value in settings.items()]
     return "\n".join(["", "[site.far]", *lines, ""])
+
+
+def _reached(
+    host: sshd.Sshd, key: Path | None = None, known: Path | None = None
+) -> dict[str, object]:
+    return {
+        "host": "127.0.0.1", "port": host.port, "key": str(key or host.key),
+        "known_hosts": str(known or host.known_hosts), "ssh_config": "/dev/null",
+    }  # fmt: skip
 
 
 def _knocks(folder: Path) -> int:

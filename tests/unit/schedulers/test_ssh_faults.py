@@ -13,6 +13,8 @@ CHANGED = """\
 @    WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!     @
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
 IT IS POSSIBLE THAT SOMEONE IS DOING SOMETHING NASTY!
+The fingerprint for the ED25519 key sent by the remote host is
+SHA256:6cqBWxbnhD/2UnYaNOhGuDJMABJ+eKYpqppijf/Huhk.
 Host key for login has changed and you have requested strict checking.
 Host key verification failed.
 """
@@ -84,6 +86,13 @@ def test_what_may_pass_is_tried_again_soon(err: str, words: str) -> None:
     fault = told(err)
     assert words in fault.words
     assert not fault.lasting
+
+
+def test_a_new_host_key_is_told_by_its_fingerprint() -> None:
+    assert (
+        "now it shows SHA256:6cqBWxbnhD/2UnYaNOhGuDJMABJ+eKYpqppijf/Huhk (" in told(CHANGED).words
+    )
+    assert "now it shows" not in told(UNKNOWN).words
 
 
 def test_words_of_the_shell_are_not_taken_for_those_of_ssh() -> None:

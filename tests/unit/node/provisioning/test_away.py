@@ -57,6 +57,19 @@ def test_a_host_that_goes_away_before_a_submission_has_refused_nothing() -> None
     assert camp.run(AGAIN_S, lambda: bool(camp.batch.living()))
 
 
+def test_why_tells_of_the_host_as_it_is_now() -> None:
+    camp = Camp(Described(1, 40))
+    runner_of(camp).unreachable = WHY
+    camp.run(SETTINGS.look_s)
+    (needs,) = camp.node.why
+    for passed_s in (0, 100, 100):
+        camp.run(passed_s)
+        (shown,) = camp.node.shown()
+        again_s = shown["away"]["again_s"]
+        after = f"{again_s / 60:.0f} min" if again_s >= 120 else f"{again_s} s"
+        assert camp.node.explain(needs) == {"maui": f"{WHY}; next try in {after}"}
+
+
 def test_an_admin_who_tests_it_need_not_wait_for_the_next_try() -> None:
     desk = Desk(TESTED)
     runner = runner_of(desk.camp)
