@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from schedulers import remote, texts
-from schedulers.ssh_options import SshSettings
+from schedulers.ssh_options import LOOPBACK, SshSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,6 @@ class Fault:
 
 
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
-_OWN = ("127.0.0.1", "::1", "localhost")
 # Told by sshd or the login shell in place of running our command, whatever the status.
 _ACCOUNT = (
     (
@@ -78,8 +77,8 @@ _FAULTS = (
     (
         "permission denied",
         "it refuses our key {key}: its public half has to be in ~/.ssh/authorized_keys there, not "
-        "expired, and the account has to be right. A password or a second factor cannot be given "
-        "by a program",
+        "expired, and the account has to be right; if it has a passphrase, an agent has to hold "
+        "it. A password or a second factor cannot be given by a program",
         True,
     ),
     (
@@ -140,12 +139,12 @@ def explain(err: bytes, out: bytes, status: int | None, settings: SshSettings) -
 def shut_tunnel(out: bytes, settings: SshSettings) -> Fault | None:
     """Whether workers cannot reach the tunnel though they are meant to: sshd does not tell."""
     tunnel = settings.tunnel
-    if tunnel is None or tunnel.address in _OWN or not remote.is_shut(out, tunnel.port):
+    if tunnel is None or tunnel.address in LOOPBACK or not remote.is_shut(out, tunnel.port):
         return None
     return Fault(
         f"the tunnel's port {tunnel.port} can be reached from the host itself alone: its sshd "
-        "needs `GatewayPorts clientspecified`; if workers run on the host, give "
-        f"127.0.0.1:{tunnel.port}",
+        "needs `GatewayPorts clientspecified`; if workers run on that very host, set "
+        f'url = "https://127.0.0.1:{tunnel.port}"',
         True,
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 CONNECT_S = 15  # until the host has said which software it is
 ALIVE_S = 15  # between two questions whether the other end is still there
 ALIVE_COUNT = 3  # unanswered ones, after which it is not
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PINNED = "floe-pinned"  # the name under which a key from our settings is known
 NO_SOCKET = "floe: no connection"  # what a session says that was never sent
 # Of sun_path, unix(7): ssh first binds to the name with a dot and 16 more characters.

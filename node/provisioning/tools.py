@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from node.provisioning.plugins import scheduler
 from node.provisioning.ports import Tools
@@ -12,7 +13,7 @@ from node.provisioning.settings import SystemConfig
 from schedulers.command import LocalRunner
 from schedulers.runner import Runner
 from schedulers.ssh import SshRunner
-from schedulers.ssh_options import SshSettings, Tunnel
+from schedulers.ssh_options import LOOPBACK, SshSettings, Tunnel
 
 
 def tools_of(
@@ -47,7 +48,9 @@ def tunnel_of(settings: SystemConfig, api_port: int, api_host: str) -> Tunnel | 
     """From a port of the submit host to the node; None if workers need none."""
     if settings.tunnel is None:
         return None
-    return Tunnel(settings.tunnel or api_port, api_port, to_host=api_host.strip("[]"))
+    worker = urlsplit(settings.url).hostname or ""
+    address = worker if worker in LOOPBACK else "*"  # for pilots on the submit host itself
+    return Tunnel(settings.tunnel or api_port, api_port, api_host.strip("[]"), address)
 
 
 def url_of(settings: SystemConfig, api_port: int) -> str:

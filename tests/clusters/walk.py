@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tests.clusters.account import Account
@@ -15,18 +15,27 @@ COMMAND_S = 400
 WE = Account()
 
 
-def walk(page: str, place: Place, home: Path, account: Account = WE) -> Iterator[tuple[str, str]]:
+def walk(
+    page: str,
+    place: Place,
+    home: Path,
+    account: Account = WE,
+    names: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, str]]:
     """Each command of docs/PAGE in its order, and what it printed.
 
-    home: a folder of the account, whose commands are those of the cluster. Its node is taken down
+    home: a folder of the account, whose commands are those in its bin and those of the cluster.
+    names: what the page writes into files, and this machine calls otherwise. Its node is taken down
     at the end. Raises AssertionError for a command that fails.
     """
     environment = {**os.environ, **place.environ, **account.environ, "HOME": str(home)}
-    environment["PATH"] = f"{account.programs(home)}:{environment['PATH']}"
+    environment["PATH"] = f"{home}/bin:{account.programs(home)}:{environment['PATH']}"
     environment.pop("FLOE_HOME", None)
     try:
         for file, text in session(ROOT / "docs" / page):
             if file:
+                for name, here in (names or {}).items():
+                    text = text.replace(name, here)
                 (home / file).write_text(text)
                 continue
             done = subprocess.run(

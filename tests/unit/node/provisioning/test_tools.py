@@ -46,3 +46,15 @@ def test_a_tunnel_leads_to_where_the_node_listens(tunnel: int, listens: str, wor
     made = tunnel_of(settings, 7422, ApiConfig(listen=listens).here)
     assert made is not None
     assert made.word() == word
+
+
+@pytest.mark.parametrize(("url", "address"), [
+    ("", "*"), ("https://login2.maui.example:18443", "*"), ("https://127.0.0.1:18443", "127.0.0.1"),
+    ("https://localhost:18443", "localhost"), ("https://[::1]:18443", "::1"),
+])  # fmt: skip
+def test_a_tunnel_for_pilots_on_the_submit_host_itself_needs_no_leave_for_others(
+    url: str, address: str
+) -> None:
+    made = tunnel_of(SystemConfig("cluster", "slurm", host="login", tunnel=0, url=url), 7422, "::1")
+    assert made is not None
+    assert made.address == address
