@@ -340,11 +340,12 @@ def _explain_all(made: Plan, wants: Sequence[_Want], system: str, why: str) -> N
             _explain(made, want.bin.needs, system, why)
 
 
-def waiting_words(coming: Sequence[Coming], needs: Needs, said: str) -> str:
+def waiting_words(system: SystemFacts, needs: Needs) -> str:
     """Why units wait although pilots for them are queued; "" if none is."""
-    able = [each for each in coming if each.queued and each.shape.room().units(needs)]
+    able = [each for each in system.coming if each.queued and each.shape.room().units(needs)]
     if not able:
         return ""
+    said = next((said for each in able if (said := system.words.get(each.shape))), "")
     longest_s = max(each.age_s for each in able)
     many = f"{len(able)} pilots wait" if len(able) > 1 else "1 pilot waits"
     one = "the first " if len(able) > 1 else ""

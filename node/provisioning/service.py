@@ -220,8 +220,7 @@ class BatchSystems:
         self.why = made.why
         for each in facts.bins:
             for system in facts.systems:
-                said = next(iter(system.words.values()), "")
-                if words := waiting_words(system.coming, each.needs, said):
+                if words := waiting_words(system, each.needs):
                     self.why.setdefault(each.needs, {}).setdefault(system.settings.name, words)
         return made
 

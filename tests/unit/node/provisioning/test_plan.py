@@ -148,12 +148,22 @@ def test_two_sizes_in_one_sentence_are_in_one_kind_of_unit():
 
 def test_how_long_pilots_have_waited_is_told_as_people_say_it():
     coming = [Coming(SHAPE, 30.0), Coming(SHAPE, 3601.0), Coming(SHAPE, 9.0, held=True)]
-    said = waiting_words(coming, SMALL, "job 7 is held by its owner")
-    assert said == (
+    held = {SHAPE: "job 7 is held by its owner"}
+    assert waiting_words(system(coming=coming, words=held), SMALL) == (
         "3 pilots wait in the queue, the first for 60 min, 1 of them held; "
         "job 7 is held by its owner"
     )
-    assert waiting_words(coming[:1], SMALL, "") == "1 pilot waits in the queue, for 30 s"
+    alone = system(coming=coming[:1])
+    assert waiting_words(alone, SMALL) == "1 pilot waits in the queue, for 30 s"
+
+
+def test_what_is_said_of_pilots_of_another_kind_explains_nothing():
+    """They are too small for these units, whatever becomes of them."""
+    large = replace(SHAPE, cpu=8)
+    words = {SHAPE: "job 7 is held by its owner", large: "job 8 waits: others come first"}
+    coming = [Coming(SHAPE, 30.0, held=True), Coming(large, 30.0)]
+    said = waiting_words(system(coming=coming, words=words), replace(SMALL, cpu=8))
+    assert said == "1 pilot waits in the queue, for 30 s; job 8 waits: others come first"
 
 
 def test_a_job_that_is_held_by_somebody_is_not_said_to_be_held_twice():
