@@ -168,11 +168,11 @@ class Account:
             "away": None if away is None else {"why": away.words, "again_s": round(away.again_s)},
             "barred": self._barred(now_s),
             "breakers": [
-                {"shape": shape.words(), "why": words, "reason": each.why}
+                {"shape": self.kind(shape), "why": words, "reason": each.why}
                 for shape, each in self.breakers.items()
                 if (words := each.words(now_s))
             ],
-            "waits": [f"{shape.words()}: {words}" for shape, words in self.waits.items()],
+            "waits": [f"{self.kind(shape)}: {words}" for shape, words in self.waits.items()],
             "pilots_min": self.settings.pilots_min,
             "submit_max": self.settings.submit_max,
             "submit_s": self.settings.submit_s,
@@ -180,6 +180,11 @@ class Account:
             "factories": [asdict(each) for each in self.settings.factories],
             "queues": [asdict(each) for each in self.queues[:QUEUES_SHOWN]],
         }
+
+    def kind(self, shape: Shape) -> str:
+        """Of pilots, for people: with its name, where there are several."""
+        named = len(self.settings.factories) > 1
+        return f"{shape.factory} ({shape.words()})" if named else shape.words()
 
     def state(self) -> str:
         """One word for people."""
@@ -198,7 +203,7 @@ class Account:
         """Every job that has not ended; what may exist without our knowing is one row more."""
         now_s = self._house.reactor.seconds()
         for each in self.book:
-            common = {"system": self.settings.name, "tag": each.tag, "shape": each.shape.words()}
+            common = {"system": self.settings.name, "tag": each.tag, "shape": self.kind(each.shape)}
             for job in each.living:
                 yield {
                     **common, "job": job.name, "state": job.state.value, "words": job.words,

@@ -88,7 +88,7 @@ class Ordering(Ending):
             "site.{name}: submitted {count}, {words}, as {first}",
             name=self.settings.name,
             count="1 pilot" if len(jobs) == 1 else f"{len(jobs)} pilots",
-            words=order.shape.words(),
+            words=self.kind(order.shape),
             first=jobs[0],
         )
         await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))

@@ -11,6 +11,7 @@ from node.config import as_tables
 from node.services.facts import SiteFacts
 from node.services.questions import Value
 from node.services.status import Identity, Pilots
+from node.services.submit import offers
 
 LOCAL: Final = "local"
 STARTING: Final = "starting"  # the batch system runs it, and it has not spoken yet
@@ -67,7 +68,7 @@ class SiteViews:
                 "draining": self._facts.draining,
                 "batch": [self._local(pilots), *self._systems.shown()],
                 "hosts": self._systems.hosts(),
-                "workers": [shape.shown() for shape in self._facts.shapes()],
+                "workers": offers(self._facts.shapes()),
                 "isolation": sorted({str(pilot["isolation"]) for pilot in pilots}),
             }
         }

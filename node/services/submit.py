@@ -69,6 +69,11 @@ class Shape:
         return f"{self.site} has at most {', '.join(words)} a worker"
 
 
+def offers(shapes: Iterable[Shape]) -> list[str]:
+    """What these are, for people; those that look alike are told once."""
+    return list(dict.fromkeys(shape.shown() for shape in shapes))
+
+
 class Ports(Protocol):
     """What submitting needs of the rest of the node."""
 
@@ -235,9 +240,8 @@ def _any_fits(task: TaskSpec, shapes: Sequence[Shape]) -> bool:
 
 
 def _unmet(task: TaskSpec, shapes: Sequence[Shape]) -> dict[str, str]:
-    offers = "; ".join(shape.shown() for shape in shapes) or "no site has workers"
     return {
         "where": f"task.{task.name}.needs",
         "what": "no site could ever run it",
-        "right": offers,
+        "right": "; ".join(offers(shapes)) or "no site has workers",
     }

@@ -13,6 +13,7 @@ from typing import Any
 from node.model.dataset import Needs
 from node.model.units import show_size, show_span, show_time
 from node.services.errors import kind_of
+from node.services.submit import offers
 from node.services.whyfacts import Try, UnitFacts, Workers
 
 MEMORY_ADVICE = 0.5  # finished units that needed under half of what is asked: say so
@@ -196,8 +197,8 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
     if not any(shape.fits(facts.needs) for shape in workers.shapes):
         why.summary = "no worker here could ever run it"
         why.add("block", f"it needs {needs_text(facts.needs)}")
-        for shape in workers.shapes:
-            why.add("block", shape.shown())
+        for offer in offers(workers.shapes):
+            why.add("block", offer)
         add_batch(why, facts.batch, workers, "block")
         why.next.append(_smaller(facts))
         return

@@ -151,6 +151,20 @@ def test_one_batch_system_is_shown_with_its_limits(floe: Floe, node: FakeNode) -
     assert floe("site", "show", "other", "--json").json()["system"]["running_max"] == 6
 
 
+def test_kinds_of_pilots_that_look_alike_are_told_by_their_names(
+    floe: Floe, node: FakeNode
+) -> None:
+    (one,) = SETTINGS.factories
+    kinds = (replace(one, name="cheap"), replace(one, name="dear"))
+    camp = Camp(Described(1, 5000), systems=(replace(SETTINGS, factories=kinds),))
+    camp.batch.faults.refuses = "Invalid account specified"
+    camp.run(100)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert "! maui: cheap (4 CPUs, 8 GB, " in shown
+    assert shown.count("has at most 4 CPU") == 1
+
+
 def test_every_pilot_has_its_job_host_and_units(floe: Floe, node: FakeNode) -> None:
     camp = Camp(Described(1, 5000))
     camp.batch.slots = 3
