@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, Final
 
@@ -11,13 +11,14 @@ from twisted.logger import Logger
 
 from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
-from node.provisioning.jobs import standing
+from node.provisioning.jobs import Submission, standing
 from node.provisioning.leaving import dump
 from node.provisioning.plan import Coming, SystemFacts
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import dump_breakers, load_breakers, read_book
 from node.provisioning.settings import SystemConfig
 from node.provisioning.shapes import Shape
+from node.provisioning.shelf import counted
 from node.store import submissions as store
 from schedulers.base import JobState, Queue
 
@@ -69,14 +70,19 @@ class Account:
         self.waits = told | held
 
     def facts(self) -> SystemFacts:
-        """For the plan."""
+        """For the plan. What an admin tests is beyond all limits, and nobody's to cancel."""
         now_s = self._house.reactor.seconds()
-        coming, mine = self._coming(now_s), {}
-        for factory in self.settings.factories:
-            of = [each for each in self.book if each.shape.factory == factory.name]
-            queued = sum(each.unseen + sum(job.queued for job in each.living) for each in of)
-            running = sum(sum(not job.queued for job in each.living) for each in of)
-            mine[factory.name] = (queued, running)
+        tested = set(self._house.work.leases.reserved.values())
+        ours = [each for each in self.book if each.tag not in tested]
+        coming = _coming(ours, now_s)
+        coming += [
+            replace(each, job=None)
+            for each in _coming((each for each in self.book if each.tag in tested), now_s)
+        ]
+        mine = {
+            factory.name: counted(each for each in ours if each.shape.factory == factory.name)
+            for factory in self.settings.factories
+        }
         outstanding = self.book.coming()
         allowed, words = {}, dict(self.waits)
         for shape, breaker in self.breakers.items():
@@ -86,21 +92,9 @@ class Account:
                 words[shape] = breaker.words(now_s)
         since = self._surplus_s
         return SystemFacts(
-            self.settings, self.book.queued(), self.book.running(), coming, self.queues, mine,
+            self.settings, *counted(ours), coming, self.queues, mine,
             allowed, words, self._barred(now_s), {each: now_s - since[each] for each in since},
         )  # fmt: skip
-
-    def _coming(self, now_s: float) -> list[Coming]:
-        found: list[Coming] = []
-        for each in self.book:
-            age_s = now_s - each.made_s
-            jobs = [job for job in each.living if job.coming]
-            for job in jobs[len(each.nameless) :]:
-                vain_s = age_s if job.queued else now_s - job.since_s
-                held = job.state is JobState.HELD
-                found.append(Coming(each.shape, vain_s, job.name, job.queued, held))
-            found += [Coming(each.shape, age_s)] * max(0, each.unseen)
-        return found
 
     def _barred(self, now_s: float) -> str:
         if self.leaving:
@@ -215,3 +209,16 @@ class Account:
                     **common, "job": "", "state": "in doubt", "words": words, "host": "",
                     "since_s": round(now_s - each.made_s, 1), "pilot": None, "count": each.unseen,
                 }  # fmt: skip
+
+
+def _coming(ours: Iterable[Submission], now_s: float) -> list[Coming]:
+    found: list[Coming] = []
+    for each in ours:
+        age_s = now_s - each.made_s
+        jobs = [job for job in each.living if job.coming]
+        for job in jobs[len(each.nameless) :]:
+            vain_s = age_s if job.queued else now_s - job.since_s
+            held = job.state is JobState.HELD
+            found.append(Coming(each.shape, vain_s, job.name, job.queued, held))
+        found += [Coming(each.shape, age_s)] * max(0, each.unseen)
+    return found

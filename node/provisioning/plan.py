@@ -100,7 +100,8 @@ class Plan:
     """What to do now, by the names of batch systems; and why not more."""
 
     submit: dict[str, Order] = field(default_factory=dict)
-    cancel: dict[str, list[JobName]] = field(default_factory=dict)  # queued ones
+    cancel: dict[str, list[JobName]] = field(default_factory=dict)  # queued ones without work
+    excess: dict[str, list[JobName]] = field(default_factory=dict)  # queued ones beyond limits
     drain: dict[str, int] = field(default_factory=dict)  # so many that run are too many
     surplus: dict[str, set[Shape]] = field(default_factory=dict)
     why: dict[Needs, dict[str, str]] = field(default_factory=dict)
@@ -199,12 +200,27 @@ def _trim(system: SystemFacts, made: Plan) -> None:
         for each in newest
         if each.shape in made.surplus[name] and system.surplus_s.get(each.shape, 0.0) >= SURPLUS_S
     ][:spare]
-    excess = newest[: max(0, system.queued - settings.queued_max)]
-    jobs = dict.fromkeys(each.job for each in (*useless, *excess) if each.job is not None)
-    if jobs:
-        made.cancel[name] = list(jobs)
+    excess = _excess(system, newest)
+    if excess:
+        made.excess[name] = list(excess)
+    if jobs := [each.job for each in useless if each.job and each.job not in excess]:
+        made.cancel[name] = jobs
     if system.running > settings.running_max:
         made.drain[name] = system.running - settings.running_max
+
+
+def _excess(system: SystemFacts, newest: Sequence[Coming]) -> dict[JobName, None]:
+    """What waits beyond the limits, of all pilots and of each kind; `newest` first."""
+    jobs: dict[JobName, None] = {}
+    all_of_it: SystemConfig | Factory = system.settings
+    limits = [(all_of_it, (system.queued, system.running), list(newest))]
+    for factory in system.settings.factories:
+        of = [each for each in newest if each.shape.factory == factory.name]
+        limits.append((factory, system.mine.get(factory.name, (0, 0)), of))
+    for limit, (queued, running), waiting in limits:
+        over = max(queued - limit.queued_max, queued + running - limit.running_max, 0)
+        jobs |= dict.fromkeys(each.job for each in waiting[:over] if each.job is not None)
+    return jobs
 
 
 def _offered(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from node.provisioning.jobs import Job, Submission
 from node.provisioning.shapes import Shape
@@ -61,11 +61,11 @@ class Shelf:
 
     def queued(self) -> int:
         """Pilots that have not started, or may exist without our knowing."""
-        return sum(each.unseen + sum(job.queued for job in each.living) for each in self)
+        return counted(self)[0]
 
     def running(self) -> int:
         """All others that are charged, unknown ones included."""
-        return sum(sum(not job.queued for job in each.living) for each in self)
+        return counted(self)[1]
 
     def counts(self) -> Counter[str]:
         """By state, for people."""
@@ -82,3 +82,13 @@ class Shelf:
             jobs = sum(job.coming for job in each.living)
             found[each.shape] += max(0, each.unseen + jobs - len(each.nameless))
         return +found
+
+
+def counted(submissions: Iterable[Submission]) -> tuple[int, int]:
+    """Pilots that have not started or may exist unknown to us; all others that are charged."""
+    queued = running = 0
+    for each in submissions:
+        waiting = sum(job.queued for job in each.living)
+        queued += each.unseen + waiting
+        running += len(each.living) - waiting
+    return queued, running

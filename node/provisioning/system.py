@@ -381,10 +381,9 @@ class BatchSystem(Ordering):
         surplus = plan.surplus.get(name, set())
         self._surplus_s = {each: self._surplus_s.get(each, now_s) for each in surplus}
         if jobs := plan.cancel.get(name):
-            over = self.book.queued() > self.settings.queued_max
-            why = Cancel.LIMIT if over else Cancel.SURPLUS
-            why = Cancel.LEFT_OUT if self.leaving else why
-            await self.cancel(jobs, why)
+            await self.cancel(jobs, Cancel.LEFT_OUT if self.leaving else Cancel.SURPLUS)
+        if jobs := plan.excess.get(name):
+            await self.cancel(jobs, Cancel.LEFT_OUT if self.leaving else Cancel.LIMIT)
         if too_many := plan.drain.get(name):
             self._drain(too_many)
         if order := plan.submit.get(name):

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from node.config import ApiConfig, Config, ConfigError, LocalConfig
 from node.provisioning import ordering
 from node.provisioning.changes import CannotChange
+from node.provisioning.jobs import Cancel
 from node.provisioning.settings import TIMES_S, SystemConfig
 from node.provisioning.system import STOP_S_MAX
 from node.services.refusal import Refusal
@@ -153,6 +154,20 @@ def test_lower_limits_cancel_what_waits_and_let_what_runs_finish() -> None:
     assert camp.run(300, lambda: len(camp.batch.living()) == 2)
     ends = {job.state for job in camp.batch.jobs.values() if job.state.over}
     assert ends == {JobState.CANCELLED, JobState.DONE}
+
+
+def test_a_batch_system_that_may_have_no_pilots_lets_go_of_those_that_wait_at_once() -> None:
+    camp = Camp(Described(1, 4000))
+    camp.batch.slots = 2
+    camp.unit_s = 600.0
+    camp.run(100)
+    assert len(camp.batch.living()) > len(camp.batch.running()) == 2
+    assert camp.node.limit("maui", 0, None)
+    camp.run(2)
+    assert len(camp.batch.living()) == len(camp.batch.running()) == 2
+    why = {job.cancelled for each in camp.system.book for job in each.jobs.values()}
+    assert why == {None, Cancel.LIMIT}
+    assert camp.run(900, lambda: not camp.batch.living())
 
 
 # What an admin is told.

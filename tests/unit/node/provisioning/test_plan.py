@@ -182,6 +182,19 @@ def test_queued_pilots_go_when_they_have_had_no_work_for_a_while_but_for_the_min
     assert plan(Facts([], (), (), [young])).cancel == {}
 
 
+def test_what_waits_beyond_the_limit_of_its_kind_goes_the_newest_first():
+    few = Factory("few", queued_max=1, running_max=2)
+    shape = shape_for(few, SMALL)
+    waiting = [Coming(shape, age_s, JobName(f"{age_s:.0f}")) for age_s in (30.0, 10.0, 20.0)]
+    both = replace(OPEN, factories=(Factory(), few))
+    now = system(both, queued=3, coming=waiting, mine={"few": (3, 0)})
+    assert plan(facts(now)).excess == {"maui": ["10", "20"]}
+    now = replace(now, running=2, mine={"few": (3, 2)})
+    assert plan(facts(now)).excess == {"maui": ["10", "20", "30"]}
+    now = replace(now, mine={"few": (3, 0)}, settings=replace(both, factories=(Factory(),)))
+    assert plan(facts(now)).excess == {}
+
+
 def test_a_minimum_is_kept_with_nothing_to_do_and_not_while_the_site_drains():
     kept = replace(OPEN, pilots_min=3, factories=(Factory(cpu=1, memory_bytes=2 * GB),))
     assert plan(Facts([], (), (), [system(kept, running=1)])).submit["maui"].count == 2

@@ -167,6 +167,7 @@ def test_open_breakers_and_used_up_limits_do_not_hinder_a_test() -> None:
     desk = Desk(TESTED, settings=replace(SETTINGS, running_max=0, queued_max=0))
     desk.begin()
     assert desk.until("submitted")["ok"]
+    assert desk.until("spoke to this node")["ok"]
 
 
 def test_a_test_that_nobody_follows_any_more_is_ended(desk: Desk) -> None:
