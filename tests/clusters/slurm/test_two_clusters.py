@@ -7,11 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from tests.clusters.ground import Camp, Kind, section
-from tests.clusters.life import DONE_S
+from tests.clusters.life import DONE_S, ends
 from tests.clusters.place import wait_until
 from tests.clusters.slurm.ground import SlurmGround
 
 KINDS = [Kind("any", {}), Kind("later", {})]
+SOUTHERN = Kind("southern", {})
 FEW = {"running_max": 2}
 
 
@@ -26,8 +27,9 @@ def south() -> Iterator[SlurmGround]:
 def camp(south: SlurmGround) -> Iterator[Camp]:
     north = SlurmGround("north")
     try:
-        more = section("south", south, KINDS, {}, FEW)
+        more = section("south", south, [*KINDS, SOUTHERN], {}, FEW)
         here = Camp(north, KINDS, settings=FEW, more=more)
+        here.kinds.append(SOUTHERN.name)
         try:
             yield here
         finally:
@@ -67,3 +69,24 @@ def test_while_one_is_down_the_other_works_and_the_trouble_is_told(
         camp.site.wait("there", DONE_S)
         assert hosts(camp, "there", 4) == {"north"}
         assert "Unable to contact slurm controller" in camp.site.run("site", "show")
+
+
+def test_one_that_config_names_no_more_at_a_restart_is_followed_to_its_end(
+    camp: Camp, south: SlurmGround
+) -> None:
+    camp.submit("left", "southern", f"until test -e {camp.base}/left; do sleep 0.2; done")
+    camp.wait_running("left")
+    camp.site.run("down")
+    config = camp.site.home / "config.toml"
+    text = config.read_text()
+    config.write_text(text[: text.index("[site.south]")])
+    camp.site.up()
+    wait_until("it to leave", lambda: systems(camp)["south"]["state"] == "leaving")
+    assert "config.toml does not name it any more" in camp.site.run("site", "show", "south")
+    assert south.rig.listing(), "its pilots go on"
+    (camp.base / "left").touch()
+    camp.site.wait("left", DONE_S)
+    assert ends(camp, "left") == ["success"]
+    assert hosts(camp, "left", 1) == {"south"}
+    wait_until("its end", lambda: "south" not in systems(camp), DONE_S)
+    assert not south.rig.listing()
