@@ -1,4 +1,4 @@
-"""A private Grid Engine: qmaster and one execd, a queue main.q, a parallel environment smp."""
+"""A private Grid Engine: qmaster and execds, a queue main.q, a parallel environment smp."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.clusters.place import Place, marked, missing, opened, wait_until
 from tests.clusters.sge import config
+from tests.clusters.sge.hosts import FIRST, Host, knowing
 
 PORT_BASE = 17_400
 REGISTER_S = 30  # between tries of a host to find its master: dispatch() in execd's dispatcher.c
@@ -32,12 +33,15 @@ class SgeCluster:
 
     def __init__(self, name: str, shape: config.Shape) -> None:
         self.shape = shape
-        self.place = Place(f"sge-{name}", PORT_BASE)
-        with opened(self.place):
+        self.place = place = Place(f"sge-{name}", PORT_BASE)
+        self.hosts = [Host(number, place.port) for number in range(shape.hosts)]
+        with opened(place):
             self._lay_out(name)
             self.start_master()
             self._configure()
-            self.start_host()
+            for host in self.hosts:
+                host.start_relay(place)
+                self.start_host(host.name)
             self._make_queue()
             self.wait_ready()
 
@@ -63,7 +67,10 @@ class SgeCluster:
         (common / "act_qmaster").write_text("localhost\n")
         (common / "host_aliases").write_text(config.host_aliases())
         (common / "bootstrap").write_text(config.bootstrap(folder))
-        (folder / "tmp/global").write_text(config.global_conf(folder, port))
+        (folder / "tmp/global").write_text(config.global_conf(folder))
+        lines = [f"{host.address} {host.name}\n" for host in self.hosts[1:]]
+        self._names = place.write("hosts", Path("/etc/hosts").read_text() + "".join(lines))
+        self._knowing = knowing(self._names) if lines else []
         self._spool(common)
 
     def _spool(self, common: Path) -> None:
@@ -78,21 +85,26 @@ class SgeCluster:
         run(defaults, "managers", "root")
 
     def _configure(self) -> None:
-        self.control("-ah", "localhost")
-        self.control("-as", "localhost")
+        self.control("-as", FIRST)
+        for host in self.hosts:
+            self.control("-ah", host.name)
+            path = self.place.write(f"tmp/{host.name}", f"gid_range {host.groups}\n")
+            self.control("-Aconf", str(path))
         self._give("-Msconf", config.changed(self.control("-ssconf"), config.SCHEDULER))
         known = config.changed(self.control("-sc"), {})
         kept = [line for line in known.split("\n") if line.split()[:1] != ["h_vmem"]]
         self._give("-Mc", "\n".join(kept) + config.RESOURCES)
 
     def _make_queue(self) -> None:
-        hosts = ("qconf", "-sel")  # fails while there is none
-        wait_until("the host", lambda: b"localhost" in self.place.run(*hosts, check=False).stdout)
+        names = {host.name for host in self.hosts}
+        shown = ("qconf", "-sel")  # fails while there is none
+        wait_until("all hosts", lambda: names <= {*self._said(*shown).split()})
         shape = self.shape
         values = f"slots={shape.slots},gpu={shape.gpus},h_vmem={shape.memory}"
-        self.control("-rattr", "exechost", "complex_values", values, "localhost")
+        for name in names:
+            self.control("-rattr", "exechost", "complex_values", values, name)
         self._give("-Ap", config.PARALLEL)
-        self._give("-Aq", config.queue(shape, self.place.make("scratch", 0o1777)))
+        self._give("-Aq", config.queue(shape, self.place.make("scratch", 0o1777), names))
 
     def _give(self, option: str, text: str) -> None:
         path = self.place.folder / "tmp/given"
@@ -102,36 +114,41 @@ class SgeCluster:
     # Daemons.
 
     def start_master(self) -> None:
-        self.place.start("qmaster", str(LIB / "sge_qmaster"), env={"SGE_ND": "1"})
+        words = [*self._knowing, str(LIB / "sge_qmaster")]
+        self.place.start("qmaster", *words, env={"SGE_ND": "1"})
         wait_until("qmaster", lambda: self.place.alive("qmaster") and self._answers())
 
-    def start_host(self) -> None:
-        self.place.start("execd", str(LIB / "sge_execd"), env={"SGE_ND": "1"})
+    def start_host(self, name: str = FIRST) -> None:
+        self._host(name).start(self.place, str(LIB / "sge_execd"), self._names)
 
     @contextlib.contextmanager
     def outage(self) -> Iterator[None]:
         """The master crashes, and is started again after the block.
 
-        Its host stands still meanwhile, while jobs go on: a host that has lost its master tries to
+        Its hosts stand still meanwhile, while jobs go on: a host that has lost its master tries to
         find it at once, and after that only each REGISTER_S.
         """
-        self.place.send("execd", signal.SIGSTOP)
+        for host in self.hosts:
+            self.place.send(host.daemon, signal.SIGSTOP)
         try:
             self.place.stop("qmaster", signal.SIGKILL)
             yield
         finally:
             self.start_master()
-            self.place.send("execd", signal.SIGCONT)
+            for host in self.hosts:
+                self.place.send(host.daemon, signal.SIGCONT)
             self.wait_ready()
 
-    def lose_host(self) -> None:
+    def lose_host(self, name: str) -> None:
         """As by a loss of power: the daemon and all that it runs are gone at once."""
-        self.place.stop("execd", signal.SIGKILL)
-        [mark] = [each for each in self.place.marks if each.startswith("SGE_ROOT=")]
-        for pid in marked(mark):
+        host = self._host(name)
+        self.place.stop(host.daemon, signal.SIGKILL)
+        for pid in marked(host.mark):
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                if Path(f"/proc/{pid}/comm").read_text().strip() != "sge_qmaster":
-                    os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
+
+    def _host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
 
     def _answers(self) -> bool:
         try:
@@ -140,27 +157,32 @@ class SgeCluster:
             return False
 
     def wait_ready(self) -> None:
-        """Until the master has heard of its host: orders that it gives before are late."""
+        """Until the master has heard of all hosts: orders that it gives before are late."""
         wait_until("main.q", self._ready, REGISTER_S + ANSWER_S)
 
     def _ready(self) -> bool:
-        """The host has reported, and the queue is in no bad state."""
-        self.place.alive("execd")
-        text = self.place.run("qstat", "-f", "-q", "main.q", check=False).stdout.decode()
+        """All hosts have reported, and none of their queues is in a bad state."""
+        for host in self.hosts:
+            self.place.alive(host.daemon)
+        text = self._said("qstat", "-f", "-q", "main.q")
         rows = [line.split() for line in text.split("\n") if line.startswith("main.q@")]
-        return len(rows) == 1 and len(rows[0]) == 5 and rows[0][3] != "-NA-"
+        good = [row for row in rows if len(row) == 5 and row[3] != "-NA-"]
+        return len(good) == len(rows) == len(self.hosts)
+
+    def _said(self, *argv: str) -> str:
+        return self.place.run(*argv, check=False).stdout.decode()
 
     # What an administrator does.
 
     def control(self, *words: str) -> str:
         """qconf. Raises ClusterError."""
-        return self.place.run("qconf", *words).stdout.decode()
+        return self.place.run(*self._knowing, "qconf", *words).stdout.decode()
 
     def close(self) -> None:
         """End all daemons and jobs and remove everything; at once, as nothing of it is kept."""
-        with contextlib.suppress(KeyError):  # one has not been started
-            self.lose_host()
-            self.place.stop("qmaster", signal.SIGKILL)
+        for daemon in ("qmaster", *(host.daemon for host in self.hosts)):
+            with contextlib.suppress(KeyError):  # it has not been started
+                self.place.stop(daemon, signal.SIGKILL)
         self.place.close()
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 SHARE = Path("/usr/share/gridengine")
-GROUPS = 100  # additional groups of one cluster, by which execd tells its jobs' processes
+GROUPS = 100  # additional groups of one host, by which execd tells its jobs' processes
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a cluster is to be like. notify_s: between SIGUSR2 and SIGKILL. GPUs are a number."""
+    """What a cluster is to be like. notify_s: between SIGUSR2 and SIGKILL. GPUs are a number.
 
+    slots, gpus, memory: of each host.
+    """
+
+    hosts: int = 1
     slots: int = 4
     gpus: int = 2
     memory: str = "4G"
@@ -58,9 +62,8 @@ def changed(text: str, values: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def global_conf(folder: Path, port: int) -> str:
+def global_conf(folder: Path) -> str:
     """sge_conf(5): accounting within a second, news of hosts often, any account."""
-    first = 1_000_000 + port * GROUPS
     return changed(
         (SHARE / "default-configuration").read_text(),
         {
@@ -73,7 +76,6 @@ def global_conf(folder: Path, port: int) -> str:
             "administrator_mail": "none",
             "reporting_params": "accounting=true reporting=false flush_time=00:00:01 "
             "joblog=false sharelog=00:00:00",
-            "gid_range": f"{first}-{first + GROUPS - 1}",
         },
     )
 
@@ -110,13 +112,13 @@ _NONE = [
 _LIMITS = ("rt", "cpu", "fsize", "data", "stack", "core", "rss", "vmem")
 
 
-def queue(shape: Shape, tmpdir: Path) -> str:
+def queue(shape: Shape, tmpdir: Path, hosts: Iterable[str]) -> str:
     """queue_conf(5): all of it, since nothing may be missing.
 
     tmpdir: of jobs, each in a folder with its number, so that clusters may not share it.
     """
     values = {
-        "qname": "main.q", "hostlist": "localhost", "seq_no": "0", "nsuspend": "1",
+        "qname": "main.q", "hostlist": " ".join(hosts), "seq_no": "0", "nsuspend": "1",
         "suspend_interval": "00:05:00", "priority": "0", "min_cpu_interval": "00:05:00",
         "processors": "UNDEFINED", "qtype": "BATCH INTERACTIVE", "pe_list": "smp",
         "rerun": "FALSE", "slots": str(shape.slots), "tmpdir": str(tmpdir), "shell": "/bin/sh",

@@ -5,23 +5,29 @@ from __future__ import annotations
 from schedulers.base import JobName
 from schedulers.sge import COMMANDS
 from tests.clusters.ground import Ground
+from tests.clusters.sge.config import Shape
+from tests.clusters.sge.hosts import FIRST
 from tests.clusters.sge.rig import SgeRig
 
 
 class SgeGround(Ground):
-    """One worker."""
+    """Two workers. The first is the bad one: once it is banned no pilot is sent there."""
 
     kind = "sge"
     commands = COMMANDS
     held = {"options": ["-h"]}  # noqa: RUF012
     overdue = {"options": ["-l", "h_rt=8"]}  # noqa: RUF012
 
+    elsewhere = {"options": ["-l", "hostname=worker2"]}  # noqa: RUF012
+    apart = {"cpu": 3}  # noqa: RUF012
+    bad = (f'test "$HOSTNAME" = {FIRST}', "HOSTNAME")
+
     def __init__(self, name: str) -> None:
-        self.rig = self.sge = SgeRig(name)
+        self.rig = self.sge = SgeRig(name, Shape(hosts=2))
 
     def cancel(self, job: JobName) -> None:
         self.rig.place.run("qdel", job)
 
     def crash(self, job: JobName, host: str) -> None:
-        self.sge.cluster.lose_host()
-        self.sge.cluster.start_host()
+        self.sge.cluster.lose_host(host)
+        self.sge.cluster.start_host(host)

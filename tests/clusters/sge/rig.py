@@ -13,9 +13,7 @@ from tests.clusters.sge.config import Shape
 
 
 class SgeRig(Rig):
-    """A cluster of one host.
-
-    qacct does not tell who killed a job, and nobody that there was one which never ran. A job is
+    """qacct does not tell who killed a job, and nobody that there was one which never ran. A job is
     warned by SIGUSR2.
     """
 
@@ -25,9 +23,9 @@ class SgeRig(Rig):
     time_s = 5
     unknown = JobName("9999999")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, shape: Shape | None = None) -> None:
         need("Grid Engine", lacking())
-        self.cluster = SgeCluster(name, Shape())
+        self.cluster = SgeCluster(name, shape or Shape())
         self.place = self.cluster.place
         self.scheduler = Sge()
 
