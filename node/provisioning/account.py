@@ -13,6 +13,7 @@ from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
 from node.provisioning.jobs import Submission, standing
 from node.provisioning.leaving import dump
+from node.provisioning.patience import promising
 from node.provisioning.plan import Coming, SystemFacts
 from node.provisioning.ports import House, Tools
 from node.provisioning.rows import dump_breakers, load_breakers, read_book
@@ -217,6 +218,8 @@ def _coming(ours: Iterable[Submission], now_s: float) -> list[Coming]:
         age_s = now_s - each.made_s
         jobs = [job for job in each.living if job.coming]
         for job in jobs[len(each.nameless) :]:
+            if not promising(job, now_s):
+                continue
             vain_s = age_s if job.queued else now_s - job.since_s
             held = job.state is JobState.HELD
             found.append(Coming(each.shape, vain_s, job.name, job.queued, held))

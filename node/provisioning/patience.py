@@ -30,6 +30,15 @@ def patience_s(job: Job) -> float:
     return DENIED_S if job.denied else UNKNOWN_S_MAX
 
 
+def promising(job: Job, now_s: float) -> bool:
+    """Whether units wait for the pilot of a job that has not announced itself.
+
+    Not if the batch system denies the job, and its accounting would have told of an end by now: it
+    is charged all the same, as it may live.
+    """
+    return not job.denied or job.missing_s is None or now_s - job.missing_s < DENIED_EAGER_S
+
+
 def given_up_words(job: Job) -> str:
     """Why it is charged no more."""
     if job.denied:

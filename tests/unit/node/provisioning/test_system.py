@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from node.provisioning.book import LOOKS_MIN
-from node.provisioning.patience import DENIED_S
+from node.provisioning.patience import DENIED_EAGER_S, DENIED_S
 from node.provisioning.plan import Order, Plan
 from node.provisioning.settings import Factory
 from node.provisioning.shapes import Shape
@@ -136,6 +136,21 @@ def test_a_job_that_the_batch_system_does_not_know_is_charged_and_then_given_up(
     camp.batch.faults.listing, camp.batch.faults.denies = "", False
     camp.run(60)
     assert not before & {job.name for job in camp.batch.living()}  # they came back, and are ended
+
+
+def test_units_do_not_wait_for_a_pilot_that_the_batch_system_does_not_know_but_it_is_charged():
+    camp = Camp(Described(1, 4))
+    camp.batch.slots = 0
+    camp.run(LOOK_S)
+    (deleted,) = camp.batch.jobs.values()
+    camp.run(LOOK_S)
+    camp.batch.jobs.clear()  # as Grid Engine does with a job that is deleted while it waits
+    camp.batch.faults.denies, camp.batch.slots = True, 10
+    assert camp.run(int(DENIED_EAGER_S) + 3 * LOOK_S, lambda: bool(camp.batch.jobs))
+    assert camp.run(120, lambda: done(camp, 64, 4))
+    (job,) = [job for each in camp.system.book for job in each.living if job.name == deleted.name]
+    assert job.state is JobState.UNKNOWN
+    assert camp.system.book.running() == 2
 
 
 def test_a_cancelled_job_that_the_batch_system_does_not_know_is_over():
