@@ -190,6 +190,10 @@ def _print_troubles(system: Mapping[str, Any]) -> None:
         old = isinstance(ago, int | float) and isinstance(looked, int | float) and looked < ago
         when = f"last error, {duration(ago)} ago: " if old else ""
         say_wrapped(f"{'-' if old else '!'} {name}: {when}{trouble}", HANG)
+    if silent := int(system.get("silent") or 0):
+        many, long = plural(silent, "running pilot"), duration(system.get("silent_s"))
+        words = "units run elsewhere, and limits count such pilots until their end is told"
+        say_wrapped(f"! {name}: {many} silent for up to {long}; {words}", HANG)
     for words in system.get("waits") or []:
         say_wrapped(f"- {name}: {harmless(words)}", HANG)
 

@@ -95,7 +95,20 @@ class Account:
         return SystemFacts(
             self.settings, *counted(ours), coming, self.queues, mine,
             allowed, words, self._barred(now_s), {each: now_s - since[each] for each in since},
+            len(self._silent(now_s)),
         )  # fmt: skip
+
+    def _silent(self, now_s: float) -> list[float]:
+        """For how long pilots have been lost whose jobs are said to run: a worker that is gone."""
+        sessions = self._house.work.sessions.by_pilot
+        return [
+            now_s - session.seen_s
+            for each in self.book
+            for job in each.living
+            if job.state is JobState.RUNNING
+            and (session := sessions.get(job.pilot or 0)) is not None
+            and session.lost
+        ]
 
     def _barred(self, now_s: float) -> str:
         if self.leaving:
@@ -144,6 +157,7 @@ class Account:
         """What is to be known of this batch system."""
         now_s = self._house.reactor.seconds()
         away = self._tools.runner.away()
+        silent = self._silent(now_s)
         return {
             "name": self.settings.name,
             "kind": self.settings.kind,
@@ -156,6 +170,8 @@ class Account:
             "queued_max": self.settings.queued_max,
             "running_max": self.settings.running_max,
             "states": dict(self.book.counts()),
+            "silent": len(silent),
+            "silent_s": round(max(silent), 1) if silent else None,
             "foreign": self.book.foreign,
             "looked_s_ago": None if self.looked_s is None else round(now_s - self.looked_s, 1),
             "trouble": self.trouble,

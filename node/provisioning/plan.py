@@ -73,6 +73,7 @@ class SystemFacts:
     words: Mapping[Shape, str] = field(default_factory=dict)  # of breakers, and why pilots wait
     barred: str = ""  # why nothing is submitted at all now
     surplus_s: Mapping[Shape, float] = field(default_factory=dict)  # how long it has had no work
+    silent: int = 0  # of those that run: their pilots are lost, and it has not told of their end
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +328,8 @@ def _free(system: SystemFacts, factory: Factory) -> tuple[int, str]:
         ),
     )
     free, words = min(limits, key=lambda limit: limit[0])
-    return free, f"{words} pilots, as many as are allowed"
+    silent = f", {system.silent} of them silent" if system.silent and "running" in words else ""
+    return free, f"{words} pilots{silent}, as many as are allowed"
 
 
 def _minimum(system: SystemFacts) -> Order | None:

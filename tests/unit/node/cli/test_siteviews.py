@@ -95,6 +95,33 @@ def test_a_batch_system_that_is_left_out_says_so(floe: Floe, node: FakeNode) -> 
     assert "! maui: config.toml does not name it any more: its pilots are let go" in shown
 
 
+def test_pilots_that_a_batch_system_believes_to_run_are_told_once_they_are_lost(
+    floe: Floe, node: FakeNode
+) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.slots, camp.unit_s = 6, 100_000
+    assert camp.run(200, lambda: len(camp.batch.running()) == 6)
+    camp.run(LOOK_S)
+    for pilot in camp.pilots[:2]:
+        pilot.gone = True  # as with its worker; nobody tells the batch system
+    camp.run(120)
+    tell(node, camp)
+    assert "silent" not in floe("site", "show").out
+    camp.run(120)
+    tell(node, camp)
+    shown = " ".join(floe("site", "show").out.split())
+    assert "! maui: 2 running pilots silent for up to " in shown
+    assert line_of(floe("site", "show").out, "maui")[3:6] == ["6", "of", "6"]
+    assert floe("pilots").out.count("lost") >= 2
+    (said,) = camp.node.why.values()
+    assert "6 of 6 queued and running pilots, 2 of them silent" in said["maui"]
+    for pilot in camp.pilots[:2]:
+        camp.batch.end(pilot.job, JobState.NODE_FAILED)
+    camp.run(3 * LOOK_S)
+    tell(node, camp)
+    assert "silent" not in floe("site", "show").out
+
+
 def test_pilots_that_die_are_a_reason_shown_once(floe: Floe, node: FakeNode) -> None:
     camp = Camp(Described(1, 5000))
     camp.behave = camp.dies
