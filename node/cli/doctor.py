@@ -77,7 +77,7 @@ def _print(finding: Finding) -> None:
     line = styled(f"  {finding.what:<22} ")
     line.append(f"{finding.result:<5}", style=style)
     line.append(" ")
-    say_marked(line, finding.detail, 31)
+    say_marked(line, finding.detail, 4)
     if finding.right:
         say_wrapped(f"  → {harmless(finding.right)}", "    ")
 
@@ -171,8 +171,9 @@ def _node(floe: Floe) -> Iterator[Finding]:
     yield Finding("login", "ok")
     for warning in status.get("warnings") or []:
         yield Finding("the node says", "warn", str(warning))
+    said = " ".join(map(str, status.get("warnings") or []))
     for system in (client.get("/v1/site").get("site") or {}).get("batch") or []:
-        if system.get("state") in TROUBLED:
+        if system.get("state") in TROUBLED and f"site.{system.get('name')}:" not in said:
             words = f"{system['state']}: {system.get('trouble') or 'no reason is known'}"
             yield Finding(f"pilots of {system.get('name')}", "warn", words, "floe site show")
 

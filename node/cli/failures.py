@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from node.cli.output import SCHEMA, harmless
+from node.cli.output import SCHEMA, harmless, note, say_wrapped
 from node.client import ClientError, Refused, Unreachable
 
 OK = 0
@@ -88,13 +88,15 @@ def report(error: ClientError, as_json: bool) -> int:
         if choices := choices_of(error):
             told["choices"] = choices
         print(json.dumps({"schema": SCHEMA, "error": told}, indent=2), flush=True)
-    print(f"floe: {harmless(message, lines=True)}", file=sys.stderr)
+    hang = " " * 6
+    for line in f"floe: {harmless(message, lines=True)}".splitlines():
+        say_wrapped(line, hang, note)
     for problem in problems:
-        print(problem_line(problem), file=sys.stderr)
+        say_wrapped(problem_line(problem), hang, note)
     for choice in choices_of(error):
-        print(f"      {harmless(choice)}", file=sys.stderr)
+        note(f"{hang}{harmless(choice)}")
     if error.right:
-        print(f"      {harmless(error.right)}", file=sys.stderr)
+        say_wrapped(f"{hang}{harmless(error.right)}", hang, note)
     return exit_status(error)
 
 

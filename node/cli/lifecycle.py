@@ -13,7 +13,17 @@ import click
 from federation.address import PORT as MESH_PORT
 from node.cli.command import Floe, json_option, pass_floe, verb
 from node.cli.failures import Failed
-from node.cli.output import duration, harmless, note, number, plural, print_json, say, size
+from node.cli.output import (
+    duration,
+    harmless,
+    note,
+    number,
+    plural,
+    print_json,
+    say,
+    say_wrapped,
+    size,
+)
 
 NAME_CHARACTERS_MAX = 32
 
@@ -233,7 +243,7 @@ def status_verb(floe: Floe) -> int:
         print_json(reply)
         return 0
     for line in status_lines(reply):
-        say(line)
+        say_wrapped(line)
     return 0
 
 

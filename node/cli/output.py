@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from node.cli.layout import BELOW_INDENT, FOLDED_MIN, GAP, Layout, below, fit
@@ -76,15 +76,19 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def say_wrapped(text: str, hang: str = "  ") -> None:
-    """One line; on a terminal that is too narrow, several, all but the first one after `hang`."""
+def say_wrapped(text: str, hang: str = "  ", tell: Callable[[str], None] | None = None) -> None:
+    """One line; on a terminal that is too narrow, several, all but the first one after `hang`.
+
+    tell: where to; `note` for standard error.
+    """
     import shutil
 
-    if not sys.stdout.isatty():
-        say(text)
+    tell = tell or say
+    if not (sys.stderr if tell is note else sys.stdout).isatty():
+        tell(text)
         return
     for line in wrapped(text, shutil.get_terminal_size().columns, hang):
-        say(line)
+        tell(line)
 
 
 def say_marked(lead: Text, words: str, hang: int) -> None:

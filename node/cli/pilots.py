@@ -55,6 +55,7 @@ def pilots_verb(ctx: click.Context, batch: str, wanted: str, everything: bool) -
     if not pilots:
         nothing = "no such pilots" if batch or wanted else "no pilots"
         say(f"{nothing}; the node starts them when there is work")
+        say("  → what keeps them, if there is: floe site show")
         return
     columns, rows = pilot_table(pilots, DITTO if console().is_terminal else "")
     table(columns, rows)

@@ -93,7 +93,7 @@ class Probe:
         line = styled(f"  {step.what:<22} ")
         line.append("ok  " if step.ok else "FAIL", style="green" if step.ok else "bold red")
         line.append("  ")
-        say_marked(line, f"{step.detail}  {duration(step.took_s)}", 31)
+        say_marked(line, f"{step.detail}  {duration(step.took_s)}", 4)
         if step.right:
             say_wrapped(f"  → {harmless(step.right)}", "    ")
 

@@ -24,6 +24,7 @@ from node.cli.output import (
     plural,
     print_json,
     say,
+    say_wrapped,
     size,
     styled,
 )
@@ -253,10 +254,10 @@ def _size(blob: Path | bytes) -> int:
 
 def _print_warning(warning: object) -> None:
     if not isinstance(warning, Mapping):
-        note(f"! {harmless(warning)}")
+        say_wrapped(f"! {harmless(warning)}", tell=note)
         return
     words = [warning.get("where"), warning.get("what"), warning.get("right")]
-    note("! " + "  ".join(harmless(word) for word in words if word))
+    say_wrapped("! " + "  ".join(harmless(word) for word in words if word), tell=note)
 
 
 def plan(floe: Floe, draft: Draft, job: int | None) -> None:

@@ -262,9 +262,25 @@ def _order(system: SystemFacts, own: Sequence[_Want], made: Plan) -> Order | Non
         share = max(1, settings.queued_max // max(1, len(shapes)))
         count, why = _count(system, order, own[at], share - queued)
         if count > 0:
+            _explain_others(made, own, orders, order.shape, settings)
             return Order(order.factory, order.shape, count)
         _explain(made, own[at].bin.needs, settings.name, why)
     return _minimum(system)
+
+
+def _explain_others(
+    made: Plan,
+    own: Sequence[_Want],
+    orders: Sequence[tuple[int, int, Order]],
+    first: Shape,
+    settings: SystemConfig,
+) -> None:
+    """Units for which pilots of another shape are needed than the one that is submitted now."""
+    every = show_span(settings.submit_s)
+    for _, at, order in orders:
+        if order.shape != first:
+            why = f"other pilots are submitted first ({first.words()}), one kind in {every}"
+            _explain(made, own[at].bin.needs, settings.name, why)
 
 
 def _queued_of(system: SystemFacts, shape: Shape) -> int:

@@ -204,7 +204,7 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
         return
     if workers.trouble:
         why.add("block", workers.trouble)
-        why.next.append("floe pilots")
+        why.next.append("floe site show")
     elif not workers.pilots:
         starting = f"{workers.starting} starting" if workers.starting else "none starting yet"
         why.add("wait", f"no pilot is up; {starting}")
@@ -242,6 +242,8 @@ def add_troubles(why: Why, said: Collection[str], workers: Workers) -> None:
     for system, trouble in workers.troubles.items():
         if system not in said:
             why.add("block", f"{system}: {trouble.words}")
+    if workers.troubles and "floe site show" not in why.next:
+        why.next.append("floe site show")
 
 
 def _add_memory_advice(why: Why, facts: UnitFacts) -> None:

@@ -155,7 +155,7 @@ def _add_idle_workers(why: Why, workers: Workers, *, elsewhere: bool) -> None:
         why.next.append("floe site drain --off")
     elif workers.trouble:
         why.add("block", workers.trouble)
-        why.next.append("floe pilots")
+        why.next.append("floe site show")
     elif not workers.pilots:
         why.add("wait", f"no pilot is up, {workers.starting} starting")
         why.next.append("floe pilots")

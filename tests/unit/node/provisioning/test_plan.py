@@ -137,6 +137,17 @@ def test_what_no_queue_allows_is_explained_and_not_submitted():
     assert "queue short allows 30 min" in made.why[SMALL]["maui"].replace("30m", "30 min")
 
 
+def test_units_that_are_not_in_turn_yet_are_told_why():
+    other = replace(SMALL, cpu=2)
+    bins = [Bin(SMALL, 4, 3600.0), Bin(other, 4, 3600.0)]
+    made = plan(replace(facts(system()), bins=bins))
+    assert made.submit["maui"].shape == SHAPE
+    assert SMALL not in made.why
+    assert made.why[other]["maui"] == (
+        f"other pilots are submitted first ({SHAPE.words()}), one kind in 30 s"
+    )
+
+
 def test_two_sizes_in_one_sentence_are_in_one_kind_of_unit():
     large = replace(SMALL, memory_bytes=100 * GB)
     queue = Queue("long", memory_bytes_max=4_194_304_000, default=True)

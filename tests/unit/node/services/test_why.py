@@ -296,3 +296,8 @@ def test_a_dataset_tells_what_its_tasks_wait_for_in_batch_systems():
     shown = text(why_dataset(DatasetFacts("nugen", counts, tasks, workers=WORKERS)))
     assert f"wait sim, reco: maui: {full}" in shown
     assert "nobody asked" not in shown
+
+
+def test_what_keeps_pilots_is_looked_for_where_it_is_shown():
+    troubled = Workers([SHAPE], trouble="site.maui: submissions are refused")
+    assert why_unit(unit(workers=troubled)).next == ["floe site show"]
