@@ -22,6 +22,7 @@ NOISE_BYTES_MAX = 256 << 10  # before the first mark
 OVERDUE = 124  # exit status of timeout(1)
 SIGNALS = range(129, 144)  # 128 + n: how sh tells signal n
 
+_WE = "floe-user"  # before the number of our account there
 # 127.0.0.1 and ::1 in /proc/net, on machines of either order of bytes.
 _LOOPBACK = {
     b"0100007F", b"7F000001", b"0" * 24 + b"01000000", b"0" * 24 + b"00000001",
@@ -46,7 +47,10 @@ def ready(mark: str, tunnel_port: int | None = None) -> bytes:
     look = ""
     if tunnel_port is not None:
         line = f"^ *[0-9]+: [0-9A-F]+:{tunnel_port:04X} [0-9A-F]+:0000 0A "
-        look = f"grep -hE '{line}' /proc/net/tcp /proc/net/tcp6 2>/dev/null; "
+        look = (
+            f"printf '{_WE} %s\\n' \"$(id -u)\"; "
+            f"grep -hE '{line}' /proc/net/tcp /proc/net/tcp6 2>/dev/null; "
+        )
     return f"{look}printf '%s\\n' {mark}; exec cat >/dev/null\n".encode()
 
 
@@ -57,9 +61,24 @@ def is_ready(out: bytes, mark: str) -> bool:
 
 def is_shut(out: bytes, tunnel_port: int) -> bool:
     """Whether the host is known to listen at the tunnel's port for its own programs alone."""
-    line = rb"^ *\d+: ([0-9A-F]+):%04X [0-9A-F]+:0000 0A " % tunnel_port
-    addresses = re.findall(line, out, re.MULTILINE)
-    return bool(addresses) and set(addresses) <= _LOOPBACK
+    addresses = {address for address, _ in _listeners(out, tunnel_port)}
+    return bool(addresses) and addresses <= _LOOPBACK
+
+
+def is_shared(out: bytes, tunnel_port: int) -> bool:
+    """Whether another user is known to listen at the tunnel's port, too, on some of its addresses.
+
+    sshd is content with one address of several. Root is not counted: it may be sshd itself.
+    """
+    we = re.search(rb"^%s (\d+)$" % _WE.encode(), out, re.MULTILINE)
+    users = {user for _, user in _listeners(out, tunnel_port)}
+    return we is not None and bool(users - {we[1], b"0"})
+
+
+def _listeners(out: bytes, port: int) -> list[tuple[bytes, bytes]]:
+    """Addresses and users of what listens there, as proc(5) tells."""
+    line = rb"^ *\d+: ([0-9A-F]+):%04X [0-9A-F]+:0000 0A \S+ \S+ \S+ +(\d+) " % port
+    return re.findall(line, out, re.MULTILINE)
 
 
 def orders(argv: Sequence[str], mark: str, time_s: float, *, profile: bool) -> bytes:

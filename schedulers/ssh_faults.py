@@ -139,7 +139,12 @@ def explain(err: bytes, out: bytes, status: int | None, settings: SshSettings) -
 def shut_tunnel(out: bytes, settings: SshSettings) -> Fault | None:
     """Whether workers cannot reach the tunnel though they are meant to: sshd does not tell."""
     tunnel = settings.tunnel
-    if tunnel is None or tunnel.address in LOOPBACK or not remote.is_shut(out, tunnel.port):
+    if tunnel is None:
+        return None
+    if remote.is_shared(out, tunnel.port):
+        words = f"the tunnel's port {tunnel.port} is that of another user's program, too, which "
+        return Fault(f"{words}workers would reach in place of the node: take another port", False)
+    if tunnel.address in LOOPBACK or not remote.is_shut(out, tunnel.port):
         return None
     return Fault(
         f"the tunnel's port {tunnel.port} can be reached from the host itself alone: its sshd "

@@ -66,7 +66,7 @@ def test_too_much_is_cut() -> None:
     assert answered(out[:1500], b"", -9, cut=True).done == Completed(-9, b"x" * 1000, b"", True)
 
 
-LINE = b"   1: %s:2328 %s:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1"
+LINE = b"   1: %s:2328 %s:0000 0A 00000000:00000000 00:00000000 00000000  %4d        0 9513515 1"
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,18 @@ LINE = b"   1: %s:2328 %s:0000 0A 00000000:00000000 00:00000000 00000000     0  
 def test_a_tunnel_for_the_host_alone_is_told_from_one_for_all(
     addresses: list[bytes], shut: bool
 ) -> None:
-    out = b"Welcome\n" + b"\n".join(LINE % (each, b"0" * len(each)) for each in addresses)
+    out = b"Welcome\n" + b"\n".join(LINE % (each, b"0" * len(each), 0) for each in addresses)
     assert remote.is_shut(out, 0x2328) == shut
     assert not remote.is_shut(out, 0x2329)
+
+
+@pytest.mark.parametrize(
+    ("users", "shared"),
+    [([], False), ([1002, 1002], False), ([0, 1002], False), ([1002, 1003], True), ([1003], True)],
+)
+def test_a_port_on_which_somebody_else_listens_too_is_told(users: list[int], shared: bool) -> None:
+    lines = [LINE % (b"0" * 8, b"0" * 8, user) for user in users]
+    out = b"Welcome\nfloe-user 1002\n" + b"\n".join(lines)
+    assert remote.is_shared(out, 0x2328) == shared
+    assert not remote.is_shared(out, 0x2329)
+    assert not remote.is_shared(b"\n".join(lines), 0x2328)  # nobody said who we are
