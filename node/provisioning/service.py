@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from node.provisioning.plan import Facts, Plan, plan, waiting_words
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import Factory, SystemConfig
 from node.provisioning.shapes import queue_of
-from node.provisioning.system import BatchSystem, numbers_from
+from node.provisioning.system import BatchSystem
 from node.store import submissions as store
 from node.work.sessions import Session
 
@@ -39,7 +40,7 @@ class BatchSystems:
         """tools_of: how to speak to a batch system."""
         self._house = house
         self._tools_of = tools_of
-        self._numbers = numbers_from(store.next_number(house.conn))
+        self._numbers = itertools.count(store.next_number(house.conn))
         self._turn = DeferredLock()  # of those who begin and stop batch systems
         found = roster(house.conn, systems)
         self.systems = [self._made(each) for each in found.begin]

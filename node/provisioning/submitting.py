@@ -116,6 +116,10 @@ class Submitter:
         self._settings = settings
         self._shipped = False
 
+    def ship_again(self) -> None:
+        """Pilots died: the program may be gone, as from a scratch disk that is swept."""
+        self._shipped = False
+
     def folder(self) -> str:
         """Of all pilots of this batch system, on the submit host."""
         return folder_of(self._settings, self._house.folder)

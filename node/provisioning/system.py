@@ -8,7 +8,6 @@ shown to people; the next rounds come ever more rarely while they last.
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
@@ -38,6 +37,7 @@ SOON_S: Final = 1.0  # after units became ready, so that more of them count
 BACKOFF_S_MAX: Final = 600.0
 STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submitted any more
 QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
+QUEUES_AGAIN_S: Final = 300.0  # after one that was not answered
 DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits
 UNASKED_S: Final = 60.0  # a pilot may wait so long before anybody asks why
 TAIL_BYTES: Final = 2000
@@ -270,10 +270,11 @@ class BatchSystem(Ordering):
         now_s = self._house.reactor.seconds()
         if now_s < self._next_queues_s:
             return
-        self._next_queues_s = now_s + QUEUES_S
         try:
             self.queues = await self.asking.queues()
+            self._next_queues_s = now_s + QUEUES_S
         except SchedulerError as error:
+            self._next_queues_s = now_s + QUEUES_AGAIN_S
             self._complain(f"no answer about queues: {error}")
 
     async def _ask_why(self) -> None:
@@ -320,6 +321,7 @@ class BatchSystem(Ordering):
             if session is not None:
                 await self._house.work.arrivals.end(session, f"job {job.name}: {ended.why}")
         if ended.young:
+            self._submitter.ship_again()
             breaker = self.breakers.setdefault(submission.shape, Breaker())
             tail = ""
             if breaker.until_s <= self._house.reactor.seconds():  # one of a bunch is enough
@@ -393,7 +395,3 @@ class BatchSystem(Ordering):
 def _fire(waiting: Deferred[None]) -> None:
     if not waiting.called:
         waiting.callback(None)
-
-
-def numbers_from(first: int) -> Iterator[int]:
-    return itertools.count(first)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fakes.batch import AGAIN_S, FakeRunner
+from tests.fakes.batch import AGAIN_S, Batch, FakeJob, FakeRunner
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.provisioning.test_probing import TESTED, Desk
 from tests.unit.node.work.house import Described
@@ -85,3 +85,35 @@ def test_an_admin_who_tests_it_need_not_wait_for_the_next_try() -> None:
     desk.begin()
     assert desk.until("spoke to this node", 60)["ok"]
     assert desk.camp.system.looked_s is not None
+
+
+def test_limits_of_queues_that_were_not_heard_are_asked_for_again_soon() -> None:
+    camp = Camp(Described(1, 40))
+    camp.batch.queues = [{"name": "long", "time_s_max": 86_400}]
+    runner = runner_of(camp)
+
+    def cut(verb: str, moment: str) -> None:
+        if (verb, moment) == ("listing", "after"):
+            runner.unreachable = WHY
+
+    runner.on_verb = cut
+    assert camp.run(60, lambda: runner.knocks > 0)
+    assert not camp.system.queues
+    runner.on_verb, runner.unreachable = lambda verb, moment: None, ""
+    assert camp.run(2 * AGAIN_S + 60, lambda: bool(camp.system.queues))
+
+
+def test_a_program_that_was_swept_from_the_hosts_disk_is_put_there_again() -> None:
+    camp = Camp(Described(1, 4000))
+
+    def behave(batch: Batch, job: FakeJob) -> None:
+        (camp.good if job.argv[0] in batch.files else camp.dies)(batch, job)
+
+    camp.behave = behave
+    assert camp.run(100, lambda: bool(camp.pilots))
+    (program,) = {job.argv[0] for job in camp.batch.jobs.values()}
+    del camp.batch.files[program]
+    for job in camp.batch.running():
+        camp.batch.end(job)
+    came = len(camp.pilots)
+    assert camp.run(600, lambda: len(camp.pilots) > came)
