@@ -113,6 +113,8 @@ class SlurmCluster:
             "slurmdbd", lambda: self.place.alive("slurmdbd") and self._succeeds(*ask), timeout_s=60
         )
         self._succeeds("sacctmgr", "--immediate", "add", "cluster", self.name)
+        # Who may use it, where that is enforced; of itself only root.
+        self._succeeds("sacctmgr", "--immediate", "add", "user", self.user, "account=root")
 
     def start_controller(self) -> None:
         self.place.start("slurmctld", "slurmctld", "-D")
