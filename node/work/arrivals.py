@@ -44,7 +44,9 @@ class Arrivals:
     # The tables are an older copy: units that they do not know as leased were granted all the same.
     copied: bool = False
     expected: dict[bytes, PilotRow] = field(default_factory=dict)  # by the hash of their token
-    left_well: set[int] = field(default_factory=set)  # pilots that took their leave
+    left_well: set[int] = field(
+        default_factory=set
+    )  # of those on this machine: they took their leave
     next_pilot: int = 1
     # Told of sessions whose pilot has announced itself, and of those that have ended.
     on_announced: Callable[[Session], None] = lambda session: None
@@ -186,7 +188,8 @@ class Arrivals:
         """The pilot took its leave, and may say why: what it still holds was never begun."""
         for lease in list(session.leases.values()):
             self.board.leases.give_back(lease, set(lease.left))
-        self.left_well.add(session.pilot)
+        if not session.in_batch_system:
+            self.left_well.add(session.pilot)
         await self._ended(session, _text(body, "why") or "left")
 
     async def _ended(self, session: Session, why: str) -> None:

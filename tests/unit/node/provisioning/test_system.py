@@ -34,6 +34,7 @@ def test_units_are_run_by_pilots_of_the_batch_system_which_leave_afterwards():
     camp.run(SETTINGS.idle_s + 3 * LOOK_S)
     assert not camp.batch.living()
     assert not list(camp.system.book)
+    assert not camp.house.work.arrivals.left_well  # nobody would ever ask for them
     assert (
         camp.house.disk.conn.execute("SELECT count(*) FROM pilot WHERE ended_ms IS NULL").get == 0
     )
