@@ -50,9 +50,11 @@ def from_json(text: str, what: str) -> dict[str, Record]:
 
 def _loads(text: str, what: str) -> object:
     texts.few_parts(text, what)
-    for attempt in (text, _BARE.sub(lambda m: f"{m[1]}{json.dumps(m[2])}{m[3]}", text)):
+    for mended in (False, True):  # what is good JSON already costs nothing more
+        if mended:
+            text = _BARE.sub(lambda m: f"{m[1]}{json.dumps(m[2])}{m[3]}", text)
         try:
-            found: object = json.loads(attempt, strict=False, object_pairs_hook=_once)
+            found: object = json.loads(text, strict=False, object_pairs_hook=_once)
         except (ValueError, RecursionError) as error:
             broken = str(error)
         else:

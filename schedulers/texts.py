@@ -42,9 +42,11 @@ def harmless(words: str | bytes, chars_max: int = WORDS_MAX) -> str:
     """One line of printable characters, `chars_max` at most: for people's eyes."""
     if isinstance(words, bytes):
         words = words[: 32 * chars_max].decode("utf-8", "replace")
-    text = _ESCAPES.sub("", words[: 8 * chars_max])
-    printable = "".join(each if each.isprintable() else " " for each in text)
-    line = " ".join(printable.split())
+    text = words[: 8 * chars_max]
+    if not text.isprintable():  # of ten thousand jobs nearly all words are
+        text = _ESCAPES.sub("", text)
+        text = "".join(each if each.isprintable() else " " for each in text)
+    line = " ".join(text.split())
     return line if len(line) <= chars_max else line[: chars_max - 1] + "…"
 
 
