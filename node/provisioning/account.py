@@ -142,11 +142,11 @@ class Account:
             del self.breakers[shape]
         found = dump_breakers(self.breakers), dump(self.settings)
         if found != self._remembered:
-            self._remembered = found
             name, (memory, way) = self.settings.name, found
             await self._house.work.write(
                 partial(store.remember, system=name, memory=memory, settings=way)
             )
+            self._remembered = found
 
     def _complain(self, words: str) -> None:
         if words != self.trouble:

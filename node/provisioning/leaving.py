@@ -35,7 +35,7 @@ class Roster:
 
 def roster(conn: apsw.Connection, wanted: Sequence[SystemConfig]) -> Roster:
     """wanted: what config.toml says."""
-    named = {each.name: each for each in wanted}
+    named, left = {each.name: each for each in wanted}, []
     found = Roster()
     for name, count in store.living(conn):
         before, new = load(name, store.settings(conn, name)), named.get(name)
@@ -47,11 +47,11 @@ def roster(conn: apsw.Connection, wanted: Sequence[SystemConfig]) -> Roster:
                 "not over; put it back until its pilots are gone"
             )
             continue
-        found.begin.append(let_go(before))
+        left.append(let_go(before))
         found.leaving[name] = why(new)
         if new is not None:
             found.later[name] = new
-    found.begin += [each for each in wanted if each.name not in found.later]
+    found.begin = [*(each for each in wanted if each.name not in found.later), *left]
     return found
 
 

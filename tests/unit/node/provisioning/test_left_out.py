@@ -126,7 +126,7 @@ def test_pilots_of_one_that_never_answers_again_are_given_up_by_an_admins_word()
     wawel.faults.hangs, wawel.slots = True, 0
     camp.restart()
     camp.run(10 * LOOK_S)
-    assert names(camp) == ["wawel", "maui"]
+    assert names(camp) == ["maui", "wawel"]
     waiting = wawel.living()
     assert {job.state for job in waiting} == {JobState.QUEUED}
     (said,) = change(camp, SETTINGS, anyway=True)
