@@ -78,7 +78,7 @@ _FAULTS = (
         "permission denied",
         "it refuses our key {key}: its public half has to be in ~/.ssh/authorized_keys there, not "
         "expired, and the account has to be right; if it has a passphrase, an agent has to hold "
-        "it. A password or a second factor cannot be given by a program",
+        "it{ticket}. A password or a second factor cannot be given by a program",
         True,
     ),
     (
@@ -175,6 +175,7 @@ def _filled(words: str, settings: SshSettings, complaints: str) -> str:
         key=settings.key or "(of the agent, or ~/.ssh)",
         known=known or "~/.ssh/known_hosts",
         tunnel=settings.tunnel.port if settings.tunnel else "",
+        ticket="; or a Kerberos ticket has run out (klist)" if "gssapi" in complaints else "",
         shows=f"; now it shows {shown[0]}" if shown else "",
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench.site import make_site, take_down
+from bench.site import Site, make_site, take_down
 from tests.clusters import sshd
 from tests.clusters.faces import attempt, toml
 from tests.clusters.ground import RUNS_S, SYSTEM
@@ -59,6 +60,44 @@ def test_a_host_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
     assert "not now" in closed.stdout
 
 
+EXPIRED = """command="echo 'WARNING: Your password has expired.' >&2; \
+echo 'Password change required but no TTY available.' >&2; exit 1" """
+
+
+def test_a_login_that_ends_while_the_node_runs_is_told_and_tried_again_after_minutes(
+    tmp_path: Path,
+) -> None:
+    need("ssh", sshd.missing())
+    with sshd.sshd(tmp_path) as host:
+        site = make_site(tmp_path, "far", slots=0, config=_far(host))
+        keys, known = tmp_path / "authorized_keys", host.known_hosts
+        sshd.make_key(tmp_path / "other")
+        other = (tmp_path / "other.pub").read_text()
+        harms = [
+            (keys, "", "it refuses our key"),
+            (keys, EXPIRED + keys.read_text(), "the account's password has expired"),
+            (
+                known,
+                f"[127.0.0.1]:{host.port} {other}",
+                "its host key is not the one that is known",
+            ),
+        ]
+        try:
+            site.run("up", "--detach", "--anyway")
+            for file, harm, words in harms:
+                wait_until("a connection", lambda: host.sessions() and not _away(site))
+                before, knocks = file.read_text(), _knocks(tmp_path)
+                file.write_text(harm)
+                host.signal_sessions(signal.SIGKILL)
+                wait_until("the reason", lambda words=words: words in _away(site).get("why", ""))
+                assert _away(site)["again_s"] > 200
+                assert _knocks(tmp_path) == knocks + 1
+                file.write_text(before)
+                site.run("config", "reload", "--anyway")
+        finally:
+            take_down(site)
+
+
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_connection_that_breaks_in_a_submission_makes_no_second_one_and_loses_none(
     place: str, tmp_path: Path
@@ -95,6 +134,11 @@ def _reached(
         "host": "127.0.0.1", "port": host.port, "key": str(key or host.key),
         "known_hosts": str(known or host.known_hosts), "ssh_config": "/dev/null",
     }  # fmt: skip
+
+
+def _away(site: Site) -> dict[str, Any]:
+    """Why the host cannot be reached, and when that is tried again; {} if it can be."""
+    return site.json("site", "show", "far")["system"]["away"] or {}
 
 
 def _knocks(folder: Path) -> int:

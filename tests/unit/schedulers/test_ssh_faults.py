@@ -40,6 +40,10 @@ def told(err: str, status: int | None = 255, out: str = "") -> Fault:
         (CHANGED, "its host key is not the one that is known"),
         (UNKNOWN, "its host key is not known"),
         ("carol@login: Permission denied (publickey,password).\r\n", "refuses our key /keys/floe"),
+        (
+            "c@login: Permission denied (publickey,gssapi-with-mic).\r\n",
+            "ticket has run out (klist)",
+        ),
         (OPEN_KEY, "others can read the private key /keys/floe: chmod 600 it"),
         (
             "Received disconnect from 10.0.0.1 port 22:2: Too many authentication failures\n"
