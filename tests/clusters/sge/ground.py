@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from schedulers.base import JobName
 from schedulers.sge import COMMANDS
+from tests.clusters.account import plain_account
 from tests.clusters.ground import Ground
 from tests.clusters.sge.config import Shape
 from tests.clusters.sge.hosts import FIRST
@@ -23,7 +24,8 @@ class SgeGround(Ground):
     bad = (f'test "$HOSTNAME" = {FIRST}', "HOSTNAME")
 
     def __init__(self, name: str) -> None:
-        self.rig = self.sge = SgeRig(name, Shape(hosts=2))
+        self.account = plain_account()
+        self.rig = self.sge = SgeRig(name, Shape(hosts=2), self.account)
 
     def cancel(self, job: JobName) -> None:
         self.rig.place.run("qdel", job)

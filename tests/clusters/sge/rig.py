@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from schedulers.base import JobName
 from schedulers.sge import Sge
+from tests.clusters.account import Account
 from tests.clusters.rig import Rig, need
 from tests.clusters.sge.cluster import SgeCluster, lacking
 from tests.clusters.sge.config import Shape
@@ -23,7 +24,10 @@ class SgeRig(Rig):
     time_s = 5
     unknown = JobName("9999999")
 
-    def __init__(self, name: str, shape: Shape | None = None) -> None:
+    def __init__(
+        self, name: str, shape: Shape | None = None, account: Account | None = None
+    ) -> None:
+        self.account = account or Account()
         need("Grid Engine", lacking())
         self.cluster = SgeCluster(name, shape or Shape())
         self.place = self.cluster.place

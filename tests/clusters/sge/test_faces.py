@@ -8,13 +8,14 @@ from typing import ClassVar
 import pytest
 
 from schedulers.sge import COMMANDS
+from tests.clusters.account import plain_account
 from tests.clusters.faces import Desk, Faces, desk_above
 from tests.clusters.sge.rig import SgeRig
 
 
 @pytest.fixture(scope="module")
 def desk() -> Iterator[Desk]:
-    with desk_above(lambda: SgeRig("faces"), "sge", COMMANDS) as made:
+    with desk_above(lambda: SgeRig("faces", account=plain_account()), "sge", COMMANDS) as made:
         yield made
 
 
