@@ -80,6 +80,8 @@ MinJobAge={shape.min_job_age_s}
 KillWait=2
 InactiveLimit=0
 SlurmctldTimeout=30
+# So long commands try to reach a controller that is down, instead of ten seconds.
+MessageTimeout=5
 SlurmdTimeout=30
 MailProg=/bin/true
 PlugStackConfig=/dev/null
