@@ -238,6 +238,15 @@ def test_a_pilot_that_is_held_after_it_ran_is_ended_with_the_reason():
     assert camp.run(3000, lambda: done(camp, 64, 40))
 
 
+def test_a_pilot_that_speaks_is_not_ended_though_its_job_is_said_to_be_held():
+    camp = Camp(Described(1, 40))
+    camp.run(60, lambda: any(pilot.units() for pilot in camp.pilots))
+    victim = next(pilot for pilot in camp.pilots if pilot.units())
+    victim.job.state, victim.job.words = JobState.HELD, "over its memory"
+    camp.run(4 * LOOK_S)
+    assert victim.job.state is JobState.HELD
+
+
 @pytest.mark.parametrize("tells_job", [True, False])
 def test_a_pilot_cancelled_by_somebody_else_is_buried_and_its_units_run_again(tells_job: bool):
     camp = Camp(Described(1, 40))
