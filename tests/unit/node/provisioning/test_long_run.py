@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred
 
 from node.provisioning.book import Book
@@ -58,6 +60,27 @@ def test_pilots_that_speak_before_their_submission_is_known_are_bound_to_the_job
     named = {session.pilot: session.job for session in camp.house.work.sessions}
     bound = {job.pilot: job.name for each in camp.system.book for job in each.living if job.pilot}
     assert bound == named
+
+
+def test_a_listing_with_a_part_of_a_submission_leaves_the_rest_in_doubt() -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.slots = 0
+    camp.batch.faults.loses, camp.batch.faults.listing = 1, "half"
+    camp.batch.faults.forgets = True
+    camp.run(LOOK_S + 10)
+    (submission,) = camp.system.book
+    assert (len(submission.jobs), submission.unseen) == (2, 2)
+    assert camp.system.book.queued() == len(camp.batch.jobs) == SETTINGS.queued_max
+
+
+def test_pilots_that_do_not_name_their_jobs_are_told_by_their_workers() -> None:
+    camp = Camp(Described(1, 5000), systems=(replace(SETTINGS, queued_max=3, running_max=3),))
+    camp.tells_job = False
+    camp.run(2 * LOOK_S)
+    sessions = camp.house.work.sessions.by_pilot
+    bound = [job for each in camp.system.book for job in each.living if job.pilot is not None]
+    assert len(bound) == len({job.host for job in bound}) == 3
+    assert all(sessions[job.pilot].host == f"{job.host}.example.org" for job in bound)
 
 
 def test_a_pilot_that_is_faster_than_its_submission_is_bound_to_its_job() -> None:
