@@ -53,8 +53,10 @@ class Account:
         self.avoided = Avoided(settings.name, house.work.leases.hosts)
         self.leaving = ""  # why there are no more submissions, as config.toml left it out
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
-        self.refusals = 0  # submissions in a row that were not taken
+        self.refusals = 0  # submissions in a row that were not taken, of kinds that never were
+        self.proven: dict[Shape, None] = {}  # kinds that were taken, and not refused since
         self._next_submit_s = now_s
+        self._next_new_s = now_s  # of kinds that are not proven
 
     def _hear_why(self) -> None:
         """What the listing itself says of pilots that are held."""
@@ -96,6 +98,7 @@ class Account:
             self.settings, *counted(ours), coming, self.queues, mine,
             allowed, words, self._barred(now_s), {each: now_s - since[each] for each in since},
             len(self._silent(now_s)),
+            frozenset() if self._shut(now_s) else frozenset(self.proven),
         )  # fmt: skip
 
     def _silent(self, now_s: float) -> list[float]:
@@ -111,6 +114,13 @@ class Account:
         ]
 
     def _barred(self, now_s: float) -> str:
+        """Why no submission is made now, but of kinds that are proven."""
+        if (words := self._shut(now_s)) or now_s >= self._next_new_s:
+            return words
+        return f"the next submission is due in {self._next_new_s - now_s:.0f} s. {self.trouble}"
+
+    def _shut(self, now_s: float) -> str:
+        """Why none is made at all."""
         if self.leaving:
             return self.leaving
         if self.away is not None:

@@ -14,6 +14,7 @@ from node.provisioning.jobs import Changes, Submission
 from node.provisioning.plan import Order
 from node.provisioning.ports import House, Tools
 from node.provisioning.settings import SystemConfig
+from node.provisioning.shapes import Shape
 from node.provisioning.submitting import Doubtful, NotMade, Submitter
 from node.store import submissions as store
 from schedulers.base import SchedulerError
@@ -21,6 +22,7 @@ from schedulers.base import SchedulerError
 _log = Logger()
 
 REFUSED_S_MAX: Final = 3600.0  # between two submissions, while each is refused
+PROVEN_MAX: Final = 1000
 FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
 
 
@@ -55,7 +57,7 @@ class Ordering(Ending):
 
     async def submit(self, order: Order) -> Submission:
         """One submission, from its intent to its jobs' names; its words say what went wrong."""
-        self._pause()
+        self._pause(order.shape)
         submission, token = await self._submitter.intend(order, next(self._numbers))
         self.book.add(submission)
         self.book.forget(submission.no - store.ENDED_KEPT)
@@ -65,7 +67,7 @@ class Ordering(Ending):
             spec = await self._submitter.ship(submission, order, token, avoid)
             jobs = await self._submitter.submit(spec)
         except NotMade as error:
-            self._pause(refused=not error.away)
+            self._pause(order.shape, refused=not error.away)
             if error.refused:
                 self.avoided.refused(avoid)
             if not error.away:
@@ -75,14 +77,14 @@ class Ordering(Ending):
             return submission
         except Doubtful as error:
             if error.refused:
-                self._pause(refused=True)
+                self._pause(order.shape, refused=True)
                 self.avoided.refused(avoid)
                 breaker.refused(self._house.reactor.seconds(), str(error))
             submission.words = str(error)
             self._complain(f"a submission is in doubt: {error}")
             return submission
-        self.refusals = 0
-        self._pause()
+        self._prove(order.shape)
+        self._pause(order.shape)
         breaker.taken()
         _log.info(
             "site.{name}: submitted {count}, {words}, as {first}",
@@ -103,8 +105,23 @@ class Ordering(Ending):
             return False
         return True
 
-    def _pause(self, *, refused: bool = False) -> None:
-        """Until the next submission of any shape: twice as long with each refusal in a row."""
-        self.refusals += refused
-        wait_s = self.settings.submit_s * 2.0 ** min(max(0, self.refusals - 1), 20)
-        self._next_submit_s = self._house.reactor.seconds() + min(REFUSED_S_MAX, wait_s)
+    def _prove(self, shape: Shape) -> None:
+        """It was taken. A kind that was taken before shows nothing of others that are refused."""
+        if shape not in self.proven:
+            self.refusals = 0
+            if len(self.proven) >= PROVEN_MAX:
+                del self.proven[next(iter(self.proven))]
+            self.proven[shape] = None
+
+    def _pause(self, shape: Shape, *, refused: bool = False) -> None:
+        """Until the next submission: of kinds that were never taken, twice as long with each
+        refusal in a row. A kind that was, and is refused now, shows that it may be all of them."""
+        if refused:
+            self.refusals += 1
+            if shape in self.proven:
+                self.proven.clear()
+        now_s, wait_s = self._house.reactor.seconds(), float(self.settings.submit_s)
+        self._next_submit_s = now_s + wait_s
+        if not self.refusals or shape not in self.proven:
+            wait_s *= 2.0 ** min(max(0, self.refusals - 1), 20)
+            self._next_new_s = now_s + min(REFUSED_S_MAX, wait_s)

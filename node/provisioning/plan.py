@@ -12,7 +12,7 @@ pilots wait as well; one that is held does not at all.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,9 +71,10 @@ class SystemFacts:
     mine: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # factory: queued, running
     allowed: Mapping[Shape, int] = field(default_factory=dict)  # breakers: no more than so many
     words: Mapping[Shape, str] = field(default_factory=dict)  # of breakers, and why pilots wait
-    barred: str = ""  # why nothing is submitted at all now
+    barred: str = ""  # why nothing is submitted now, but of kinds that are spared
     surplus_s: Mapping[Shape, float] = field(default_factory=dict)  # how long it has had no work
     silent: int = 0  # of those that run: their pilots are lost, and it has not told of their end
+    spared: Collection[Shape] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ def _fitting(system: SystemFacts, want: _Want, made: Plan) -> tuple[Factory, Sha
 def _count(system: SystemFacts, order: Order, want: _Want, share: int) -> tuple[int, str]:
     """How many pilots of a shape to submit; and why none, if none."""
     settings, shape = system.settings, order.shape
-    if system.barred:
+    if system.barred and shape not in system.spared:
         return 0, system.barred
     said = system.words.get(shape, "")
     allowed = system.allowed.get(shape)

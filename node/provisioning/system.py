@@ -126,6 +126,7 @@ class BatchSystem(Ordering):
             breaker.until_s = float("-inf")
         self.version, self._failures, self.refusals = "", 0, 0
         self._next_submit_s = min(self._next_submit_s, now_s + settings.submit_s)
+        self._next_new_s = self._next_submit_s
         self._next_look_s = self._next_queues_s = now_s
         self._schedule(0.0)
 

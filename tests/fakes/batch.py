@@ -63,6 +63,7 @@ class Faults:
     denies: bool = False  # it says of each job that there is none, whether it lives or not
     no_accounting: bool = False  # it does not answer
     refuses: str = ""  # submissions, in these words
+    time_s_max: int = 10**9  # longer jobs are refused
     unsure: bool = False  # in words that do not say whether there are jobs
     warns: str = ""  # of a rehearsed one
     loses: int = 0  # submissions are made, and the command is killed before it says so
@@ -146,6 +147,8 @@ class Batch:
     def _submit(self, given: Any) -> Completed:
         if any(host in self.unknown_hosts for host in given["avoid"]):
             return Completed(1, b"", b"Invalid node name specified")
+        if (given["time_s"] or 0) > self.faults.time_s_max:
+            return Completed(REFUSED, b"", b"Requested time limit is invalid")
         if self.faults.refuses:
             status = 1 if self.faults.unsure else REFUSED
             return Completed(status, b"", self.faults.refuses.encode())

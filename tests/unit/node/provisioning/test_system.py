@@ -581,6 +581,36 @@ def test_a_refusal_is_not_tried_again_with_each_other_shape():
     assert max(b - a for a, b in itertools.pairwise(taken)) < 3 * SETTINGS.submit_s
 
 
+def test_kinds_that_are_taken_go_on_beside_hundreds_of_others_that_are_refused():
+    """Whoever asks for what there is nowhere, in ever other sizes, stops nobody else."""
+    camp = Camp(Described(1, 4000))
+    camp.behave = lambda batch, job: batch.end(job, JobState.CANCELLED)
+    camp.batch.faults.time_s_max = 7200
+    factory, times_s = SETTINGS.factories[0], itertools.count(7201)
+
+    def shape(time_s: int) -> Shape:
+        return Shape(factory.name, 4, 0, 8_000_000_000, 10**11, time_s)
+
+    def plan(_: str) -> Plan:
+        """The odd ones are the neediest."""
+        facts = camp.system.facts()
+        if not facts.barred:
+            odd = shape(next(times_s) if camp.batch.jobs else 7200)
+            return Plan(submit={"maui": Order(factory, odd, 1)})
+        if shape(7200) in facts.spared:
+            return Plan(submit={"maui": Order(factory, shape(7200), 1)})
+        return Plan()
+
+    camp.system._plan = plan
+    camp.run(1500)
+    assert next(times_s) - 7201 < 8
+    assert len(camp.batch.jobs) > 30
+    camp.batch.faults.refuses = "invalid account"
+    before = len(camp.verbs("submit"))
+    camp.run(600)
+    assert len(camp.verbs("submit")) - before <= 3, "what was taken is refused like all others"
+
+
 def test_what_a_pilot_printed_is_one_harmless_line_where_it_is_quoted():
     camp = Camp(Described(1, 400))
 
