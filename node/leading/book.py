@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from federation import limits
 from federation.beacon import Want
@@ -355,19 +356,28 @@ class Book:
     # What others are told
 
     def wants(self) -> list[Want]:
-        """What would be granted, the neediest people's first; as many as a beacon holds."""
-        wants: list[Want] = []
+        """What would be granted, the neediest people's first; as many as a beacon holds.
+
+        One thing of each in turn: who wants many that nobody has stays the neediest for ever.
+        """
+        found: dict[Account, list[Want]] = {}
         for book in self._in_order():
-            if len(wants) >= limits.WANTS_MAX:
+            if book.account not in found and len(found) >= limits.WANTS_MAX:
                 break
-            shapes: dict[Shape, tuple[int, int]] = {}
-            for task in book.tasks:
-                free = size(self._runnable(task, task.free.flat))
-                if free or task.outstanding:
-                    before = shapes.get(task.shape, (0, 0))
-                    shapes[task.shape] = (before[0] + free, before[1] + task.outstanding)
-            wants += [Want(label(book.id), shape, *units) for shape, units in shapes.items()]
-        return wants[: limits.WANTS_MAX]
+            mine = found.get(book.account, [])
+            if len(mine) < limits.WANTS_MAX and (wants := self._wants_of(book)):
+                found[book.account] = [*mine, *wants]
+        turns = zip_longest(*found.values())
+        return [want for turn in turns for want in turn if want is not None][: limits.WANTS_MAX]
+
+    def _wants_of(self, book: DatasetBook) -> list[Want]:
+        shapes: dict[Shape, tuple[int, int]] = {}
+        for task in book.tasks:
+            free = size(self._runnable(task, task.free.flat))
+            if free or task.outstanding:
+                before = shapes.get(task.shape, (0, 0))
+                shapes[task.shape] = (before[0] + free, before[1] + task.outstanding)
+        return [Want(label(book.id), shape, *units) for shape, units in shapes.items()]
 
 
 def _leaves_to_another(task: TaskBook, asker: Peer, peers: Sequence[Peer]) -> bool:

@@ -269,6 +269,20 @@ def test_wants_fit_a_beacon_and_begin_with_the_neediest() -> None:
     assert wants[0].dataset == label(dataset_id(19))
 
 
+def test_who_wants_many_things_leaves_room_in_the_beacon_to_others() -> None:
+    """What nobody has stays wanted for ever, by somebody who stays the neediest."""
+    many = [task(1, at, needs=Needs(cpu=50 + at)) for at in range(12)]
+    owned = book(
+        dataset(1, *many, person=b"\1"),
+        dataset(2, person=b"\2"),
+        dataset(3, person=b"\3"),
+    )
+    owned.set_used({(b"\2" * 32, "g"): 1e6, (b"\3" * 32, "g"): 2e6})
+    wants = owned.wants()
+    assert len(wants) == limits.WANTS_MAX
+    assert [want.dataset for want in wants[:3]] == [label(dataset_id(no)) for no in (1, 2, 3)]
+
+
 def test_a_finished_dataset_is_forgotten() -> None:
     owned = book(dataset(1, jobs=10))
     owned.settled(64, [0, 10])
