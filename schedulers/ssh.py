@@ -153,7 +153,8 @@ class SshRunner(ByCommands):
         if ended.done.status != 255:
             return NotRun(
                 f"{self.name}: {program} was not run: the shell's start-up files ended it "
-                f"({words}); profile = false leaves out /etc/profile and ~/.profile"
+                f"({words}); profile = false leaves out /etc/profile and ~/.profile",
+                lasting=True,
             )
         return Lost(f"{self.name}: the connection broke before {program} answered: {words}")
 

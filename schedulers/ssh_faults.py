@@ -55,7 +55,8 @@ _FAULTS = (
         True,
     ),
     ("host key verification failed", "its host key was not accepted: see {known}", True),
-    ("revoked", "its host key, or ours, has been revoked: ask the host's admins", True),
+    ("revoked host key", "its host key has been revoked: ask the host's admins", True),
+    ("marked as revoked", "its host key has been revoked: ask the host's admins", True),
     ("system is going down", "the host is going down", False),
     (
         "too many authentication failures",
@@ -72,7 +73,7 @@ _FAULTS = (
         "the private key {key} has a passphrase: use an agent, or a key without one",
         True,
     ),
-    ("invalid format", "{key} is no private key that ssh can read", True),
+    ('": invalid format', "{key} is no private key that ssh can read", True),
     ("error in libcrypto", "{key} is no private key that ssh can read", True),
     (
         "permission denied",
@@ -96,7 +97,7 @@ _FAULTS = (
     ("no route to host", "there is no way to it through the network", False),
     ("network is unreachable", "there is no way to it through the network", False),
     ("timed out", "it does not answer", False),
-    ("no matching", "it and our OpenSSH share no method: see ssh_config(5)", True),
+    ("unable to negotiate", "it and our OpenSSH share no method: see ssh_config(5)", True),
     ("bad configuration option", "ssh_config holds an option that this OpenSSH lacks", True),
     ("bad owner or permissions", "a file of ssh_config may be written by others", True),
     ("too long for unix domain socket", "the path of the connection's socket is too long", True),

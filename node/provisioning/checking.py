@@ -26,6 +26,7 @@ from schedulers.base import Command, Queue, Refused, SchedulerError
 from schedulers.runner import Lost, NotRun
 
 COMMAND_S_MAX: Final = 20.0  # for one of its commands
+REMOVE_S_MAX: Final = 10.0  # for the removal of what was put there
 NAMES_SHOWN_MAX: Final = 12  # of queues
 SMALLEST: Final = Needs(1, 0, 0, 0, 0)
 _LOOK_FOR = 'for each; do command -v -- "$each" >/dev/null || printf "%s\\n" "$each"; done'
@@ -50,6 +51,10 @@ async def check(
     except (TimeoutError, CancelledError):
         words = f"did not answer within {ALL_S_MAX:.0f} s"
         found.append(Finding(f"site.{settings.name}", "answers", Verdict.LATER, words))
+    if work.wrote:
+        removed = Deferred.fromCoroutine(work.remove())
+        with suppress(TimeoutError, CancelledError):
+            await removed.addTimeout(REMOVE_S_MAX, reactor)  # type: ignore[arg-type]
     return found
 
 
@@ -64,6 +69,7 @@ class _Check:
         self._tag = tag
         self._folder = folder
         self._found: list[Finding] = []
+        self.wrote = False  # there may be files of ours
 
     async def run(self, found: list[Finding]) -> None:
         """The steps, one after the other; `found` grows."""
@@ -77,8 +83,6 @@ class _Check:
                 await self._factory(factory, queues)
         except _Stop:
             pass
-        finally:
-            await self._remove()
 
     def _tell(
         self, step: str, verdict: Verdict, words: str, right: str = "", place: str = ""
@@ -124,6 +128,7 @@ class _Check:
 
     async def _put(self) -> None:
         """What the pilots' files need, and a dry run of some systems."""
+        self.wrote = True
         try:
             for name, mode in ((PROGRAM, 0o700), (SETTINGS, 0o600)):
                 await self._tools.runner.put(f"{self._folder}/{self._tag}/{name}", b"", mode)
@@ -133,7 +138,8 @@ class _Check:
             self._fail("folder", error, right, f"{self._place}.folder", unless=Lost)
             raise _Stop from None
 
-    async def _remove(self) -> None:
+    async def remove(self) -> None:
+        """What was put there for the check."""
         with suppress(SchedulerError):  # the connection is gone, most likely; empty files stay
             await self._tools.runner.remove([f"{self._folder}/{self._tag}", self._beside])
 

@@ -92,6 +92,12 @@ def test_what_may_pass_is_tried_again_soon(err: str, words: str) -> None:
     assert not fault.lasting
 
 
+def test_words_of_a_banner_are_not_taken_for_those_of_ssh() -> None:
+    banner = "Privileges may be revoked. No matching of invalid format is needed to log in.\n"
+    assert "it refuses our key" in told(f"{banner}c@login: Permission denied (publickey).").words
+    assert "it closed the connection" in told(f"{banner}Connection closed by 10.0.0.1").words
+
+
 def test_a_new_host_key_is_told_by_its_fingerprint() -> None:
     assert (
         "now it shows SHA256:6cqBWxbnhD/2UnYaNOhGuDJMABJ+eKYpqppijf/Huhk (" in told(CHANGED).words

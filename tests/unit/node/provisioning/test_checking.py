@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from node.provisioning.checking import ALL_S_MAX, check
-from node.provisioning.findings import Finding, Verdict
+from node.provisioning.checking import REMOVE_S_MAX, check
+from node.provisioning.findings import ALL_S_MAX, Finding, Verdict
 from node.provisioning.ports import Tools
 from node.provisioning.settings import Factory, SystemConfig
 from schedulers.base import Command, Completed, SchedulerError
@@ -33,6 +34,7 @@ class Runner(FakeRunner):
     def __init__(self, batch: Batch) -> None:
         super().__init__(batch)
         self.missing = b""
+        self.hangs_at_removal = False
         self.fault: Exception | None = None
         self.shared = ""  # a folder that others may write to, in whose own folders only we may
 
@@ -42,6 +44,11 @@ class Runner(FakeRunner):
         if command.argv[0] == "/bin/sh":
             return Completed(0, self.missing, b"")
         return await super().run(command, timeout_s=timeout_s)
+
+    async def remove(self, paths: Sequence[str]) -> None:
+        if self.hangs_at_removal:
+            await Deferred()
+        await super().remove(paths)
 
     async def put(self, path: str, content: bytes, mode: int = 0o600) -> None:
         if self.batch.faults.unwritable:
@@ -191,6 +198,11 @@ def test_one_that_hangs_does_not_keep_people_waiting(bench: Bench) -> None:
     (only,) = bench.check(wait_s=ALL_S_MAX)
     assert only.verdict is Verdict.LATER
     assert f"within {ALL_S_MAX:.0f} s" in only.words
+
+
+def test_one_that_hangs_when_files_are_removed_does_not_either(bench: Bench) -> None:
+    bench.runner.hangs_at_removal = True
+    assert all(each.verdict is Verdict.FINE for each in bench.check(wait_s=REMOVE_S_MAX))
 
 
 def test_a_queue_is_looked_for_where_nothing_can_be_rehearsed(
