@@ -245,6 +245,8 @@ class Slurm:
         return self._squeue(f"--jobs={job}")
 
     def described(self, done: Completed) -> str:
+        if _denies(done):
+            return ""
         jobs = self._read(texts.whole(done, "squeue"))
         return next((report.words for report in jobs.values()), "")
 
