@@ -19,6 +19,7 @@ from schedulers import texts
 from schedulers.base import (
     LOOKUP_JOBS_MAX,
     TAG,
+    WORDS_MAX,
     Command,
     Completed,
     JobName,
@@ -55,6 +56,8 @@ _REFUSED = re.compile(
     re.MULTILINE,
 )
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
+_IN_ERROR = " (in error state: qmod -cj once that is mended, or qdel)"
+_WHEN = re.compile(r"^[\d/]{8,10} [\d:]{8} \[\d+:\d+\]: ")  # and in which process
 _TAGS_MAX = 1_000_000  # of a document: 40,000 jobs, some hundred megabytes of memory
 _UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML 1.0, 2.2
 
@@ -258,9 +261,10 @@ class Sge:
             ("SME_message_list", "MES_message"),
             ("SME_global_message_list", "MES_message"),
         ):
-            found = dict.fromkeys(_texts(tree, outer, inner))
+            found = dict.fromkeys(_WHEN.sub("", each) for each in _texts(tree, outer, inner))
             if found:
-                return texts.harmless(" · ".join(list(found)[:4]))
+                more = _IN_ERROR if inner == "QIM_message" else ""
+                return texts.harmless(" · ".join(list(found)[:4]), WORDS_MAX - len(more)) + more
         return ""
 
     # Limits.

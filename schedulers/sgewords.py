@@ -13,7 +13,7 @@ from schedulers.base import JobState, Report, SchedulerError
 
 # Letters of a state, the first that is found decides. Sge_status(5) lists their combinations.
 STATES = (
-    ("E", JobState.HELD, "in error state: it needs qmod -cj, or to be deleted"),
+    ("E", JobState.HELD, ""),  # an error at its start, of which qstat -j has more to say
     ("s", JobState.RUNNING, "suspended"),
     ("S", JobState.RUNNING, "suspended with its queue"),
     ("T", JobState.RUNNING, "suspended by a load threshold"),
@@ -21,7 +21,7 @@ STATES = (
     ("P", JobState.RUNNING, "suspended by preemption"),
     ("r", JobState.RUNNING, ""),
     ("t", JobState.RUNNING, "starting"),
-    ("h", JobState.HELD, "held"),
+    ("h", JobState.HELD, "held by its owner, an operator or the system: qrls"),
     ("w", JobState.QUEUED, ""),
     ("q", JobState.QUEUED, ""),
     ("z", JobState.ENDED, ""),

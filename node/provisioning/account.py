@@ -11,11 +11,12 @@ from twisted.logger import Logger
 
 from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
-from node.provisioning.jobs import Submission, standing
+from node.provisioning.jobs import Submission
 from node.provisioning.leaving import dump
 from node.provisioning.patience import promising
 from node.provisioning.plan import Coming, SystemFacts
 from node.provisioning.ports import House, Tools
+from node.provisioning.reasons import Reasons
 from node.provisioning.rows import dump_breakers, load_breakers, read_book
 from node.provisioning.settings import SystemConfig
 from node.provisioning.shapes import Shape
@@ -48,8 +49,7 @@ class Account:
         self.trouble_s = float("-inf")  # when it was seen
         self.looked_s: float | None = None  # when the last good listing was asked for
         self.queues: Sequence[Queue] = ()
-        self.waits: dict[Shape, str] = {}  # what the batch system says of pilots in its queue
-        self._held: set[Shape] = set()  # of which some are held, as the listing says
+        self.reasons = Reasons()  # what the batch system says of pilots in its queue
         self.avoided = Avoided(settings.name, house.work.leases.hosts)
         self.leaving = ""  # why there are no more submissions, as config.toml left it out
         self._surplus_s: dict[Shape, float] = {}  # since when they have had no work
@@ -57,20 +57,6 @@ class Account:
         self.proven: dict[Shape, None] = {}  # kinds that were taken, and not refused since
         self._next_submit_s = now_s
         self._next_new_s = now_s  # of kinds that are not proven
-
-    def _hear_why(self) -> None:
-        """What the listing itself says of pilots that are held."""
-        held = {
-            each.shape: standing(job.name, True, job.words)
-            for each in self.book
-            for job in each.living
-            if job.queued and job.state is JobState.HELD and job.words
-        }
-        queued = {each.shape for each in self.book for job in each.living if job.queued}
-        gone = self._held - held.keys()
-        told = {shape: words for shape, words in self.waits.items() if shape in queued - gone}
-        self._held = set(held)
-        self.waits = told | held
 
     def facts(self) -> SystemFacts:
         """For the plan. What an admin tests is beyond all limits, and nobody's to cancel."""
@@ -87,7 +73,7 @@ class Account:
             for factory in self.settings.factories
         }
         outstanding = self.book.coming()
-        allowed, words = {}, dict(self.waits)
+        allowed, words = {}, dict(self.reasons.waits)
         for shape, breaker in self.breakers.items():
             most = breaker.allows(now_s, outstanding[shape])
             if most is not None:
@@ -193,7 +179,7 @@ class Account:
                 for shape, each in self.breakers.items()
                 if (words := each.words(now_s))
             ],
-            "waits": [f"{self.kind(shape)}: {words}" for shape, words in self.waits.items()],
+            "waits": [f"{self.kind(each)}: {said}" for each, said in self.reasons.waits.items()],
             "pilots_min": self.settings.pilots_min,
             "submit_max": self.settings.submit_max,
             "submit_s": self.settings.submit_s,
@@ -227,8 +213,9 @@ class Account:
             common = {"system": self.settings.name, "tag": each.tag, "shape": self.kind(each.shape)}
             for job in each.living:
                 yield {
-                    **common, "job": job.name, "state": job.state.value, "words": job.words,
-                    "host": job.host, "since_s": round(now_s - job.since_s, 1), "pilot": job.pilot,
+                    **common, "job": job.name, "state": job.state.value, "host": job.host,
+                    "words": self.reasons.words(each.shape, job), "pilot": job.pilot,
+                    "since_s": round(now_s - job.since_s, 1),
                 }  # fmt: skip
             if each.unseen:
                 words = each.words or "the batch system has not named its jobs yet"

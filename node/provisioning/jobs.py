@@ -13,13 +13,17 @@ from schedulers.base import JobName, JobState
 QUEUED: Final = (JobState.QUEUED, JobState.HELD)
 
 
-def standing(job: str, held: bool, said: str) -> str:
-    """Why a job does not start: `said` by the batch system, which may begin with "held" itself."""
-    if held and said.lower().split()[:1] == ["held"]:
-        return f"job {job} is {said}"
-    return f"job {job} {'is held' if held else 'waits'}" + (
-        f": {said}" if said else ", and no reason is given"
-    )
+def standing(job: str, held: bool, said: str, more: int = 0) -> str:
+    """Why a job does not start, and so many more like it.
+
+    `said` by the batch system, which may begin with "held" or "waits" itself.
+    """
+    who, many = (f"job {job} and {more} more", True) if more else (f"job {job}", False)
+    verb = ("are held" if many else "is held") if held else ("wait" if many else "waits")
+    first, _, rest = said.partition(" ")
+    if first == ("held" if held else "waits"):
+        return f"{who} {verb} {rest}".rstrip()
+    return f"{who} {verb}: {said}" if said else f"{who} {verb}, and no reason is given"
 
 
 class Cancel(Enum):

@@ -311,10 +311,11 @@ def _fitting(system: SystemFacts, want: _Want, made: Plan) -> tuple[Factory, Sha
 def _count(system: SystemFacts, order: Order, want: _Want, share: int) -> tuple[int, str]:
     """How many pilots of a shape to submit; and why none, if none."""
     settings, shape = system.settings, order.shape
-    if system.barred and shape not in system.spared:
-        return 0, system.barred
     said = system.words.get(shape, "")
     allowed = system.allowed.get(shape)
+    if system.barred and shape not in system.spared:
+        told = said if allowed is None else ""  # of a breaker, both say the same
+        return 0, f"{system.barred}; {told}" if told else system.barred
     if allowed == 0:
         return 0, said
     free, why = _free(system, order.factory)

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from node.provisioning.asking import Asking
 from node.provisioning.breaker import Breaker
-from node.provisioning.jobs import Cancel, Changes, Ended, Submission, standing
+from node.provisioning.jobs import Cancel, Changes, Ended, Submission
 from node.provisioning.ordering import Ordering
 from node.provisioning.plan import Plan
 from node.provisioning.ports import House, Tools
@@ -29,7 +29,7 @@ from node.store import pilots as pilot_store
 from node.store import submissions as store
 from node.work.sessions import Session
 from schedulers import texts
-from schedulers.base import JobState, SchedulerError
+from schedulers.base import SchedulerError
 
 _log = Logger()
 
@@ -39,7 +39,6 @@ STALE_LOOKS: Final = 4  # so many looks without an answer, and nothing is submit
 QUEUES_S: Final = 3600.0  # between two looks at the queues' limits
 QUEUES_AGAIN_S: Final = 300.0  # after one that was not answered
 DESCRIBE_S: Final = 300.0  # between two questions why a pilot waits
-UNASKED_S: Final = 60.0  # a pilot may wait so long before anybody asks why
 TAIL_BYTES: Final = 2000
 STOP_S_MAX: Final = 5.0  # that a node which stops waits for the end of a round
 
@@ -281,25 +280,19 @@ class BatchSystem(Ordering):
     async def _ask_why(self) -> None:
         """Have the pilot that waits longest explained, now and then."""
         now_s = self._house.reactor.seconds()
-        self._hear_why()
-        waiting = [
-            (job.state is not JobState.HELD, job.since_s, each, job)
-            for each in self.book
-            for job in each.living
-            if job.queued and job.missing_s is None and each.shape not in self._held
-        ]
-        if now_s < self._next_describe_s or not waiting:
+        self.reasons.hear(self.book)
+        due = self.reasons.next(self.book, now_s)
+        if now_s < self._next_describe_s or due is None:
             return
-        _, since_s, submission, job = min(waiting, key=lambda each: each[:2])
-        if job.state is not JobState.HELD and now_s - since_s < UNASKED_S:
-            return
+        submission, job = due
         self._next_describe_s = now_s + DESCRIBE_S
         try:
             said = await self.asking.describe(job.name)
         except SchedulerError as error:
             self._complain(f"no answer about job {job.name}: {error}")
             return
-        self.waits[submission.shape] = standing(job.name, job.state is JobState.HELD, said)
+        self.reasons.answered(submission, job, said)
+        self.reasons.hear(self.book)
 
     # -- what news mean
 
@@ -357,7 +350,7 @@ class BatchSystem(Ordering):
             return False
         submission, changes = found
         self.breakers.setdefault(submission.shape, Breaker()).worked()
-        self.waits.pop(submission.shape, None)
+        self.reasons.started(submission.shape)
         if changes.jobs:
             done = Deferred.fromCoroutine(self._write(changes))
             done.addErrback(lambda failure: _log.failure("provisioning: a pilot's row", failure))

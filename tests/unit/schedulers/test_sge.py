@@ -302,7 +302,10 @@ def test_that_jobs_are_gone_is_no_error_of_a_cancel(done: Completed, fine: bool)
 
 
 def test_the_reason_of_a_job_is_told() -> None:
-    assert "can't chdir to /nonexistent" in Sge().described(printed("error-state.xml"))
+    error = Sge().described(printed("error-state.xml"))
+    assert error.startswith(
+        "error: can't chdir to /nonexistent: No such file or directory (in error"
+    )
     assert Sge().described(printed("impossible.xml"))
     assert Sge().described(printed("unknown.xml")) == ""
 

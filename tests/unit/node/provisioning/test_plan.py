@@ -8,7 +8,6 @@ from dataclasses import replace
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.breaker import OPEN_S_MAX, OPEN_S_MIN, STRIKES_MAX, Breaker
-from node.provisioning.jobs import standing
 from node.provisioning.plan import (
     HEDGE_S,
     PATIENT_S,
@@ -148,6 +147,14 @@ def test_units_that_are_not_in_turn_yet_are_told_why():
     )
 
 
+def test_why_pilots_wait_is_told_while_the_next_submission_is_due():
+    waits = {SHAPE: "job 7 is held: can't chdir"}
+    made = plan(facts(system(barred="the next submission is due in 8 s", words=waits)))
+    assert made.why[SMALL]["maui"] == (
+        "the next submission is due in 8 s; job 7 is held: can't chdir"
+    )
+
+
 def test_two_sizes_in_one_sentence_are_in_one_kind_of_unit():
     large = replace(SMALL, memory_bytes=100 * GB)
     queue = Queue("long", memory_bytes_max=4_194_304_000, default=True)
@@ -175,13 +182,6 @@ def test_what_is_said_of_pilots_of_another_kind_explains_nothing():
     coming = [Coming(SHAPE, 30.0, held=True), Coming(large, 30.0)]
     said = waiting_words(system(coming=coming, words=words), replace(SMALL, cpu=8))
     assert said == "1 pilot waits in the queue, for 30 s; job 8 waits: others come first"
-
-
-def test_a_job_that_is_held_by_somebody_is_not_said_to_be_held_twice():
-    assert standing("4711", True, "held by an admin") == "job 4711 is held by an admin"
-    assert standing("4711", True, "JobHeldAdmin") == "job 4711 is held: JobHeldAdmin"
-    assert standing("4711", True, "") == "job 4711 is held, and no reason is given"
-    assert standing("4711", False, "no room") == "job 4711 waits: no room"
 
 
 def test_queued_pilots_go_when_they_have_had_no_work_for_a_while_but_for_the_minimum():
