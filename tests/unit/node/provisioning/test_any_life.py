@@ -61,6 +61,18 @@ def killed(verb: str, moment: str, seconds: int) -> Step:
     return step
 
 
+def left_out(seconds: int) -> Step:
+    """Not in config.toml at a restart, and put back at a later one."""
+
+    def step(camp: Camp) -> None:
+        for named in ((), (SETTINGS,)):
+            camp.settings = named
+            camp.restart()
+            check_while_it_runs(camp, seconds)
+
+    return step
+
+
 def cancelled(state: JobState, count: int) -> Step:
     def step(camp: Camp) -> None:
         for job in camp.batch.living()[:count]:
@@ -110,6 +122,7 @@ STEPS = st.one_of(
     st.builds(
         cancelled, st.sampled_from([JobState.CANCELLED, JobState.NODE_FAILED]), st.integers(1, 6)
     ),
+    st.builds(left_out, SECONDS),
     st.builds(slots, st.integers(0, 8)),
     st.builds(bad_pilots, st.sampled_from(["die", "silent"]), SECONDS),
 )

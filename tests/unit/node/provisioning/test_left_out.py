@@ -6,14 +6,17 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from node.provisioning.changes import CannotChange, elsewhere, where
 from node.provisioning.leaving import dump, load
-from node.provisioning.settings import read_systems
+from node.provisioning.settings import SystemConfig, read_systems
 from node.store import submissions as store
 from schedulers.base import JobState
-from tests.fakes.batch import Batch
+from tests.fakes.batch import Batch, Faults
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
+from tests.unit.node.provisioning.test_any_life import EXAMPLES
 from tests.unit.node.provisioning.test_changing import OTHER, change
 from tests.unit.node.work.house import Described
 
@@ -114,6 +117,50 @@ def test_one_that_is_put_back_is_used_again() -> None:
     assert camp.run(1200, lambda: wawel.next_no > submissions)
 
 
+NAMED = ((SETTINGS,), (ELSEWHERE,), (OTHER,), (SETTINGS, OTHER), ())
+MOVES = st.tuples(
+    st.sampled_from(NAMED),
+    st.sampled_from(["restart", "reload"]),
+    st.sampled_from(["", "fails", "hangs", "forgets", "denies"]),
+    st.integers(1, 400),
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(MOVES, min_size=1, max_size=6))
+def test_whatever_config_names_in_turn_limits_hold_and_no_job_is_left(
+    moves: list[tuple[tuple[SystemConfig, ...], str, str, int]],
+) -> None:
+    camp = Camp(Described(1, 120))
+    for each in (ELSEWHERE, OTHER):
+        camp.add(each)
+    for named, how, fault, seconds in [*moves, ((), "restart", "", 1)]:
+        camp.settings = named
+        if how == "restart":
+            camp.restart()
+        else:
+            change(camp, *named)
+        for batch in camp.batches.values():
+            batch.faults = Faults(**({fault: True} if fault else {}))
+        for _ in range(seconds):
+            camp.run(1)
+            assert len(names(camp)) == len(set(names(camp)))
+            assert all(len(each.living()) <= 2 * SETTINGS.running_max for each in known(camp))
+    for each in known(camp):
+        each.slots = 0  # nothing that waits goes by itself
+    assert camp.run(6000, lambda: not any(each.living() for each in known(camp)))
+    assert camp.run(6000, lambda: not store.living(camp.house.disk.conn))
+    assert camp.node.systems == []
+    assert camp.house.work.arrivals.expected == {}
+    camp.batch.slots = 4
+    change(camp, SETTINGS)
+    assert camp.run(20_000, lambda: len(camp.house.disk.settled(64)) == 120)
+
+
+def known(camp: Camp) -> list[Batch]:
+    return list(camp.batches.values())
+
+
 def test_its_limits_cannot_be_raised() -> None:
     camp, _ = two_systems()
     camp.restart()
@@ -165,12 +212,12 @@ def test_one_that_cannot_be_followed_is_told() -> None:
 )
 def test_how_a_batch_system_is_spoken_to_is_remembered(table: dict[str, object]) -> None:
     problems: list[str] = []
-    (settings,) = read_systems({"maui": table}, problems)
+    (told,) = read_systems({"maui": table}, problems)
     assert not problems
-    found = load("maui", dump(settings))
+    found = load("maui", dump(told))
     assert found is not None
-    assert where(found) == where(settings)
-    found = replace(found, more={key: settings.more[key] for key in found.more})
-    assert not elsewhere(found, settings)
-    assert found.look_s == settings.look_s
+    assert where(found) == where(told)
+    found = replace(found, more={key: told.more[key] for key in found.more})
+    assert not elsewhere(found, told)
+    assert found.look_s == told.look_s
     assert load("maui", "") is None
