@@ -65,7 +65,7 @@ class Shape:
             if value is not None:
                 words.append(f"{value / 1e9:.1f} GB {name}")
         if not words:
-            return f"{self.site} has workers of which nobody says how large they are"
+            return f"how large the workers of {self.site} are, nobody says"
         return f"{self.site} has at most {', '.join(words)} a worker"
 
 

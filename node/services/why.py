@@ -206,8 +206,7 @@ def _add_workers(why: Why, facts: UnitFacts) -> None:
         why.add("block", workers.trouble)
         why.next.append("floe site show")
     elif not workers.pilots:
-        starting = f"{workers.starting} starting" if workers.starting else "none starting yet"
-        why.add("wait", f"no pilot is up; {starting}")
+        why.add("wait", no_pilot(workers))
         why.next.append("floe pilots")
     else:
         why.add("wait", f"{workers.busy:,} of {workers.slots:,} slots are busy")
@@ -235,6 +234,12 @@ def add_batch(
     if workers.barred:
         hosts = f"{workers.barred:,} worker{'s get' if workers.barred > 1 else ' gets'}"
         why.add("wait", f"{hosts} no units, as everything failed there at once: floe site show")
+
+
+def no_pilot(workers: Workers) -> str:
+    """None has spoken. Whether those that were submitted run is the batch systems' to say."""
+    coming = f"{workers.starting:,} on the way" if workers.starting else "none on the way yet"
+    return f"no pilot is up; {coming}"
 
 
 def add_troubles(why: Why, said: Collection[str], workers: Workers) -> None:

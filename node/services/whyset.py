@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from node.model.dataset import Needs
 from node.model.units import show_span
-from node.services.why import MOVING, Why, add_batch, add_troubles, needs_text
+from node.services.why import MOVING, Why, add_batch, add_troubles, needs_text, no_pilot
 from node.services.whyfacts import Dependency, Workers
 
 
@@ -157,7 +157,7 @@ def _add_idle_workers(why: Why, workers: Workers, *, elsewhere: bool) -> None:
         why.add("block", workers.trouble)
         why.next.append("floe site show")
     elif not workers.pilots:
-        why.add("wait", f"no pilot is up, {workers.starting} starting")
+        why.add("wait", no_pilot(workers))
         why.next.append("floe pilots")
     else:
         pilots = f"{workers.pilots} pilot{'s' if workers.pilots != 1 else ''}"

@@ -110,7 +110,7 @@ def test_a_paused_dataset_explains_its_units(state):
     [
         (Workers([SHAPE], trouble="3 pilots ended without a word"), "ended without a word"),
         (Workers([SHAPE], draining="by ana"), "drained"),
-        (Workers([SHAPE], starting=2), "no pilot is up; 2 starting"),
+        (Workers([SHAPE], starting=2), "no pilot is up; 2 on the way"),
     ],
 )
 def test_missing_workers_are_explained(workers, words):
