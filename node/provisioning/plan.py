@@ -121,10 +121,10 @@ def plan(facts: Facts) -> Plan:
     """What to do at this moment."""
     made = Plan()
     wants = [_Want(each, each.units) for each in facts.bins]
-    for room in facts.idle:
-        _absorb(room, wants)
-    for room in facts.soon:
-        _absorb(room, wants, began=1)
+    for room, count in Counter(facts.idle).items():  # thousands, and few that differ
+        _absorb(room, wants, count)
+    for room, count in Counter(facts.soon).items():
+        _absorb(room, wants, count, began=1)
     _charge_coming(facts, wants, made)
     for system in sorted(facts.systems, key=_fullness):
         name = system.settings.name

@@ -8,6 +8,7 @@ from dataclasses import replace
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.breaker import OPEN_S_MAX, OPEN_S_MIN, STRIKES_MAX, Breaker
+from node.provisioning.demand import BINS_MAX
 from node.provisioning.plan import (
     HEDGE_S,
     PATIENT_S,
@@ -239,3 +240,13 @@ def test_a_breaker_opens_for_longer_each_time_and_a_bunch_counts_once():
     assert waits[-1] == OPEN_S_MAX
     breaker.worked()
     assert breaker.allows(now_s, 5) is None
+
+
+def test_thousands_of_pilots_that_fit_nothing_cost_no_more_than_one():
+    """Somebody may ask for hundreds of things that no pilot has."""
+    bins = [Bin(Needs(1, 0, 10**12 + more, 0, 3600), 10, 60.0) for more in range(BINS_MAX)]
+    room = Room(8, 0, 10**10, 10**11, 7000)
+    began_s = time.process_time()
+    made = plan(Facts(bins, [room] * 10_000, [room] * 10_000))
+    assert time.process_time() - began_s < 0.25
+    assert not made.submit
