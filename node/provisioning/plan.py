@@ -171,7 +171,8 @@ def _charge_coming(facts: Facts, wants: list[_Want], made: Plan) -> None:
             for shape in queued
             if not any(want.bin.units and shape.room().units(want.bin.needs) for want in wants)
         }
-        _charge(system.coming, wants, until_s=PATIENT_S)
+        if system.settings.running_max:  # else they are to go
+            _charge(system.coming, wants, until_s=PATIENT_S)
 
 
 def _charge(
@@ -236,7 +237,7 @@ def _offered(
     _charge(system.coming, own, PATIENT_S)
     rest = [_Want(want.bin, want.units) for want in own]
     for other in systems:
-        if other is not system:
+        if other is not system and other.settings.running_max:
             _charge(other.coming, rest, PATIENT_S, HEDGE_S)
     slow = {each.shape for each in system.coming if each.vain_s >= PATIENT_S}
     return [

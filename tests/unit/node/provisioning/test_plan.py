@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import pytest
+
 from node.dispatch import Room
 from node.model.dataset import Needs
 from node.provisioning.breaker import OPEN_S_MAX, OPEN_S_MIN, STRIKES_MAX, Breaker
@@ -90,6 +92,14 @@ def test_what_waits_for_gpus_says_nothing_of_pilots_without_them() -> None:
     stuck = Coming(replace(SHAPE, factory="gpu", gpu=1, memory_bytes=GB // 2), PATIENT_S)
     busy = system(gpus, coming=[stuck], queued=1)
     made = plan(facts(system(**waiting(PATIENT_S)), busy))
+    assert made.submit["hilo"].count == 10
+
+
+@pytest.mark.parametrize("age_s", [1.0, PATIENT_S])
+def test_pilots_of_one_that_is_to_have_none_do_not_count(age_s: float) -> None:
+    left_out = system(replace(OPEN, queued_max=0, running_max=0), **waiting(age_s))
+    slow = system(HILO, **waiting(PATIENT_S, count=1))
+    made = plan(facts(left_out, slow, units=11))
     assert made.submit["hilo"].count == 10
 
 
