@@ -9,6 +9,7 @@ import collections
 import logging
 import queue
 import random
+import secrets
 import threading
 import time
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
@@ -40,7 +41,8 @@ class Link:
     ) -> None:  # fmt: skip
         """hello: the constant part of an announcement; holding: called in the main thread."""
         self._settings = settings
-        self._hello = hello
+        # With it a second announcement, after an answer that got lost, is known to be ours.
+        self._hello = dict(hello, secret=secrets.token_urlsafe(32))
         self._holding = holding
         self._wake = wake
         self._events: Deque[Event] = collections.deque()

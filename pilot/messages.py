@@ -6,7 +6,8 @@ SESSION` but for announce; errors are `{"error": {"code", "message"}}`):
 `/pilot/v1/announce`  {"token", "tag", "host", "pid", "version", "resources": {"cpu", "gpu",
     "memory_bytes", "disk_bytes", "time_left_s"}, "isolation": "full" | "group",
     "system": "slurm" | "htcondor" | "pbs" | "sge" | "", "job": what the system calls this job,
-    "session": old | null, "holding": [[lease, [job, ...]], ...]}
+    "session": old | null, "secret": what the session may be called, "holding": [[lease,
+    [job, ...]], ...]}
     -> {"session", "heartbeat_s", "poll_s", "site"}
 `/pilot/v1/poll`  {"free": {...as resources}, "idle_slots", "queued", "units_max", "seen": newest
     lease that arrived; the node tells again of those after it}

@@ -30,6 +30,7 @@ POLL_S = 25
 PID_END = 2**31
 RESOURCES = ("cpu", "gpu", "memory_bytes", "disk_bytes", "time_left_s")
 MOST = 2**53  # of any resource
+SECRET_CHARS_MIN, SECRET_CHARS_MAX = 32, 128  # of a session, as a pilot proposes it
 JOB_CHARS_MAX = 128  # of a batch system's name for a job
 FORGET_S = 7 * 86_400.0  # a lost pilot that does not come back is forgotten
 
@@ -85,7 +86,9 @@ class Arrivals:
         secret = _text(body, "session")
         session, several = self.board.sessions.find(secret), None
         if session is None:
-            secret = secrets.token_urlsafe(32)
+            secret = _proposed(body) or secrets.token_urlsafe(32)
+            session = self.board.sessions.find(secret)  # the answer did not reach it
+        if session is None:
             session, several = self._first(_text(body, "token"), secret)
         self.board.sessions.place(session, _text(body, "host")[:255] or "unknown")
         pid = body.get("pid")
@@ -268,6 +271,12 @@ def room(resources: Mapping[str, Any]) -> Room:
     # Steps of a minute, so that equal pilots make equal offers.
     cpu, gpu, memory, disk = values
     return Room(cpu, gpu, memory, disk, None if left_s is None else left_s // 60 * 60)
+
+
+def _proposed(body: Mapping[str, Any]) -> str:
+    """What a pilot wants to be known by, so that it may announce itself twice; "" if nothing."""
+    secret = _text(body, "secret")
+    return secret if SECRET_CHARS_MIN <= len(secret) <= SECRET_CHARS_MAX else ""
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

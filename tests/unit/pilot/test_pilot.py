@@ -491,6 +491,20 @@ def test_units_longer_than_the_time_left_are_given_back(
     assert server.state.rows == []
 
 
+def test_an_announcement_that_is_made_again_is_known_to_be_of_the_same_pilot(
+    server: PilotServer, launch: Launch
+) -> None:
+    launch()
+    server.until(lambda state: len(state.announced) == 1)
+    server.state.session = "forgotten"
+    server.until(lambda state: len(state.announced) == 2)
+    launch()
+    server.until(lambda state: len(state.announced) == 3)
+    first, again, other = (each["secret"] for each in server.state.announced)
+    assert first == again != other
+    assert len(first) >= 32
+
+
 def test_a_token_that_is_not_taken_ends_the_pilot(server: PilotServer, launch: Launch) -> None:
     pilot = launch(token="stolen")
     assert pilot.process.wait(20) == 1

@@ -938,6 +938,34 @@ def test_pilots_that_came_with_one_token_are_known_after_a_restart() -> None:
     assert settled(house) == set(range(4))
 
 
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_pilot_whose_answer_got_lost_announces_itself_again_at_no_cost(
+    killed: bool, count: int
+) -> None:
+    house = House(Described(1, jobs=12))
+    house.ask(house.work.arrivals.expect("hand", "a token for several", count, "hand"))
+    pilots = [PilotSide(house, "a token for several") for _ in range(count)]
+    for number, pilot in enumerate(pilots):
+        hello = {**pilot.hello(), "secret": str(number) * 40}
+        house.ask(house.work.announce(hello))
+        if killed:
+            house.kill()
+            house.start()
+        pilot.secret = house.ask(house.work.announce(hello))["session"]
+        pilot.poll(4)
+    assert len(house.work.sessions) == len({pilot.session.pilot for pilot in pilots}) == count
+
+
+def test_a_secret_that_could_be_guessed_is_not_taken() -> None:
+    house = House()
+    house.ask(house.work.arrivals.expect("hand", "a token", 1, "hand"))
+    hello = {**PilotSide(house, "a token").hello(), "secret": "x" * 31}
+    assert house.ask(house.work.announce(hello))["session"] != "x" * 31
+    with pytest.raises(Refusal, match="used up"):
+        house.ask(house.work.announce(hello))
+
+
 def test_a_token_serves_as_often_as_was_said_whenever_the_node_restarts() -> None:
     house = House(Described(1, jobs=12))
     house.ask(house.work.arrivals.expect("hand", "a token for several", 2, "hand"))
