@@ -39,10 +39,13 @@ class Reasons:
     def __init__(self) -> None:
         self.waits: dict[Shape, str] = {}
         self._answers: dict[Shape, Answer] = {}
+        self._asked: set[Shape] = set()  # of which some are held
 
     def hear(self, book: Iterable[Submission]) -> None:
         """A new listing has come."""
-        self._answers = {shape: each for shape, each in self._answers.items() if each.stands}
+        for shape in [shape for shape, each in self._answers.items() if not each.stands]:
+            del self._answers[shape]
+            self._asked.discard(shape)
         told: dict[Shape, dict[str, list[Job]]] = defaultdict(lambda: defaultdict(list))
         for submission, job in _waiting(book):
             if said := self.words(submission.shape, job):
@@ -56,17 +59,31 @@ class Reasons:
             return job.words
         return answer.said
 
-    def next(self, book: Iterable[Submission], now_s: float) -> tuple[Submission, Job] | None:
-        """Of which job to ask why it waits: one that is held, else the one that waits longest."""
+    def next(
+        self, book: Iterable[Submission], now_s: float, *, again: bool = True
+    ) -> tuple[Submission, Job] | None:
+        """Of which job to ask why it waits: one that is held, else the one that waits longest.
+
+        again: it is time for another question; without it only for the first about a shape that is
+        held.
+        """
         waiting = [
             (not _held(job), job.since_s, submission, job)
             for submission, job in _waiting(book)
             if job.missing_s is None and not job.words
         ]
-        if not waiting:
+        held = {submission.shape for queued, _, submission, _ in waiting if not queued}
+        self._asked &= held
+        fresh = held - self._asked
+        if fresh:
+            waiting = [each for each in waiting if each[2].shape in fresh]
+        if not waiting or not (fresh or again):
             return None
         queued, since_s, submission, job = min(waiting, key=lambda each: each[:2])
-        return None if queued and now_s - since_s < UNASKED_S else (submission, job)
+        if queued and now_s - since_s < UNASKED_S:
+            return None
+        self._asked |= fresh & {submission.shape}
+        return submission, job
 
     def answered(self, submission: Submission, job: Job, said: str) -> None:
         self._answers[submission.shape] = Answer(job, _held(job), said or "no reason given")

@@ -278,11 +278,11 @@ class BatchSystem(Ordering):
             self._complain(f"no answer about queues: {error}")
 
     async def _ask_why(self) -> None:
-        """Have the pilot that waits longest explained, now and then."""
+        """Have the pilot that waits longest explained, now and then; one that is held at once."""
         now_s = self._house.reactor.seconds()
         self.reasons.hear(self.book)
-        due = self.reasons.next(self.book, now_s)
-        if now_s < self._next_describe_s or due is None:
+        due = self.reasons.next(self.book, now_s, again=now_s >= self._next_describe_s)
+        if due is None:
             return
         submission, job = due
         self._next_describe_s = now_s + DESCRIBE_S

@@ -33,17 +33,19 @@ class Ground(abc.ABC):
     """A cluster for lives, made by `__init__`.
 
     commands: of its plugin, the one that submits first. held: settings of pilots that the batch
-    system holds from the beginning; overdue: of pilots that it ends after overdue_s at most, long
-    before they expect it. settings: further ones of the section. elsewhere: settings of pilots that
-    go to a worker where no others are. apart: of pilots of which no two go to one worker, and bad:
-    a test of sh that is true on one of the workers alone, with what it reads kept of a pilot's
-    environment; None where all workers are one. account: whose nodes live here.
+    system holds from the beginning, and held_words of the reason in small letters; overdue: of
+    pilots that it ends after overdue_s at most, long before they expect it. settings: further ones
+    of the section. elsewhere: settings of pilots that go to a worker where no others are. apart: of
+    pilots of which no two go to one worker, and bad: a test of sh that is true on one of the
+    workers alone, with what it reads kept of a pilot's environment; None where all workers are one.
+    account: whose nodes live here.
     """
 
     rig: Rig
     kind: str
     commands: Sequence[str]
     held: Mapping[str, object]
+    held_words: str = "held"
     overdue: Mapping[str, object]
     overdue_s: float = 150
     settings: Mapping[str, object] = {}

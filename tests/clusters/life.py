@@ -160,8 +160,8 @@ class Lives:
     def test_a_held_pilot_is_explained(self, camp: Camp) -> None:
         camp.submit("held", "held", "true")
         wait_until("a held pilot", lambda: "held" in camp.jobs("held").values(), LEFT_S)
-        job = camp.only_job("held")
-        wait_until("why", lambda: "held" in camp.site.run("why", "held/0/main").lower(), LEFT_S)
+        job, words = camp.only_job("held"), camp.ground.held_words
+        wait_until("why", lambda: words in camp.site.run("why", "held/0/main").lower(), LEFT_S)
         assert job in camp.site.run("why", "held/0/main")
         camp.site.run("set", "cancel", "held", "--yes")
         camp.ground.cancel(job)

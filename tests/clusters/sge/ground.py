@@ -12,11 +12,15 @@ from tests.clusters.sge.rig import SgeRig
 
 
 class SgeGround(Ground):
-    """Two workers. The first is the bad one: once it is banned no pilot is sent there."""
+    """Two workers. The first is the bad one: once it is banned no pilot is sent there.
+
+    A pilot without its working folder waits in error state.
+    """
 
     kind = "sge"
     commands = COMMANDS
-    held = {"options": ["-h"]}  # noqa: RUF012
+    held = {"options": ["-wd", "/nowhere"]}  # noqa: RUF012
+    held_words = "can't chdir to /nowhere: no such file or directory"
     overdue = {"options": ["-l", "h_rt=8"]}  # noqa: RUF012
 
     elsewhere = {"options": ["-l", "hostname=worker2"]}  # noqa: RUF012

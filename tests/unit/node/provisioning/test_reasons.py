@@ -47,6 +47,20 @@ def test_what_is_held_without_a_word_is_asked_about_at_once_and_what_waits_after
     assert found[1].name == "3"
 
 
+def test_the_first_question_about_a_kind_that_is_held_waits_for_no_turn():
+    book = [submission(("1", JobState.HELD, ""), ("2", JobState.HELD, ""))]
+    first, second = book[0].jobs.values()
+    reasons = Reasons()
+    assert reasons.next(book, 0.0, again=False) == (book[0], first)
+    assert reasons.next(book, 0.0, again=False) is None
+    reasons.answered(book[0], first, "no disk")
+    first.over = True
+    reasons.hear(book)
+    assert reasons.next(book, 0.0, again=False) == (book[0], second)
+    queued = [submission(("3", JobState.QUEUED, ""))]
+    assert reasons.next(queued, UNASKED_S, again=False) is None
+
+
 def test_an_answer_stands_for_all_that_wait_like_that_job_as_long_as_it_does():
     held = JobState.HELD
     book = [submission(("1", held, ""), ("2", held, ""), ("3", JobState.QUEUED, ""))]
