@@ -27,6 +27,7 @@ NAMES_MAX: Final = 16  # of one host in batch systems
 WITNESSES_MAX: Final = 4  # hosts remembered of a task
 EVIDENCE_MAX: Final = 10
 WORKERS_FAULT: Final = frozenset({"worker", "runner-lost", "output-store"})
+TELLS_NOTHING: Final = frozenset({"evicted"})  # the batch system wanted the worker for others
 
 
 class Fail(NamedTuple):

@@ -25,7 +25,7 @@ from node.store.pilots import WHOLE
 from node.unitstate import TaskState
 from node.work import bans
 from node.work.board import TASKS_A_DATASET, Board, failure_of, watch
-from node.work.hosts import quick_fails
+from node.work.hosts import TELLS_NOTHING, quick_fails
 from node.work.refusals import Refusal
 from node.work.reports import (
     BadReport,
@@ -160,7 +160,9 @@ class Intake:
         if not session.in_batch_system:
             return
         rows, failed = len(record.jobs), failures(record)
-        failed = [row for row in failed if row[1] != Outcome.STOPPED]
+        failed = [
+            row for row in failed if row[1] != Outcome.STOPPED and row[2] not in TELLS_NOTHING
+        ]
         wall_s = {}
         if failed:
             walls = cells(record.wall_ms, rows)

@@ -81,7 +81,8 @@ class Pilot(PilotSide):
         if self.units():
             self.idle_since_s = now_s
             if self.job.host == self.camp.swallows:
-                self.finish(error="exit", outcome=int(Outcome.PAYLOAD))
+                error, outcome = self.camp.swallows_as
+                self.finish(error=error, outcome=int(outcome))
             elif now_s >= self.due_s:
                 self.finish()
         elif self.leaving or now_s - self.idle_since_s > (self.settings["idle_s"] or 10**9):
@@ -123,6 +124,7 @@ class Camp:
         self.unit_s = 60.0
         self.domain = ".example.org"  # which the batch system leaves out
         self.swallows = ""  # a host on which every unit fails at once
+        self.swallows_as = ("exit", Outcome.PAYLOAD)
         self.up = False
         self.behave: Callable[[Batch, FakeJob], None] = self.good
         self._names = (f"{number:08x}" for number in itertools.count(1))

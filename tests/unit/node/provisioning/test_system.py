@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from federation.records import Outcome
 from node.provisioning.book import LOOKS_MIN
 from node.provisioning.patience import DENIED_EAGER_S, DENIED_S
 from node.provisioning.plan import Order, Plan
@@ -480,6 +481,16 @@ def test_a_black_hole_costs_less_than_ten_units_and_is_named_with_the_evidence()
     assert shown["host"] == "w1.example.org"
     assert "such units run well on w" in str(shown["why"])
     assert not camp.house.disk.failed(64)
+
+
+def test_units_that_the_batch_system_evicts_say_nothing_of_their_worker():
+    """One that prefers others' jobs ends ours there soon after they began, one after another."""
+    camp = Camp(Described(1, 300))
+    camp.swallows, camp.swallows_as = "w1", ("evicted", Outcome.INFRASTRUCTURE)
+    camp.run(1200)
+    evicted = [attempt for attempt in camp.house.disk.attempts if attempt[2] != 0]
+    assert len(evicted) > 10
+    assert camp.house.work.leases.hosts.shown(camp.clock.seconds()) == []
 
 
 def banned(camp: Camp) -> bool:
