@@ -58,7 +58,7 @@ def roster(conn: apsw.Connection, wanted: Sequence[SystemConfig]) -> Roster:
 def why(new: SystemConfig | None) -> str:
     """There are no more pilots; new: what has the name now."""
     if new is None:
-        return "config.toml does not name it any more: its pilots are let go"
+        return "config.toml does not name it any more: its pilots are let go unless it is put back"
     at = f" at {new.host}" if new.host else ""
     return f"its name is that of {new.kind}{at} now, which begins when these pilots are gone"
 

@@ -128,7 +128,7 @@ class BatchSystems:
         await system.give_up()
         self.systems.remove(system)
         await system.stop()
-        given_up = f", and {left} of its pilots are given up" if left else ""
+        given_up = f"; given up: {left} pilot{'s' if left > 1 else ''}" if left else ""
         return f"site.{system.settings.name} is not used any more{given_up}"
 
     def _rested(self, system: BatchSystem) -> None:

@@ -20,7 +20,7 @@ MAUI = {
 LOCAL = {"pilots_max": 0, "pilots_min": 0, "slots": 8, "until": "the next start of the node"}
 
 
-def told(node: FakeNode) -> list[Any]:
+def told(node: FakeNode, path: str = "/v1/admin/limits") -> list[Any]:
     """What the node is asked for."""
     asked: list[Any] = []
 
@@ -28,7 +28,7 @@ def told(node: FakeNode) -> list[Any]:
         asked.append(request.json())
         return {"limits": LOCAL, "batch": [MAUI]}
 
-    node.replies["/v1/admin/limits"] = answer
+    node.replies[path] = answer
     return asked
 
 
@@ -73,6 +73,10 @@ def test_a_reload_tells_what_changed_and_what_waits(floe: Floe, node: FakeNode, 
     assert shown.out == (
         "changed\n  site.local: pilots_max\nfrom the next start of the node: api.listen\n"
     )
+    for words in (), ("--anyway",):
+        asked = told(node, "/v1/admin/reload")
+        floe("config", "reload", *words)
+        assert asked == [{"anyway": bool(words)}]
     home.config.write_text("[site.local]\npilots = 3\n")
     refused = floe("config", "reload")
     assert refused.status == 1
