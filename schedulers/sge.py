@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from xml.etree import ElementTree
 
 from schedulers import texts
 from schedulers.base import (
@@ -23,7 +22,6 @@ from schedulers.base import (
     Command,
     Completed,
     JobName,
-    JobState,
     PilotSpec,
     Queue,
     Refused,
@@ -31,7 +29,18 @@ from schedulers.base import (
     SchedulerError,
 )
 from schedulers.script import job_script
-from schedulers.sgewords import ended, living
+from schedulers.sgeread import (
+    JOB,
+    beside_others,
+    job_name,
+    queues_of,
+    records_of,
+    rows_of,
+    texts_in,
+    tree_of,
+    unknown_to_master,
+)
+from schedulers.sgewords import ended
 
 COMMANDS = ("qsub", "qstat", "qacct", "qdel", "qconf")
 HISTORY_DAYS = 8  # how far back qacct reads when it looks for many submissions at once
@@ -39,7 +48,6 @@ TAGS_EACH_MAX = (
     8  # submissions that qacct is asked for one by one; it reads its whole file each time
 )
 _MEBIBYTE = 1 << 20
-_JOB = re.compile(r"(\d{1,10})(?:\.(\d{1,9}))?")
 _SUBMITTED = re.compile(r"(\d{1,10})(?:\.(\d{1,9})-(\d{1,9}):1)?")
 _RESOURCE = re.compile(r"[A-Za-z_][\w.-]{0,63}")
 _GONE = re.compile(r'^(denied: )?job "\d+"( task "\d+")? does not exist$')
@@ -55,11 +63,10 @@ _REFUSED = re.compile(
     r"|^qsub: (?:invalid|Unknown) option",
     re.MULTILINE,
 )
+_NO_RECORD = re.compile(r"^error: job \w+ \S+ not found$", re.MULTILINE)
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
 _IN_ERROR = " (in error state: qmod -cj once that is mended, or qdel)"
 _WHEN = re.compile(r"^[\d/]{8,10} [\d:]{8} \[\d+:\d+\]: ")  # and in which process
-_TAGS_MAX = 1_000_000  # of a document: 40,000 jobs, some hundred megabytes of memory
-_UNREADABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")  # XML 1.0, 2.2
 
 
 class Sge:
@@ -196,7 +203,7 @@ class Sge:
         return Command(self._commands.argv("qstat", "-xml", "-g", "d", "-u", "$user"))
 
     def listed(self, done: Completed) -> dict[JobName, Report]:
-        return {job: report for job, report in _rows(done).items() if report.tag}
+        return {job: report for job, report in rows_of(done).items() if report.tag}
 
     # Look up.
 
@@ -222,16 +229,16 @@ class Sge:
         """Each kind of answer is told by how it begins."""
         text = texts.plain(done.out[:4096]).lstrip()
         if "<detailed_job_info" in text or "<unknown_jobs" in text:
-            return _unknown_to_master(done, jobs)
+            return unknown_to_master(done, jobs)
         if "<job_info" in text:
-            return _beside_others(_rows(done), jobs)
-        if done.status == 1 and re.search(r"^error: job \w+ \S+ not found$", _err(done), re.M):
+            return beside_others(rows_of(done), jobs)
+        if done.status == 1 and _NO_RECORD.search(texts.plain(done.err)):
             return {}
         found = {}
-        for record in _records(texts.whole(done, "qacct")):
+        for record in records_of(texts.whole(done, "qacct")):
             report = ended(record)
             if report is not None:  # a later record of a job takes the place of one before
-                found[_job(record["jobnumber"], record["taskid"])] = report
+                found[job_name(record["jobnumber"], record["taskid"])] = report
         return {job: found[job] for job in (jobs or found) if job in found}
 
     # Cancel.
@@ -255,13 +262,13 @@ class Sge:
 
     def described(self, done: Completed) -> str:
         """What went wrong at its start; else what the scheduler says of it; else of all jobs."""
-        tree = _tree(done, "qstat -j", ("detailed_job_info", "unknown_jobs"))
+        tree = tree_of(done, "qstat -j", ("detailed_job_info", "unknown_jobs"))
         for outer, inner in (
             ("JAT_message_list", "QIM_message"),
             ("SME_message_list", "MES_message"),
             ("SME_global_message_list", "MES_message"),
         ):
-            found = dict.fromkeys(_WHEN.sub("", each) for each in _texts(tree, outer, inner))
+            found = dict.fromkeys(_WHEN.sub("", each) for each in texts_in(tree, outer, inner))
             if found:
                 more = _IN_ERROR if inner == "QIM_message" else ""
                 return texts.harmless(" · ".join(list(found)[:4]), WORDS_MAX - len(more)) + more
@@ -273,18 +280,7 @@ class Sge:
         return Command(self._commands.argv("qconf", "-sq", "*"))
 
     def limits_of(self, done: Completed) -> list[Queue]:
-        text = texts.whole(done, "qconf -sq").replace("\\\n", " ")
-        queues: list[dict[str, str]] = []
-        for line in text.split("\n"):
-            key, _, value = line.partition(" ")
-            if key == "qname":
-                queues.append({})
-            if queues:
-                queues[-1][key] = value.strip()
-        try:
-            return [_queue(queue) for queue in queues if "BATCH" in queue["qtype"]]
-        except (KeyError, ValueError) as error:
-            raise SchedulerError(f"qconf -sq: {error}") from None
+        return queues_of(texts.whole(done, "qconf -sq"))
 
 
 # What we write.
@@ -309,7 +305,7 @@ def _ranges(jobs: Iterable[JobName]) -> list[str]:
     tasks: dict[str, list[int]] = {}
     alone = []
     for job in jobs:
-        match = _JOB.fullmatch(job)
+        match = JOB.fullmatch(job)
         assert match is not None, job
         if match[2] is None:
             alone.append(match[1])
@@ -317,129 +313,3 @@ def _ranges(jobs: Iterable[JobName]) -> list[str]:
             tasks.setdefault(match[1], []).append(int(match[2]))
     parts = ((array, part) for array, some in tasks.items() for part in texts.spans(some))
     return alone + [f"{array}.{part}" for array, part in parts]
-
-
-# What we read.
-
-
-def _err(done: Completed) -> str:
-    return texts.plain(done.err)
-
-
-def _job(number: str, task: str) -> JobName:
-    """Raises SchedulerError unless both are numbers, or the task is none."""
-    name = number if task in ("", "undefined", "0") else f"{number}.{task}"
-    if not _JOB.fullmatch(name):
-        raise SchedulerError(f"{texts.harmless(name, 40)!r} is no job")
-    return JobName(name)
-
-
-def _tree(done: Completed, what: str, roots: Sequence[str]) -> ElementTree.Element:
-    """The XML document that a command printed; what comes before it are warnings.
-
-    Grid Engine writes control characters of names as they are, and never writes a "<!". Raises
-    SchedulerError for a document that is not whole or has another root.
-    """
-    text = texts.whole(done, what, lines=False)
-    start = text.find("<?xml")
-    if start < 0 or "<!" in text:
-        raise SchedulerError(f"{what}: printed no XML: {texts.harmless(text, 80)!r}")
-    if text.count("<") > _TAGS_MAX:
-        raise SchedulerError(f"{what}: printed more than {_TAGS_MAX} tags, which is too much")
-    try:
-        tree = ElementTree.fromstring(_UNREADABLE.sub("\ufffd", text[start:]))
-    except (ElementTree.ParseError, ValueError, RecursionError) as error:
-        raise SchedulerError(f"{what}: printed broken XML: {error}") from None
-    if tree.tag not in roots:
-        raise SchedulerError(f"{what}: printed <{texts.harmless(tree.tag, 40)}>")
-    return tree
-
-
-def _texts(tree: ElementTree.Element, outer: str, inner: str) -> Iterator[str]:
-    """Of elements in a list, or in the items of one: no deeper, so that each is read once."""
-    for found in tree.iter(outer):
-        for child in found:
-            yield from (each.text or "" for each in (child, *child) if each.tag == inner)
-
-
-def _rows(done: Completed) -> dict[JobName, Report]:
-    """All jobs in what `listing` prints."""
-    tree = _tree(done, "qstat", ("job_info",))
-    if tree.find("queue_info") is None or tree.find("job_info") is None:
-        raise SchedulerError("qstat: its list of running or of waiting jobs is missing")
-    found: dict[JobName, Report] = {}
-    for row in tree.iter("job_list"):
-        fields = {each.tag: each.text or "" for each in row}
-        job = _job(fields.get("JB_job_number", ""), fields.get("tasks", ""))
-        tag = texts.tag_of(fields.get("JB_name", ""))
-        host = fields.get("queue_name", "").partition("@")[2]
-        if job in found and "master" not in fields:
-            raise SchedulerError(f"qstat: lists job {job} twice")
-        found[job] = living(fields.get("state", ""), texts.harmless(host, 80), tag)
-    return found
-
-
-def _beside_others(
-    rows: Mapping[JobName, Report], jobs: Iterable[JobName]
-) -> dict[JobName, Report]:
-    """Jobs that are back in the listing, and tasks that are not while others of their array are.
-
-    Of a task that was deleted while it waited nobody says more: qstat -j names running ones alone.
-    """
-    arrays = {job.partition(".")[0]: report.tag for job, report in rows.items() if report.tag}
-    found = {}
-    for job in jobs:
-        array = job.partition(".")[0]
-        if job in rows:
-            found[job] = rows[job]
-        elif array in arrays:
-            words = "not in its array any more"
-            found[job] = Report(JobState.UNKNOWN, words, tag=arrays[array], denied=True)
-    return found
-
-
-def _unknown_to_master(done: Completed, jobs: Iterable[JobName]) -> dict[JobName, Report]:
-    """Jobs that the master does not know: it names them, if it knows none of those asked for.
-
-    Where it knows one it passes over the others, and they are those missing in its answer.
-    """
-    tree = _tree(done, "qstat -j", ("detailed_job_info", "unknown_jobs"))
-    asked = {job.partition(".")[0] for job in jobs}
-    if tree.tag == "unknown_jobs":
-        gone = {each.text or "" for each in tree.iter("ST_name")}
-    else:
-        known = {each.text or "" for each in tree.iter("JB_job_number")}
-        gone = asked - known if known & asked else set()
-    report = Report(JobState.UNKNOWN, "the master does not know it", denied=True)
-    return {job: report for job in jobs if job.partition(".")[0] in gone}
-
-
-def _records(text: str) -> Iterator[dict[str, str]]:
-    """Records of qacct -j. Raises SchedulerError for one that lacks what we need."""
-    for part in re.split(r"^={20,}$", text, flags=re.MULTILINE)[1:]:
-        record: dict[str, str] = {}
-        for line in part.split("\n"):
-            key, _, value = line.partition(" ")
-            record.setdefault(key, value.strip())
-        if missing := {"jobname", "jobnumber", "taskid", "failed", "exit_status"} - record.keys():
-            raise SchedulerError(f"qacct: a record has no {min(missing)}")
-        yield record
-
-
-def _queue(queue: Mapping[str, str]) -> Queue:
-    """Raises KeyError, ValueError."""
-    times = [texts.seconds_of(each) for each in _per_host(queue["h_rt"])]
-    sizes = [texts.size_bytes(each, lower=1000) for each in _per_host(queue["h_vmem"])]
-    slots = [int(each) for each in _per_host(queue["slots"])]
-    parallel = any(each.upper() != "NONE" for each in _per_host(queue["pe_list"]))
-    return Queue(
-        name=texts.harmless(queue["qname"], 80),
-        time_s_max=None if None in times else max(each or 0 for each in times),
-        memory_bytes_max=None if None in sizes else max(each or 0 for each in sizes),
-        cpu_max=max(slots) if parallel else 1,
-    )
-
-
-def _per_host(value: str) -> list[str]:
-    """The values in "4,[host1=8],[@group=16]": queue_conf(5)."""
-    return [re.sub(r"^\[[^=\]]*=|\]$", "", part.strip()) for part in re.split(r",(?=\[)", value)]
