@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.clusters.place import Place, marked, missing, opened, wait_until
 from tests.clusters.sge import config
-from tests.clusters.sge.hosts import FIRST, Host, knowing
+from tests.clusters.sge.hosts import FIRST, Host, knowing, separable
 
 PORT_BASE = 17_400
 REGISTER_S = 30  # between tries of a host to find its master: dispatch() in execd's dispatcher.c
@@ -21,10 +21,12 @@ PROGRAMS = ("qsub", "qstat", "qacct", "qdel", "qconf", str(LIB / "sge_qmaster"),
             str(LIB / "sge_execd"))  # fmt: skip
 
 
-def lacking() -> str:
+def lacking(shape: config.Shape | None = None) -> str:
     """What this machine lacks for a cluster, in words; "" if nothing."""
     if os.geteuid() != 0:
         return "execd has to be started by root"
+    if shape is not None and shape.hosts > 1 and not separable():
+        return "no namespaces for a second host: unshare --mount --uts"
     return missing(PROGRAMS)
 
 

@@ -8,6 +8,7 @@ mount namespaces: nothing of this is seen outside.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,15 @@ _KNOWING = 'mount --bind "$1" /etc/hosts; test -z "$2" || hostname "$2"; shift 2
 def knowing(names: Path, hostname: str = "") -> list[str]:
     """Words before a command that sees a file in place of /etc/hosts, and is on such a host."""
     return ["unshare", "--mount", "--uts", "sh", "-ec", _KNOWING, "sh", str(names), hostname]
+
+
+def separable() -> bool:
+    """Whether this machine can be more than one host."""
+    try:
+        tried = ("unshare", "--mount", "--uts", "true")
+        return subprocess.run(tried, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ class SgeRig(Rig):
         self, name: str, shape: Shape | None = None, account: Account | None = None
     ) -> None:
         self.account = account or Account()
-        need("Grid Engine", lacking())
-        self.cluster = SgeCluster(name, shape or Shape())
+        shape = shape or Shape()
+        need("Grid Engine", lacking(shape))
+        self.cluster = SgeCluster(name, shape)
         self.place = self.cluster.place
         self.scheduler = Sge()
 
