@@ -83,6 +83,17 @@ def test_pilots_that_do_not_name_their_jobs_are_told_by_their_workers() -> None:
     assert all(sessions[job.pilot].host == f"{job.host}.example.org" for job in bound)
 
 
+def test_pilots_that_cannot_be_told_apart_and_leave_well_are_no_failures() -> None:
+    camp = Camp(Described(1, 40))
+    camp.tells_job = False
+    assert camp.run(1200, lambda: len(camp.house.disk.settled(64)) == 40)
+    camp.run(SETTINGS.idle_s + 3 * LOOK_S)
+    assert not list(camp.system.book)
+    ends = [job for each in camp.system.book.submissions.values() for job in each.jobs.values()]
+    assert any(job.pilot is None for job in ends)
+    assert not any(each.strikes for each in camp.system.breakers.values())
+
+
 def test_a_pilot_that_is_faster_than_its_submission_is_bound_to_its_job() -> None:
     camp = Camp(Described(1, 5000))
     camp.runners["maui"].slow_s["submit"] = 12.0

@@ -204,6 +204,14 @@ def test_queued_pilots_go_when_they_have_had_no_work_for_a_while_but_for_the_min
     assert plan(Facts([], (), (), [young])).cancel == {}
 
 
+def test_while_the_site_drains_units_that_wait_are_told_so_and_no_others():
+    idle = [Room(4, 0, 8 * GB, 8 * GB)]
+    both = [Bin(SMALL, 4, 3600.0), Bin(GPU, 1, 3600.0)]
+    made = plan(Facts(both, idle, (), [system()], draining=True))
+    assert made.submit == {}
+    assert made.why == {GPU: {"maui": "this site is being drained"}}
+
+
 def test_what_waits_beyond_the_limit_of_its_kind_goes_the_newest_first():
     few = Factory("few", queued_max=1, running_max=2)
     shape = shape_for(few, SMALL)
