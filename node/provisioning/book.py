@@ -374,7 +374,8 @@ class Book(Shelf):
     def _died_young(self, submission: Submission, job: Job) -> bool:
         if job.pilot is not None:
             return False
-        if submission.nameless:
+        # One that was cancelled while it waited is none of those that spoke.
+        if submission.nameless and (job.cancelled is None or job.host):
             submission.nameless.popitem()
             return False
         if job.cancelled is not None:

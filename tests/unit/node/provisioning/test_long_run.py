@@ -87,7 +87,7 @@ def test_pilots_that_cannot_be_told_apart_and_leave_well_are_no_failures() -> No
     camp = Camp(Described(1, 40))
     camp.tells_job = False
     assert camp.run(1200, lambda: len(camp.house.disk.settled(64)) == 40)
-    camp.run(SETTINGS.idle_s + 3 * LOOK_S)
+    camp.run(SETTINGS.idle_s + 8 * LOOK_S)
     assert not list(camp.system.book)
     ends = [job for each in camp.system.book.submissions.values() for job in each.jobs.values()]
     assert any(job.pilot is None for job in ends)
