@@ -128,6 +128,8 @@ def print_system(system: Mapping[str, Any]) -> None:
     _print_troubles(system)
     if system.get("foreign"):
         say(f"  {plural(system['foreign'], 'job')} with a tag that this node did not write")
+    if urls := system.get("urls"):
+        say_wrapped(f"workers reach this node at {' or '.join(map(harmless, urls))}")
     say("settings")
     for line in fact_lines({key: system[key] for key in SETTINGS if key in system}, "  "):
         say(line)

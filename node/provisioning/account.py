@@ -149,6 +149,11 @@ class Account:
             _log.warn("site.{name}: {words}", name=self.settings.name, words=words)
         self.trouble, self.trouble_s = words, self._house.reactor.seconds()
 
+    @property
+    def urls(self) -> list[str]:
+        """Where workers look for this node."""
+        return [self._tools.url] if self._tools.url else list(self._house.urls)
+
     def shown(self) -> dict[str, Any]:
         """What is to be known of this batch system."""
         now_s = self._house.reactor.seconds()
@@ -158,6 +163,7 @@ class Account:
             "name": self.settings.name,
             "kind": self.settings.kind,
             "host": self.settings.host,
+            "urls": self.urls,
             "state": self.state(),
             "leaving": self.leaving,
             "version": self.version,

@@ -174,6 +174,7 @@ def test_one_batch_system_is_shown_with_its_limits(floe: Floe, node: FakeNode) -
     shown = floe("site", "show", "other").out
     assert "maui" not in shown
     assert "queued max" in shown
+    assert "workers reach this node at https://node:1" in shown
     assert "2h00m 8h00m 1d0h 3d0h" in shown
     assert floe("site", "show", "other", "--json").json()["system"]["running_max"] == 6
 
