@@ -56,7 +56,7 @@ class Report:
     words: the batch system's own reason, made harmless, WORDS_MAX characters at most. exit: status,
     or -signal. host: the worker. tag: the submission that the job belongs to; "" where a system
     does not say. denied: the system works, and answers that it knows no such job; then the state is
-    UNKNOWN.
+    UNKNOWN. owner: whose job it is, where a listing is of everybody's.
     """
 
     state: JobState
@@ -65,6 +65,7 @@ class Report:
     host: str = ""
     tag: str = ""
     denied: bool = False
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,12 +58,14 @@ def report(record: Record, exits: dict[int, tuple[JobState, str]] = EXITS) -> Re
         raise SchedulerError(f"qstat: a job's state is {texts.harmless(letter, 20)!r}")
     host = texts.harmless(re.split(r"[/+]", record.get("exec_host", ""))[0], 80)
     comment = record.get("comment", "")
+    owner = texts.harmless(record.get("Job_Owner", "").partition("@")[0], 80)
     if letter in OVER:
         state, words, status = _ended(record, exits)
-        return Report(state, texts.harmless(words or comment), status, host, tag)
+        return Report(state, texts.harmless(words or comment), status, host, tag, owner=owner)
     if letter == "H" and "held" not in comment:  # it is of the time before
         comment = f"held by {_holders(record)}"
-    return Report(STATES.get(letter, JobState.UNKNOWN), texts.harmless(comment), None, host, tag)
+    state, words = STATES.get(letter, JobState.UNKNOWN), texts.harmless(comment)
+    return Report(state, words, None, host, tag, owner=owner)
 
 
 def _holders(record: Record) -> str:

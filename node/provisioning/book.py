@@ -109,7 +109,7 @@ class Book(Shelf):
         seen: set[tuple[str, JobName]] = set()
         for name, report in reports.items():
             submission = self.whose(name, report.tag)
-            if submission is None or not submission.may_have(name):
+            if submission is None or not self.may_be(submission, name, report):
                 self.foreign += 1
                 continue
             seen.add((submission.tag, name))
@@ -223,7 +223,7 @@ class Book(Shelf):
                 self._denied(submission, job, report, now_s, changes)
             return
         if job is None:
-            if submission.ended or not submission.may_have(name):
+            if submission.ended or not self.may_be(submission, name, report):
                 return
             job = self._new(submission, name, report, now_s, changes)
         job.denied = False

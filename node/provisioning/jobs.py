@@ -103,10 +103,6 @@ class Submission:
     def living(self) -> list[Job]:
         return [job for job in self.jobs.values() if not job.over]
 
-    def may_have(self, name: JobName) -> bool:
-        """Whether this is, or may be, a job of it; else somebody else calls his by its tag."""
-        return name in self.jobs or len(self.jobs) < self.count
-
     @property
     def unseen(self) -> int:
         """Pilots that may exist without our knowing their jobs."""

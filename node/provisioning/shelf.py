@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from node.provisioning.jobs import Job, Submission
 from node.provisioning.shapes import Shape
-from schedulers.base import JobName
+from schedulers.base import JobName, Report
 
 
 class Shelf:
@@ -15,6 +15,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.submissions: dict[str, Submission] = {}
+        self._account = ""  # what the batch system calls the owner of our jobs, where it tells
 
     def __iter__(self) -> Iterator[Submission]:
         return iter([each for each in self.submissions.values() if not each.ended])
@@ -42,6 +43,17 @@ class Shelf:
         if tag:
             return self.submissions.get(tag)
         return next((each for each in self.submissions.values() if name in each.jobs), None)
+
+    def may_be(self, submission: Submission, name: JobName, report: Report) -> bool:
+        """Whether this is, or may be, a job of it; else somebody else calls his by its tag.
+
+        Where a listing is of everybody's jobs, those whose names we know tell who we are there.
+        """
+        if name in submission.jobs:
+            self._account = report.owner or self._account
+            return True
+        ours = not self._account or report.owner in ("", self._account)
+        return ours and len(submission.jobs) < submission.count
 
     def spoke(self, heard_s: Mapping[int, float]) -> None:
         """When pilots, by their numbers, last said anything."""

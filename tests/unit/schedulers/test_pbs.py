@@ -370,3 +370,8 @@ def test_the_version_is_told() -> None:
     assert Pbs().version_of(out(text)) == "PBS 23.06.06, server h: Active"
     with pytest.raises(SchedulerError):
         Pbs().version_of(out("", 255, "qstat: cannot connect\n"))
+
+
+def test_the_owner_of_a_job_is_told_as_the_listing_is_of_everybodys() -> None:
+    jobs = Pbs().listed(printed("openpbs/array-t-running.release.json"))
+    assert {report.owner for report in jobs.values()} == {"user1"}
