@@ -52,10 +52,11 @@ class Connection(ProcessProtocol):
         self._over = False
         self._was_ready = False
 
-    def start(self, socket: str, pinned: str, env: Mapping[str, str]) -> None:
+    def start(self, socket: str, pinned: str, config: str, env: Mapping[str, str]) -> None:
         """Connect. Raises NotRun if there is no ssh here."""
         self.socket = socket
-        argv = in_session(connection(self._settings, socket, pinned, remote.BOOTSTRAP), env)
+        words = connection(self._settings, socket, pinned, remote.BOOTSTRAP, config)
+        argv = in_session(words, env)
         time_s = OPEN_FACTOR * self._settings.connect_s
         self._timer = self._reactor.callLater(time_s, self._too_long)
         self._process = self._reactor.spawnProcess(self, argv[0], argv, dict(env))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import secrets
 import shutil
@@ -39,7 +40,14 @@ from schedulers.runner import (
     check,
 )
 from schedulers.ssh_faults import Fault
-from schedulers.ssh_options import NO_SOCKET, PINNED, SOCKET_CHARS_MAX, SshSettings, session
+from schedulers.ssh_options import (
+    NO_SOCKET,
+    PINNED,
+    SOCKET_CHARS_MAX,
+    SshSettings,
+    config_text,
+    session,
+)
 
 WAITING_MAX = 1000  # commands that wait for a session
 SLACK_S = 10.0  # for the way there and back, beyond the time of a command
@@ -220,15 +228,17 @@ class SshRunner(ByCommands):
         for turn in waiting:
             turn.callback(None)
 
-    def _files(self) -> tuple[str, str]:
-        """A name for a new socket, and the file with the pinned key; leftovers are removed."""
+    def _files(self) -> tuple[str, str, str]:
+        """A name for a new socket, the files with the pinned key and ssh_config; no leftovers."""
         if self._sockets is None:
             self._sockets = _socket_folder(self._folder)
         for old in self._sockets.glob("*.ssh*"):
             old.unlink(missing_ok=True)
         pinned = self._sockets / "known_hosts"
         pinned.write_text(f"{PINNED} {self._settings.host_key}\n")
-        return str(self._sockets / f"{secrets.token_hex(4)}.ssh"), str(pinned)
+        config = self._sockets / "config"
+        config.write_text(config_text(self._settings, pwd.getpwuid(os.geteuid()).pw_dir))
+        return str(self._sockets / f"{secrets.token_hex(4)}.ssh"), str(pinned), str(config)
 
 
 def _socket_folder(folder: Path) -> Path:

@@ -14,6 +14,7 @@ CONNECT_S = 15  # until the host has said which software it is
 ALIVE_S = 15  # between two questions whether the other end is still there
 ALIVE_COUNT = 3  # unanswered ones, after which it is not
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 PINNED = "floe-pinned"  # the name under which a key from our settings is known
 NO_SOCKET = "floe: no connection"  # what a session says that was never sent
 # Of sun_path, unix(7): ssh first binds to the name with a dot and 16 more characters.
@@ -99,10 +100,24 @@ class SshSettings:
             raise ValueError("host_key and known_hosts are both given: one of them decides")
 
 
-def connection(settings: SshSettings, socket: str, pinned: str, command: str) -> list[str]:
+def config_text(settings: SshSettings, home: str) -> str:
+    """An ssh_config to be read in place of the account's, which it includes. home: of the account.
+
+    Hosts on the way (ProxyJump) get no option of our command line but its -F; there, too, nobody
+    can be asked, and an empty answer to each question would count as one more attempt to break in.
+    """
+    files = (settings.config,) if settings.config else (f"{home}/.ssh/config", SYSTEM_CONFIG)
+    lines = [f'Include "{file}"\n' for file in files if file != "/dev/null"]
+    return "".join(["BatchMode yes\n", *lines])
+
+
+def connection(
+    settings: SshSettings, socket: str, pinned: str, command: str, config: str = ""
+) -> list[str]:
     """The command line that connects, and listens at `socket` for sessions.
 
     pinned: file that holds `settings.host_key` under the name PINNED; unused without a key.
+    config: file that holds `config_text`.
     """
     options = [
         "ControlMaster=yes",
@@ -120,7 +135,7 @@ def connection(settings: SshSettings, socket: str, pinned: str, command: str) ->
     ]
     if settings.tunnel is None:
         options.append("ClearAllForwardings=yes")  # those of ssh_config are not ours
-    words = [*_common(settings, socket, options)]
+    words = [*_common(settings, socket, options, config)]
     if settings.key:
         # As an option, as -i for a file that is not there means the account's other keys.
         words += ["-o", f'IdentityFile="{settings.key}"', "-o", "IdentitiesOnly=yes"]
@@ -141,7 +156,9 @@ def session(settings: SshSettings, socket: str, command: str) -> list[str]:
     return [*_common(settings, socket, options), "--", settings.host, command]
 
 
-def _common(settings: SshSettings, socket: str, options: Sequence[str]) -> list[str]:
+def _common(
+    settings: SshSettings, socket: str, options: Sequence[str], config: str = ""
+) -> list[str]:
     fixed = [
         f"ControlPath={socket}",
         "BatchMode=yes",
@@ -151,8 +168,8 @@ def _common(settings: SshSettings, socket: str, options: Sequence[str]) -> list[
         "RemoteCommand=none",
     ]
     words = [settings.program, "-T", "-e", "none"]
-    if settings.config:
-        words += ["-F", settings.config]
+    if config or settings.config:
+        words += ["-F", config or settings.config]
     if settings.port is not None:
         words += ["-p", str(settings.port)]
     for option in (*fixed, *options):

@@ -401,8 +401,9 @@ def test_a_killed_node_leaves_no_connection_behind(host: Sshd, tmp_path: Path) -
     argv = [sys.executable, "-c", PROGRAM, repr(settings), str(tmp_path / "run")]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as node:
         assert node.stdout is not None
-        assert node.stdout.readline() == b"connected\n"
+        said = node.stdout.readline()
         node.kill()
+    assert said == b"connected\n"
     end_s = time.monotonic() + 20
     while set(host.sessions()) - before:
         assert time.monotonic() < end_s, "the connection outlived the node"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from schedulers.ssh_options import SshSettings, Tunnel, connection, session
+from schedulers.ssh_options import SshSettings, Tunnel, config_text, connection, session
 
 CARELESS = """\
 Host login
@@ -77,6 +77,24 @@ def test_a_careless_ssh_config_changes_nothing_that_matters(careless: str) -> No
     assert {name: found.get(name) for name in wanted} == wanted
     assert "localforward" not in found
     assert "remotecommand" not in found or found["remotecommand"] == "none"
+
+
+def test_hosts_on_the_way_are_to_ask_nothing_either(careless: str, tmp_path: Path) -> None:
+    settings = SshSettings("login", config=careless)
+    config = tmp_path / "config"
+    config.write_text(config_text(settings, "/home/carol"))
+    argv = connection(settings, "/run/a.ssh", "", "true", str(config))
+    assert argv[argv.index("-F") + 1] == str(config)  # which ssh hands on to the ssh of a ProxyJump
+    assert effective(argv)["user"] == "carol"
+    on_the_way = effective(["ssh", "-F", str(config), "-W", "login:22", "gate.example.org"])
+    assert on_the_way["batchmode"] == "yes"
+
+
+def test_without_a_file_the_accounts_own_and_the_systems_are_read() -> None:
+    text = config_text(SshSettings("login"), "/home/carol")
+    assert text.splitlines() == [
+        "BatchMode yes", 'Include "/home/carol/.ssh/config"', 'Include "/etc/ssh/ssh_config"',
+    ]  # fmt: skip
 
 
 def test_a_session_never_connects_by_itself(careless: str) -> None:
