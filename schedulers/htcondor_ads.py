@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from schedulers import texts
 from schedulers.base import Completed, JobName, JobState, Report, SchedulerError
@@ -16,7 +17,7 @@ from schedulers.htcondor_submit import EVICTED, TIME_OVER
 Ad = Mapping[str, object]
 _EITHER = (
     "ClusterId,ProcId,JobBatchName,JobStatus,ExitCode,ExitBySignal,ExitSignal,RemoveReason,"
-    "LastRemoteHost"
+    "LastRemoteHost,Owner"
 )
 LISTED = f"{_EITHER},HoldReason,NumJobStarts,RemoteHost"
 ENDED = f"{_EITHER},VacateReason,VacateReasonCode"
@@ -74,13 +75,18 @@ def no_ads(text: str) -> bool:
 
 def queued(found: Iterable[Ad]) -> dict[JobName, Report]:
     """Of condor_q: our jobs, each told by its JobStatus."""
-    told = {_job(ad): _in_queue(ad) for ad in found}
+    told = {_job(ad): _owned(_in_queue(ad), ad) for ad in found}
     return {job: report for job, report in told.items() if report.tag}
 
 
 def ended(found: Iterable[Ad]) -> dict[JobName, Report]:
     """Of condor_history."""
-    return {_job(ad): _in_history(ad) for ad in found}
+    return {_job(ad): _owned(_in_history(ad), ad) for ad in found}
+
+
+def _owned(report: Report, ad: Ad) -> Report:
+    """The history is of everybody's jobs, and so is the queue for some accounts."""
+    return replace(report, owner=_words(ad, "Owner"))
 
 
 def largest(found: Iterable[Ad], name: str) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from xml.etree import ElementTree
 
 from schedulers import texts
@@ -64,7 +65,8 @@ def rows_of(done: Completed) -> dict[JobName, Report]:
         host = fields.get("queue_name", "").partition("@")[2]
         if job in found and "master" not in fields:
             raise SchedulerError(f"qstat: lists job {job} twice")
-        found[job] = living(fields.get("state", ""), texts.harmless(host, 80), tag)
+        report = living(fields.get("state", ""), texts.harmless(host, 80), tag)
+        found[job] = replace(report, owner=texts.harmless(fields.get("JB_owner", ""), 80))
     return found
 
 

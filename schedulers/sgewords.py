@@ -76,7 +76,8 @@ def ended(record: Mapping[str, str]) -> Report | None:
         state, words = JobState.CANCELLED, f"deleted by {deleted}"
     exit_ = 128 - status if code in _BY_SIGNAL and 128 < status < 256 else status
     host = texts.harmless(record.get("hostname", ""), 80)
-    return Report(state, texts.harmless(words), exit_, host, texts.tag_of(record["jobname"]))
+    tag, owner = texts.tag_of(record["jobname"]), texts.harmless(record.get("owner", ""), 80)
+    return Report(state, texts.harmless(words), exit_, host, tag, owner=owner)
 
 
 def _number(record: Mapping[str, str], key: str) -> int:

@@ -506,3 +506,13 @@ def test_hosts_that_are_of_no_use_are_left_out() -> None:
     lines = lines_of(replace(SPEC, avoid=["a1.example.org", 'b2")', "c3"]))
     (rule,) = [line for line in lines if line.startswith("requirements")]
     assert rule.endswith(' && !stringListIMember(TARGET.Machine, "a1.example.org,c3")')
+
+
+def test_the_owner_of_a_job_is_told_as_the_history_is_of_everybodys() -> None:
+    ad = b'{"ClusterId":7,"ProcId":0,"JobBatchName":"floe-desy-k3x9w2q1","Owner":"ana",'
+    ad += b'"JobStatus":%d}'
+    [queued] = HTCondor().listed(Completed(0, b"[" + ad % 2 + b"]\n", b"")).values()
+    [ended] = HTCondor().looked_up(0, Completed(0, b"[" + ad % 4 + b"]\n", b""), []).values()
+    assert queued.owner == ended.owner == "ana"
+    for command in (HTCondor().listing(), *HTCondor().lookup([], ["floe-desy-k3x9w2q1"])):
+        assert any("Owner" in word.split(",") for word in command.argv)

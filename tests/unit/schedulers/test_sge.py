@@ -336,3 +336,10 @@ def test_the_version_names_the_queues() -> None:
 def test_hosts_that_are_of_no_use_are_left_out() -> None:
     argv = Sge().submit(replace(SPEC, avoid=["a1", "b2.example.org", "x)|*"])).argv
     assert argv[argv.index("hostname=!(a1|b2.example.org)") - 1] == "-l"
+
+
+def test_the_owner_of_a_job_is_told_by_the_listing_and_by_the_accounting() -> None:
+    """The accounting is of everybody's jobs."""
+    assert {report.owner for report in Sge().listed(printed("listing.xml")).values()} == {"floe"}
+    found = Sge().looked_up(0, printed("qacct.txt"), [])
+    assert {report.owner for report in found.values()} == {"floe"}
