@@ -58,6 +58,18 @@ def test_the_page_about_a_submit_host_elsewhere_can_be_walked(
     assert (there / "pilots" / "pilot.pyz").exists()
 
 
+# All words but -F and its file: a node's own file includes that of the account, by its real home.
+_SSH = """\
+#!/bin/sh
+skip=
+for each do
+    shift
+    if [ "$each" = -F ]; then skip=1; elif [ "$skip" ]; then skip=; else set -- "$@" "$each"; fi
+done
+exec {program} -F {settings} "$@"
+"""
+
+
 def _login(host: sshd.Sshd, home: Path) -> None:
     """What ~/.ssh of an account is, which ssh does not take from HOME."""
     settings = home / "ssh_config"
@@ -67,5 +79,5 @@ def _login(host: sshd.Sshd, home: Path) -> None:
     )
     (home / "bin").mkdir()
     program = home / "bin" / "ssh"
-    program.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {settings} "$@"\n')
+    program.write_text(_SSH.format(program=shutil.which("ssh"), settings=settings))
     program.chmod(0o755)
