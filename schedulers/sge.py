@@ -64,6 +64,8 @@ _REFUSED = re.compile(
     re.MULTILINE,
 )
 _NO_RECORD = re.compile(r"^error: job \w+ \S+ not found$", re.MULTILINE)
+# Nothing has ended since the cluster was made, or this host does not see its accounting.
+_NO_FILE = re.compile(r"^/\S*/accounting: No such file or directory$", re.MULTILINE)
 _DELETED = re.compile(r"^\S+ has (deleted|registered the) job(-array task)? ")
 _IN_ERROR = " (in error state: qmod -cj once that is mended, or qdel)"
 _WHEN = re.compile(r"^[\d/]{8,10} [\d:]{8} \[\d+:\d+\]: ")  # and in which process
@@ -226,13 +228,18 @@ class Sge:
     def looked_up(
         self, number: int, done: Completed, jobs: Sequence[JobName]
     ) -> dict[JobName, Report]:
-        """Each kind of answer is told by how it begins."""
+        """Each kind of answer is told by how it begins.
+
+        An accounting that is not there has nothing to tell of jobs that have left, but is no answer
+        to the question whether a submission ever was made.
+        """
         text = texts.plain(done.out[:4096]).lstrip()
         if "<detailed_job_info" in text or "<unknown_jobs" in text:
             return unknown_to_master(done, jobs)
         if "<job_info" in text:
             return beside_others(rows_of(done), jobs)
-        if done.status == 1 and _NO_RECORD.search(texts.plain(done.err)):
+        words = texts.plain(done.err)
+        if done.status == 1 and (_NO_RECORD.search(words) or (jobs and _NO_FILE.search(words))):
             return {}
         found = {}
         for record in records_of(texts.whole(done, "qacct")):

@@ -243,6 +243,18 @@ def test_a_broken_record_makes_the_accounting_unbelievable(key: str) -> None:
 def test_what_the_accounting_has_not_is_nothing() -> None:
     assert looked_up(out("", 1, "error: job id 9 not found\n"), "9") == {}
     assert looked_up(out("", 1, f"error: job name {TAG} not found\n"), "9") == {}
+
+
+def test_a_missing_accounting_knows_nothing_of_jobs_and_answers_for_no_submission() -> None:
+    """So it is until the first job of a cluster ends."""
+    none = "no jobs running since startup\n"
+    missing = out(none, 1, "/opt/sge/default/common/accounting: No such file or directory\n")
+    assert looked_up(missing, "9") == {}
+    with pytest.raises(SchedulerError, match="No such file"):
+        looked_up(missing)
+    unreadable = out(none, 1, "error: unable to open /opt/sge/default/common/accounting\n")
+    with pytest.raises(SchedulerError, match="unable to open"):
+        looked_up(unreadable, "9")
     with pytest.raises(SchedulerError):
         looked_up(out("", 1, "can't open accounting file\n"), "9")
 
