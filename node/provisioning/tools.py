@@ -58,4 +58,5 @@ def url_of(settings: SystemConfig, api_port: int) -> str:
     if settings.url or settings.tunnel is None:
         return settings.url
     host = settings.host.rpartition("@")[2]
+    host = f"[{host}]" if ":" in host else host
     return f"https://{host}:{settings.tunnel or api_port}"

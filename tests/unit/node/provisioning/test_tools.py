@@ -35,6 +35,8 @@ def test_workers_are_told_the_end_of_the_tunnel_at_the_submit_host(
 ) -> None:
     settings = SystemConfig("cluster", "slurm", host="ana@login", tunnel=port)
     assert url_of(settings, 7422) == url
+    settings = SystemConfig("cluster", "slurm", host="ana@2001:db8::5", tunnel=port)
+    assert url_of(settings, 7422) == url.replace("login", "[2001:db8::5]")
 
 
 @pytest.mark.parametrize(("tunnel", "listens", "word"), [
