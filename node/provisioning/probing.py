@@ -53,6 +53,7 @@ class Probe:
         self._session: Session | None = None
         self._said = ""  # by the batch system or the pilot's log, of why it does not go on
         self._ending = self._cleaned = False
+        self._held = False  # when it was ended
 
     # -- what is done, each as an errand of the system's round
 
@@ -105,6 +106,7 @@ class Probe:
         self._ending = True
         job = self._job()
         if job is not None and not job.over and self._pilot() is None:
+            self._held = job.state is JobState.HELD
             await self._ask_why(job)
             await self.system.cancel([job.name], Cancel.ORDER)
         elif (session := self._pilot()) is not None:
@@ -185,9 +187,9 @@ class Probe:
 
     def _waits(self, job: Job) -> tuple[str, str]:
         """Why it has not started."""
-        if job.over:
+        if job.over and job.cancelled is not Cancel.ORDER:  # not because it had waited long enough
             return f"{_ended(job)}{self._quoted()}", ""
-        held = job.state is JobState.HELD
+        held = self._held or job.state is JobState.HELD
         right = f"floe site test {self.system.settings.name} --timeout 3600 waits longer"
         if held:
             right = "see what holds it; the batch system's words are quoted"

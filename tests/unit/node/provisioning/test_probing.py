@@ -136,6 +136,24 @@ def test_a_pilot_that_waits_too_long_is_explained_and_cancelled(desk: Desk) -> N
     assert desk.clean()["ok"]
 
 
+def test_why_a_pilot_waited_too_long_is_told_once_when_it_is_gone(desk: Desk) -> None:
+    desk.camp.batch.slots = 0
+    desk.begin()
+    desk.camp.run(2 * LOOK_S)
+    (job,) = desk.camp.batch.living()
+    job.words = "waits for room"
+    desk.ask("end")
+    desk.camp.run(4 * LOOK_S, lambda: not desk.camp.batch.living())
+    desk.camp.run(2 * LOOK_S)
+    steps = desk.steps()
+    assert "is listed still" not in steps["cleaned up"]["detail"]
+    started = steps["started"]
+    assert not started["ok"]
+    assert started["detail"].startswith("job 1.0 waits")
+    assert started["detail"].count("waits") == 1
+    assert "--timeout 3600 waits longer" in started["right"]
+
+
 def test_a_pilot_that_runs_and_never_speaks_is_explained_with_its_log(desk: Desk) -> None:
     camp = desk.camp
 
