@@ -15,6 +15,7 @@ from schedulers.base import Command, Completed, JobName, JobState, Scheduler
 from schedulers.command import LocalRunner
 from schedulers.runner import Lost
 from schedulers.sge import Sge
+from schedulers.slurm import Slurm
 from schedulers.torque import Torque
 
 SGE = Path(__file__).parents[3] / "data/sge"
@@ -89,3 +90,17 @@ def test_an_accounting_that_hangs_is_waited_for_once_a_look() -> None:
     assert sum(words.startswith("qacct") for words in runner.ran) == 1
     assert failed == "qacct did not end within 60 s"
     assert {job: each.state for job, each in found.items()} == {"7.99": JobState.UNKNOWN}
+
+
+def test_the_next_best_source_is_asked_only_for_what_is_not_known_yet() -> None:
+    row = "{}|COMPLETED|0:0|n1|floe-a1-k3x9w2q1\n"
+    told = {"sacct": row.format("7") + row.format("8")}
+    runner = Answers(lambda words: Completed(0, told.get(words.split()[0], "").encode(), b""))
+    mine = asking(Slurm(), runner)
+    both = Inquiry([JobName("7"), JobName("8")], ["floe-a1-k3x9w2q1"], [])
+    found, _ = result_of(mine.look_up(both))
+    assert {each.state for each in found.values()} == {JobState.DONE}
+    assert [words.split()[0] for words in runner.ran] == ["sacct"]
+    told["sacct"] = row.format("7")
+    result_of(mine.look_up(both))
+    assert [words.split()[0] for words in runner.ran[1:]] == ["sacct", "squeue"]

@@ -97,6 +97,7 @@ def test_a_cancel_that_fails_is_told_and_made_up_for_at_the_next_start() -> None
     assert desk.order("cancel")["asking"]
     (words,) = desk.order("cancel")["hindrances"]
     assert words.startswith("site.maui: cannot cancel: cannot reach the daemon")
+    assert camp.system.trouble == "cannot cancel: cannot reach the daemon"
     assert camp.batch.living()
     camp.kill()
     camp.batch.faults.fails = False
