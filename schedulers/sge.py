@@ -309,14 +309,6 @@ def _log_pattern(log: str, *, array: bool) -> str:
 
 def _ranges(jobs: Iterable[JobName]) -> list[str]:
     """47.1-9 for many tasks of an array: sge_types(1), wc_job_range_list."""
-    tasks: dict[str, list[int]] = {}
-    alone = []
-    for job in jobs:
-        match = JOB.fullmatch(job)
-        assert match is not None, job
-        if match[2] is None:
-            alone.append(match[1])
-        else:
-            tasks.setdefault(match[1], []).append(int(match[2]))
+    alone, tasks = texts.by_array(jobs, JOB)
     parts = ((array, part) for array, some in tasks.items() for part in texts.spans(some))
     return alone + [f"{array}.{part}" for array, part in parts]

@@ -317,15 +317,7 @@ def _only(words: re.Pattern[str], done: Completed) -> bool:
 
 def _ranges(jobs: Iterable[JobName]) -> list[str]:
     """4711_[0-9,12] for many tasks of an array: one request instead of one for each."""
-    tasks: dict[str, list[int]] = {}
-    alone = []
-    for job in jobs:
-        match = JOB.fullmatch(job)
-        assert match is not None, job
-        if match[2] is None:
-            alone.append(match[1])
-        else:
-            tasks.setdefault(match[1], []).append(int(match[2]))
+    alone, tasks = texts.by_array(jobs, JOB)
     return alone + [f"{array}_[{texts.tasks_text(some)}]" for array, some in tasks.items()]
 
 

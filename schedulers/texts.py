@@ -223,6 +223,23 @@ def spans(tasks: Iterable[int]) -> list[str]:
     return [f"{a}" if a == b else f"{a}-{b}" for a, b in parts]
 
 
+def by_array(jobs: Iterable[str], name: re.Pattern[str]) -> tuple[list[str], dict[str, list[int]]]:
+    """Jobs that are no tasks, and tasks by the number of their array.
+
+    name: what a job is called; its groups are the number and, if it has one, the task.
+    """
+    alone: list[str] = []
+    tasks: dict[str, list[int]] = {}
+    for job in jobs:
+        match = name.fullmatch(job)
+        assert match is not None, job
+        if match[2] is None:
+            alone.append(match[1])
+        else:
+            tasks.setdefault(match[1], []).append(int(match[2]))
+    return alone, tasks
+
+
 def tasks_text(tasks: Iterable[int]) -> str:
     """The shortest "1-4,7" for these tasks."""
     return ",".join(spans(tasks))
