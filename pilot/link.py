@@ -63,6 +63,7 @@ class Link:
         self._poll_back_off = BackOff(self._closing)
         self.polling: Optional[Dict[str, Any]] = None  # the poll under way
         self.reporting = False
+        self.unreached = ""  # why the node could not be reached when it was announced to last
         self.answered_s = time.monotonic()  # when the node last said anything
         works: List[Tuple[Any, Any]] = [
             (self._asks, self._poll),
@@ -251,6 +252,7 @@ class Link:
                         return self._greeted(answer)
                     except (Unreachable, WrongCertificate) as fault:
                         _log.info("cannot reach the node: %s", fault)
+                        self.unreached = str(fault)
                     except Refused as fault:
                         if fault.status in (400, 401, 403, 404, 410):
                             self._tell("refused", str(fault))
@@ -264,6 +266,7 @@ class Link:
         session = str(answer["session"])
         self._heartbeat_from(answer)
         self._session = session
+        self.unreached = ""
         _log.info("announced to site %s", answer.get("site", ""))
         return session
 

@@ -505,7 +505,8 @@ class Pilot:
         if self._leaving_at_s is not None:
             spent_s = now_s - self._leaving_at_s
             if spent_s > EMPTY_HANDED_S and not self._holding():
-                _log.info("the node does not hear that this pilot ends; nothing is lost")
+                why = self._link.unreached or "no answer"
+                _log.info("the node does not hear that this pilot ends, nothing is lost: %s", why)
                 self._done = True
             elif spent_s > self._grace_s:
                 _log.error("the node could not be told in time")

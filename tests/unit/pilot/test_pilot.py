@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.meshes import wait_until
 from pilot.processes import children_of
 from tests.fakes.pilot_server import PilotServer, task
 from tests.unit.pilot.conftest import ROOT, Launch, gone, processes_with
@@ -563,3 +564,12 @@ def test_walls_that_were_demanded_and_cannot_be_had_end_the_pilot(
     pilot = launch(under=denied, isolation="full")
     assert pilot.process.wait(20) == 2
     assert server.state.announced == []
+
+
+def test_a_pilot_that_never_reached_its_node_says_last_why(launch: Launch) -> None:
+    pilot = launch(urls=["https://127.0.0.1:1"])
+    wait_until(lambda: "cannot reach the node" in pilot.log(), 20, "a pilot that tries")
+    pilot.end()
+    last = pilot.log().splitlines()[-1]
+    assert "does not hear that this pilot ends, nothing is lost: " in last
+    assert "refused" in last
