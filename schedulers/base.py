@@ -147,7 +147,16 @@ class SchedulerError(Exception):
 
 
 class Refused(SchedulerError):
-    """A batch system said no, and will again: what is asked for has to change, or it does."""
+    """A batch system said no, and will again: what is asked for has to change, or it does.
+
+    limit: it is of how many jobs there may be, and passes by itself once some have ended. fewer:
+    then fewer jobs in one submission may be taken at once.
+    """
+
+    def __init__(self, words: str, *, limit: bool = False, fewer: bool = False) -> None:
+        super().__init__(words)
+        self.limit = limit or fewer
+        self.fewer = fewer
 
 
 class OtherForm(SchedulerError):

@@ -43,6 +43,9 @@ _LATER = re.compile(
 _REFUSED = re.compile(
     r"\AUsage:|^ERROR: (?:Parse error|Invalid|No such directory|on Line|I don't know)", re.MULTILINE
 )
+# As many jobs as may be: MAX_JOBS_SUBMITTED and its kin of the configuration, in the words of
+# condor_submit (submit.cpp), which leaves its transaction with the schedd undone then.
+_FEWER = re.compile(r"would exceed MAX_JOBS_(?:SUBMITTED|PER_OWNER|PER_SUBMISSION)\b")
 _OURS = 'regexp("^floe-", JobBatchName)'
 
 
@@ -113,8 +116,10 @@ class HTCondor:
         return texts.harmless(" · ".join(each for each in lines if each.startswith("WARNING")))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
-        if done.status > 0 and _REFUSED.search(texts.plain(done.err[: 1 << 16])):
-            raise Refused(f"condor_submit: {_rejection(done, spec)}")
+        said = texts.plain(done.err[: 1 << 16]) if done.status > 0 else ""
+        fewer = _FEWER.search(said) is not None
+        if fewer or _REFUSED.search(said):
+            raise Refused(f"condor_submit: {_rejection(done, spec)}", fewer=fewer)
         text = read.whole(done, "condor_submit")
         found = [match for line in text.splitlines() if (match := _CLUSTER.fullmatch(line.strip()))]
         if len(found) != 1:

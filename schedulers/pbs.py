@@ -51,6 +51,15 @@ _REFUSED = re.compile(
     r"Queue is not enabled|Unauthorized Request|Invalid account|Bad UID|Job rejected by)",
     re.MULTILINE,
 )
+# As many jobs as may be, each subjob being one: max_queued, max_queued_res, queued_jobs_threshold
+# and max_array_size of pbs_server_attributes(7B), in the words of OpenPBS's pbs_messages.c; and
+# max_queuable and max_user_queuable of Torque's pbs_queue_attributes(7B), in those of its
+# pbs_error_db.h.
+_FEWER = re.compile(
+    r"^qsub: (?:submit error \()?"
+    r"(?:would exceed |Maximum number of jobs |Array job exceeds server or queue size limit)",
+    re.MULTILINE,
+)
 
 
 class Pbs:
@@ -147,7 +156,7 @@ class Pbs:
             yield from ("-l", f"walltime={texts.clock(spec.time_s)}")
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
-        texts.refused(done, "qsub", _REFUSED)
+        texts.refused(done, "qsub", _REFUSED, _FEWER)
         lines = texts.whole(done, "qsub").split("\n")
         found = [match for line in lines if (match := _JOB.fullmatch(line.strip()))]
         if len(found) != 1 or (found[0][2] is None) != (spec.count == 1) or found[0][2]:

@@ -63,6 +63,10 @@ _REFUSED = re.compile(
     r"|^qsub: (?:invalid|Unknown) option",
     re.MULTILINE,
 )
+# sge_conf(5): max_aj_tasks; max_u_jobs and max_jobs, to which an array is one job. Their words are
+# in msg_qmaster.h, MSG_JOB_MORETASKSTHAN and MSG_JOB_ALLOWEDJOBSPER*; forks spell them otherwise.
+_FEWER = re.compile(r"job rejected: you try to submit a job with more than \d+ tasks", re.I)
+_FULL = re.compile(r"job rejected: only \d+ jobs are allowed per (?:user|cluster)", re.I)
 _NO_RECORD = re.compile(r"^error: job \w+ \S+ not found$", re.MULTILINE)
 # Nothing has ended since the cluster was made, or this host does not see its accounting.
 _NO_FILE = re.compile(r"^/\S*/accounting: No such file or directory$", re.MULTILINE)
@@ -184,7 +188,7 @@ class Sge:
             yield name, texts.word(value, f"extra {name}")
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
-        texts.refused(done, "qsub", _REFUSED)
+        texts.refused(done, "qsub", _REFUSED, _FEWER, _FULL)
         lines = texts.whole(done, "qsub").split("\n")
         found = [match for line in lines if (match := _SUBMITTED.fullmatch(line.strip()))]
         if len(found) != 1 or (found[0][2], found[0][3]) != (

@@ -59,6 +59,14 @@ _REFUSED = re.compile(
     r"|^sbatch: (?:unrecognized|invalid|option )|^\S*sbatch: unrecognized option",
     re.MULTILINE,
 )
+# As many jobs as may be, each task of an array being one: sacctmgr(1), MaxSubmitJobs and
+# GrpSubmitJobs, by the names of their reasons in slurm's src/common/job_state_reason.c; and
+# slurm.conf(5), MaxArraySize.
+_FEWER = re.compile(
+    r"^sbatch: error: (?:Assoc|QOS)\w{0,40}Submit\w{0,40}Limit\b"
+    r"|Batch job submission failed: Invalid job array specification",
+    re.MULTILINE,
+)
 
 
 class Slurm:
@@ -124,7 +132,7 @@ class Slurm:
         return Command(self._commands.argv("sbatch", *words), script)
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
-        texts.refused(done, "sbatch", _REFUSED)
+        texts.refused(done, "sbatch", _REFUSED, _FEWER)
         text = texts.whole(done, "sbatch")
         lines = [line.strip() for line in text.split("\n")]
         found = [match[1] for line in lines if (match := _SUBMITTED.fullmatch(line))]

@@ -29,6 +29,7 @@ _ESCAPES = re.compile(
 _SIZE = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)([kKmMgGtTpPeE]?)[iI]?[bB]?")
 _POWERS = {unit: power for power, unit in enumerate("kmgtpe", start=1)}
 _CLOCK = re.compile(r"(?:(\d{1,6})-)?(?:(\d{1,9}):)?(?:(\d{1,9}):)?(\d{1,12})(?:\.\d{1,9})?")
+_NEVER = re.compile(r"(?!)")
 _NO_LIMIT = {"unlimited", "infinite", "infinity", "none", "n/a", "not_set", "undefined", ""}
 
 
@@ -73,10 +74,24 @@ def whole(done: Completed, what: str, *, lines: bool = True) -> str:
     return uncut(done, what, lines=lines)
 
 
-def refused(done: Completed, what: str, certain: re.Pattern[str]) -> None:
-    """Raises Refused for a command that failed with words that only a refusal has."""
-    if done.status > 0 and certain.search(plain(done.err[-(1 << 16) :])):
-        raise Refused(named(what, complaint(done)))
+def refused(
+    done: Completed,
+    what: str,
+    certain: re.Pattern[str],
+    fewer: re.Pattern[str],
+    full: re.Pattern[str] = _NEVER,
+) -> None:
+    """Raises Refused for a command that failed with words that only a refusal has.
+
+    fewer, full: words of a limit to the number of jobs, which counts each pilot, or all pilots of a
+    submission as one.
+    """
+    if done.status <= 0:
+        return
+    said = plain(done.err[-(1 << 16) :])
+    of_fewer, of_full = fewer.search(said) is not None, full.search(said) is not None
+    if of_fewer or of_full or certain.search(said):
+        raise Refused(named(what, complaint(done)), limit=of_full, fewer=of_fewer)
 
 
 def named(what: str, words: str) -> str:

@@ -180,8 +180,12 @@ def _print_troubles(system: Mapping[str, Any]) -> None:
     for breaker in _rows(system, "breakers"):
         shape, why = harmless(breaker.get("shape", "?")), harmless(breaker.get("why", "?"))
         say_wrapped(f"! {name}: {shape}: {why}", HANG)
+    for limit in _rows(system, "limits"):
+        shape, why = harmless(limit.get("shape", "?")), harmless(limit.get("why", "?"))
+        say_wrapped(f"- {name}: {shape}: {why}", HANG)
     trouble = harmless(system.get("trouble") or "")
-    reasons = [harmless(each["reason"]) for each in _rows(system, "breakers") if each.get("reason")]
+    told = [*_rows(system, "breakers"), *_rows(system, "limits")]
+    reasons = [harmless(each["reason"]) for each in told if each.get("reason")]
     if isinstance(away := system.get("away"), dict):
         why = harmless(away.get("why", "?"))
         say_wrapped(f"! {name}: {why}; next try in {duration(away.get('again_s'))}", HANG)

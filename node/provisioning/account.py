@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from twisted.logger import Logger
 
+from node.model.dataset import Needs
 from node.provisioning.avoiding import Avoided
 from node.provisioning.breaker import Breaker
 from node.provisioning.jobs import Submission
@@ -73,18 +74,21 @@ class Account:
             for factory in self.settings.factories
         }
         outstanding = self.book.coming()
-        allowed, words = {}, dict(self.reasons.waits)
+        allowed, words, limits = {}, dict(self.reasons.waits), {}
         for shape, breaker in self.breakers.items():
             most = breaker.allows(now_s, outstanding[shape])
             if most is not None:
                 allowed[shape] = most
+            if breaker.opened:
                 words[shape] = breaker.words(now_s)
+            if breaker.limit:
+                limits[shape] = breaker.limit_words(now_s)
         since = self._surplus_s
         return SystemFacts(
             self.settings, *counted(ours), coming, self.queues, mine,
             allowed, words, self._barred(now_s), {each: now_s - since[each] for each in since},
             len(self._silent(now_s)),
-            frozenset() if self._shut(now_s) else frozenset(self.proven),
+            frozenset() if self._shut(now_s) else frozenset(self.proven), limits,
         )  # fmt: skip
 
     def _silent(self, now_s: float) -> list[float]:
@@ -129,6 +133,16 @@ class Account:
         long = away.again_s >= LONG_S
         after = f"{away.again_s / 60:.0f} min" if long else f"{away.again_s:.0f} s"
         return f"{away.words}; next try in {after}", away.words
+
+    def limit_of(self, needs: Needs) -> str:
+        """What a limit means for pilots that could run such units; "" if none was met."""
+        now_s = self._house.reactor.seconds()
+        words = (
+            breaker.limit_words(now_s)
+            for shape, breaker in self.breakers.items()
+            if shape.room().units(needs)
+        )
+        return next(filter(None, words), "")
 
     async def _remember(self) -> None:
         """Breakers survive a restart, as long as they say anything; so does how it is spoken to."""
@@ -184,6 +198,11 @@ class Account:
                 {"shape": self.kind(shape), "why": words, "reason": each.why}
                 for shape, each in self.breakers.items()
                 if (words := each.words(now_s))
+            ],
+            "limits": [
+                {"shape": self.kind(shape), "why": words, "reason": each.limit}
+                for shape, each in self.breakers.items()
+                if (words := each.limit_words(now_s))
             ],
             "waits": [f"{self.kind(each)}: {said}" for each, said in self.reasons.waits.items()],
             "pilots_min": self.settings.pilots_min,

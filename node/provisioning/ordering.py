@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from twisted.logger import Logger
@@ -67,11 +67,7 @@ class Ordering(Ending):
             spec = await self._submitter.ship(submission, order, token, avoid)
             jobs = await self._submitter.submit(spec)
         except NotMade as error:
-            self._pause(order.shape, refused=not error.away)
-            if error.refused:
-                self.avoided.refused(avoid)
-            if not error.away:
-                breaker.refused(self._house.reactor.seconds(), str(error))
+            self._refused(order, error, breaker, avoid)
             self._complain(f"nothing was submitted: {error}")
             await self._apply(self.book.not_made(submission.tag, str(error)))
             return submission
@@ -85,7 +81,7 @@ class Ordering(Ending):
             return submission
         self._prove(order.shape)
         self._pause(order.shape)
-        breaker.taken()
+        breaker.taken(self.settings.submit_max)
         _log.info(
             "site.{name}: submitted {count}, {words}, as {first}",
             name=self.settings.name,
@@ -95,6 +91,21 @@ class Ordering(Ending):
         )
         await self._apply(self.book.named(submission.tag, jobs, self._house.reactor.seconds()))
         return submission
+
+    def _refused(
+        self, order: Order, error: NotMade, breaker: Breaker, avoid: Sequence[str]
+    ) -> None:
+        """What a submission that was not made means for the next ones."""
+        said, now_s = error.refused, self._house.reactor.seconds()
+        if said is not None and said.limit:  # nothing is wrong with what was asked for
+            self._pause(order.shape)
+            breaker.limited(now_s, str(error), order.count, fewer=said.fewer)
+            return
+        self._pause(order.shape, refused=not error.away)
+        if said is not None:
+            self.avoided.refused(avoid)
+        if not error.away:
+            breaker.refused(now_s, str(error))
 
     async def remove(self, submission: Submission) -> bool:
         """Remove the files of a submission that is over; False if that did not work."""

@@ -69,12 +69,13 @@ class SystemFacts:
     coming: Sequence[Coming] = ()
     queues: Sequence[Queue] = ()
     mine: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # factory: queued, running
-    allowed: Mapping[Shape, int] = field(default_factory=dict)  # breakers: no more than so many
+    allowed: Mapping[Shape, int] = field(default_factory=dict)  # no more at once, by breakers
     words: Mapping[Shape, str] = field(default_factory=dict)  # of breakers, and why pilots wait
     barred: str = ""  # why nothing is submitted now, but of kinds that are spared
     surplus_s: Mapping[Shape, float] = field(default_factory=dict)  # how long it has had no work
     silent: int = 0  # of those that run: their pilots are lost, and it has not told of their end
     spared: Collection[Shape] = ()
+    limits: Mapping[Shape, str] = field(default_factory=dict)  # what they mean, where one was met
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,17 +253,19 @@ def _order(system: SystemFacts, own: Sequence[_Want], made: Plan) -> Order | Non
     own: what is left for this batch system.
     """
     settings = system.settings
-    orders: list[tuple[int, int, Order]] = []
+    orders: list[tuple[tuple[int, bool, int], int, Order]] = []
     for at, want in enumerate(own):
         if want.units:
             found = _fitting(system, want, made)
             if found is not None:
                 factory, shape = found
-                orders.append((_queued_of(system, shape), at, Order(factory, shape, want.units)))
+                # What may be refused comes after what need not.
+                turn = (_queued_of(system, shape), shape in system.limits, at)
+                orders.append((turn, at, Order(factory, shape, want.units)))
     shapes = {order.shape for _, _, order in orders}
-    for queued, at, order in sorted(orders, key=lambda each: each[:2]):
+    for turn, at, order in sorted(orders, key=lambda each: each[0]):
         share = max(1, settings.queued_max // max(1, len(shapes)))
-        count, why = _count(system, order, own[at], share - queued)
+        count, why = _count(system, order, own[at], share - turn[0])
         if count > 0:
             _explain_others(made, own, orders, order.shape, settings)
             return Order(order.factory, order.shape, count)
@@ -273,7 +276,7 @@ def _order(system: SystemFacts, own: Sequence[_Want], made: Plan) -> Order | Non
 def _explain_others(
     made: Plan,
     own: Sequence[_Want],
-    orders: Sequence[tuple[int, int, Order]],
+    orders: Sequence[tuple[tuple[int, bool, int], int, Order]],
     first: Shape,
     settings: SystemConfig,
 ) -> None:
@@ -312,13 +315,13 @@ def _fitting(system: SystemFacts, want: _Want, made: Plan) -> tuple[Factory, Sha
 def _count(system: SystemFacts, order: Order, want: _Want, share: int) -> tuple[int, str]:
     """How many pilots of a shape to submit; and why none, if none."""
     settings, shape = system.settings, order.shape
-    said = system.words.get(shape, "")
+    said, limit = system.words.get(shape, ""), system.limits.get(shape, "")
     allowed = system.allowed.get(shape)
     if system.barred and shape not in system.spared:
-        told = said if allowed is None else ""  # of a breaker, both say the same
+        told = limit or (said if allowed is None else "")  # of a breaker, both say the same
         return 0, f"{system.barred}; {told}" if told else system.barred
     if allowed == 0:
-        return 0, said
+        return 0, limit or said
     free, why = _free(system, order.factory)
     if free <= 0:
         return 0, f"{why}. {said}" if said else why

@@ -54,9 +54,16 @@ def job_row(submission: Submission, job: Job, wall_ms: int) -> JobRow:
 def dump_breakers(breakers: Mapping[Shape, Breaker]) -> list[dict[str, Any]]:
     """Those that are open, or nearly."""
     return [
-        {"shape": shape.dump(), "strikes": each.strikes, "opened": each.opened, "why": each.why}
+        {
+            "shape": shape.dump(),
+            "strikes": each.strikes,
+            "opened": each.opened,
+            "why": each.why,
+            "most": each.most,
+            "limit": each.limit if each.most else "",
+        }
         for shape, each in breakers.items()
-        if each.strikes or each.opened
+        if each.strikes or each.opened or each.most
     ]
 
 
@@ -64,7 +71,12 @@ def load_breakers(memory: Iterable[Mapping[str, Any]], now_s: float) -> dict[Sha
     """An open one begins with a single try: the time that it still had is not known."""
     return {
         Shape.load(each["shape"]): Breaker(
-            each["strikes"], each["opened"], why=each["why"], news_s=now_s
+            each["strikes"],
+            each["opened"],
+            why=each["why"],
+            news_s=now_s,
+            limit=each.get("limit", ""),
+            most=each.get("most", 0),
         )
         for each in memory
     }

@@ -233,6 +233,8 @@ class BatchSystems:
         for system in self.systems:  # the last plan may be an hour old
             if system.settings.name in found and system.away:
                 found[system.settings.name] = system.away[0]
+            elif words := system.limit_of(needs):
+                found.setdefault(system.settings.name, words)  # met after that plan
         return found
 
     @property

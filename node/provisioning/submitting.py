@@ -36,10 +36,11 @@ _SITE_CHARS_MAX = 16
 class NotMade(Exception):
     """There is no submission, for certain; the message says why.
 
-    refused: by the batch system. away: its host could not be reached, so it was not even asked.
+    refused: by the batch system, with what it said. away: its host could not be reached, so it was
+    not even asked.
     """
 
-    def __init__(self, why: str, *, refused: bool = False, away: bool = False) -> None:
+    def __init__(self, why: str, *, refused: Refused | None = None, away: bool = False) -> None:
         super().__init__(why)
         self.refused = refused
         self.away = away
@@ -198,6 +199,6 @@ class Submitter:
         try:
             return self._tools.scheduler.submitted(done, spec)
         except Refused as error:
-            raise NotMade(str(error), refused=True) from None
+            raise NotMade(str(error), refused=error) from None
         except SchedulerError as error:
             raise Doubtful(str(error), refused=True) from None

@@ -122,7 +122,7 @@ class BatchSystem(Ordering):
             self._tools.runner.retry()
         now_s = self._house.reactor.seconds()
         for breaker in self.breakers.values():
-            breaker.until_s = float("-inf")
+            breaker.retry()
         self.version, self._failures, self.refusals = "", 0, 0
         self._next_submit_s = min(self._next_submit_s, now_s + settings.submit_s)
         self._next_new_s = self._next_submit_s

@@ -29,7 +29,7 @@ from schedulers.base import (
 )
 from schedulers.runner import Away, Lost, NotReached, NotRun
 
-REFUSED = 2  # exit status
+REFUSED, FEWER, FULL = 2, 3, 4  # exit statuses: FEWER than those may be taken, or none at all
 AGAIN_S = 300.0  # between two tries to reach the submit host
 
 
@@ -64,6 +64,7 @@ class Faults:
     no_accounting: bool = False  # it does not answer
     refuses: str = ""  # submissions, in these words
     time_s_max: int = 10**9  # longer jobs are refused
+    limit: Callable[[Any], int] = lambda given: 0  # FEWER or FULL: submissions are refused for it
     unsure: bool = False  # in words that do not say whether there are jobs
     warns: str = ""  # of a rehearsed one
     loses: int = 0  # submissions are made, and the command is killed before it says so
@@ -152,8 +153,9 @@ class Batch:
         if self.faults.refuses:
             status = 1 if self.faults.unsure else REFUSED
             return Completed(status, b"", self.faults.refuses.encode())
+        if status := self.faults.limit(given):
+            return Completed(status, b"", b"as many jobs as are allowed")
         no, self.next_no = self.next_no, self.next_no + 1
-        names = []
         for task in range(given["count"]):
             name = JobName(f"{no}.{task}")
             job = FakeJob(
@@ -163,8 +165,7 @@ class Batch:
             if self.held:
                 job.state, job.words = JobState.HELD, self.held
             self.jobs[name] = job
-            names.append(name)
-        return _said(names)
+        return _said([f"{no}.{task}" for task in range(given["count"])])
 
     def _listing(self, _: Any) -> Completed:
         rows = [[job.name, job.tag, job.state.value, job.words, job.host] for job in self.living()]
@@ -239,7 +240,7 @@ class FakeScheduler:
     def submit(self, spec: PilotSpec) -> Command:
         return _command("submit", {
             "name": spec.name, "argv": list(spec.argv), "log": spec.log, "count": spec.count,
-            "time_s": spec.time_s, "avoid": spec.avoided,
+            "time_s": spec.time_s, "avoid": spec.avoided, "cpu": spec.cpu,
         })  # fmt: skip
 
     def rehearse(self, spec: PilotSpec) -> Command:
@@ -251,8 +252,8 @@ class FakeScheduler:
         return str(_read(done))
 
     def submitted(self, done: Completed, spec: PilotSpec) -> list[JobName]:
-        if done.status == REFUSED:
-            raise Refused(done.why())
+        if (status := done.status) in (REFUSED, FEWER, FULL):
+            raise Refused(done.why(), limit=status == FULL, fewer=status == FEWER)
         return [JobName(name) for name in _read(done)]
 
     def log_file(self, log: str, job: JobName) -> str:

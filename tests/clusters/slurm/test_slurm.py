@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from schedulers.base import JobName, JobState, PilotSpec, Refused, SchedulerError
+from schedulers.base import JobName, JobState, PilotSpec, Refused
 from schedulers.slurm import Slurm
 from tests.clusters.place import wait_until
 from tests.clusters.slurm.config import Shape
@@ -19,7 +19,7 @@ from tests.contract.submissions import Submissions
 
 FORGOTTEN_S = 150  # the controller looks for jobs to forget once a minute
 MORE = """\
-AccountingStorageEnforce=associations
+AccountingStorageEnforce=associations,limits
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF State=UP
@@ -125,9 +125,24 @@ def test_a_row_that_somebody_writes_into_a_name_is_no_job(
 
 
 def test_more_tasks_than_an_array_may_have_are_refused(ours: Submissions) -> None:
-    with pytest.raises(SchedulerError, match="array"):
+    with pytest.raises(Refused, match="array") as caught:
         ours.submit(ours.spec(count=2000))
+    assert caught.value.fewer
     assert ours.listing() == {}
+
+
+def test_a_full_quota_passes_with_fewer_jobs(recorded: SlurmRig, ours: Submissions) -> None:
+    who = ("modify", "user", recorded.cluster.user, "set")
+    recorded.place.run("sacctmgr", "--immediate", *who, "MaxSubmitJobs=2")
+    try:
+        with pytest.raises(Refused, match="AssocMaxSubmitJobLimit") as caught:
+            ours.submit(ours.spec(count=5, settings={"sleep_s": 300}))
+        assert caught.value.fewer
+        assert len(ours.submit(ours.spec(count=2, settings={"sleep_s": 300}))) == 2
+        with pytest.raises(Refused, match="AssocMaxSubmitJobLimit"):
+            ours.submit(ours.spec())
+    finally:
+        recorded.place.run("sacctmgr", "--immediate", *who, "MaxSubmitJobs=-1")
 
 
 def test_an_account_that_is_not_ours_is_refused_before_and_at_a_submission(

@@ -180,6 +180,101 @@ def test_a_refused_submission_made_no_job_for_certain(scheduler: Scheduler, err:
         scheduler.submitted(failed(err), SPEC)
 
 
+# What they say of a full quota, and of an array that is too long: of all, fewer may be taken.
+FEWER = [
+    *(
+        (
+            Slurm(),
+            f"sbatch: error: {reason}\nsbatch: error: Batch job submission failed: Job violates "
+            "accounting/QOS policy (job submit limit, user's size and/or time limits)\n",
+        )
+        for reason in (
+            *("AssocMaxSubmitJobLimit", "AssocGrpSubmitJobsLimit", "QOSMaxSubmitJobPerUserLimit"),
+            *("QOSGrpSubmitJobsLimit", "QOSMaxSubmitJobPerAccountLimit"),
+        )
+    ),
+    (
+        Slurm(),
+        "sbatch: error: Batch job submission failed: Invalid job array specification\n",
+    ),
+    (
+        Sge(),
+        "Unable to run job: job rejected: You try to submit a job with more than 5 tasks\n"
+        "Exiting.\n",
+    ),
+    *(
+        (Pbs(), f"qsub: {words}\n")
+        for words in (
+            "would exceed queue generic's per-user limit",
+            "would exceed complex's per-user limit of jobs in 'Q' state",
+            "would exceed user ana's limit on resource ncpus in complex",
+            "Maximum number of jobs already in complex",
+            "Maximum number of jobs for user ana already in queue workq",
+            "Array job exceeds server or queue size limit",
+        )
+    ),
+    (
+        Torque(),
+        "qsub: submit error (Maximum number of jobs already in queue for user MSG=total number "
+        "of current user's jobs exceeds the queue limit: user ana@login, queue long)\n",
+    ),
+    *(
+        (
+            HTCondor(),
+            f"Submitting job(s)\nERROR: Failed to create {what}\n"
+            f"Number of submitted jobs would exceed {limit}\n",
+        )
+        for what, limit in (
+            ("cluster", "MAX_JOBS_SUBMITTED"),
+            ("proc", "MAX_JOBS_PER_OWNER"),
+            ("proc", "MAX_JOBS_PER_SUBMISSION"),
+        )
+    ),
+]
+# An array is one job to these.
+FULL = [
+    (Sge(), f"Unable to run job: job rejected: {words}\nExiting.\n")
+    for words in (
+        "Only 5 jobs are allowed per user (current job count: 5)",
+        "only 5 jobs are allowed per user (current job count: 5)",
+        "Only 1000 jobs are allowed per cluster",
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "err", "fewer"),
+    [*((*each, True) for each in FEWER), *((*each, False) for each in FULL)],
+)
+def test_a_full_quota_is_told_from_what_is_refused_for_ever(
+    scheduler: Scheduler, err: str, fewer: bool
+) -> None:
+    with pytest.raises(Refused) as caught:
+        scheduler.submitted(failed(err), SPEC)
+    assert (caught.value.limit, caught.value.fewer) == (True, fewer)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "err"),
+    [
+        (
+            Slurm(),
+            "sbatch: error: QOSMaxWallDurationPerJobLimit\n"
+            "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy "
+            "(job submit limit, user's size and/or time limits)\n",
+        ),
+        (Slurm(), "sbatch: error: Batch job submission failed: Invalid qos specification\n"),
+        (Sge(), "Unable to run job: job rejected: the requested project does not exist\n"),
+        (Torque(), "qsub: Job violates queue and/or server resource limits\n"),
+        (HTCondor(), "\nERROR: Invalid accounting_group: a b\n"),
+    ],
+)
+def test_what_no_end_of_a_job_changes_is_no_full_quota(scheduler: Scheduler, err: str) -> None:
+    with pytest.raises(Refused) as caught:
+        scheduler.submitted(failed(err), SPEC)
+    assert not caught.value.limit
+
+
 @pytest.mark.parametrize(
     ("scheduler", "err"),
     [

@@ -22,6 +22,7 @@ from node.services.siteviews import SiteViews
 from node.services.status import Identity
 from schedulers.base import JobState
 from tests.fakes.api_server import FakeNode, Refuse, Request
+from tests.fakes.batch import FEWER
 from tests.unit.node.cli.conftest import Floe
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
@@ -131,6 +132,18 @@ def test_pilots_that_die_are_a_reason_shown_once(floe: Floe, node: FakeNode) -> 
     assert line_of(shown, "maui")[2] == "stopped"
     assert shown.count("no route to node") == 1
     assert re.search(r"^! maui: 4 CPUs, 8 GB, 2h: \d pilots in a row ended", shown, re.MULTILINE)
+
+
+def test_a_full_quota_is_shown_once_and_is_no_trouble(floe: Floe, node: FakeNode) -> None:
+    camp = Camp(Described(1, 5000))
+    camp.batch.faults.limit = lambda given: FEWER
+    camp.run(400)
+    tell(node, camp)
+    shown = floe("site", "show").out
+    assert line_of(shown, "maui")[2] == "ok"
+    (line,) = [line for line in shown.split("\n- ") if "as many jobs as are allowed" in line]
+    assert "no more are taken for the moment, the next try is in" in " ".join(line.split())
+    assert "!" not in shown
 
 
 def test_a_held_pilot_is_shown_with_the_reason(floe: Floe, node: FakeNode) -> None:
