@@ -45,9 +45,11 @@ _GONE = re.compile(
     r"Unknown Job Id|Job has finished|Request invalid for (state of job|finished array subjob)",
     re.IGNORECASE,
 )
-# What a server says instead of making a job (pbs_error.h), and qsub before it asks.
+# What a server says instead of making a job (pbs_error.h; Torque's qsub puts it into brackets), and
+# qsub before it asks.
 _REFUSED = re.compile(
-    r"^qsub: (?:Unknown queue|Unknown resource|Illegal attribute|illegal -|Job violates|"
+    r"^qsub: (?:submit error \()?"
+    r"(?:Unknown queue|Unknown resource|Illegal attribute|illegal -|Job violates|"
     r"Queue is not enabled|Unauthorized Request|Invalid account|Bad UID|Job rejected by)",
     re.MULTILINE,
 )

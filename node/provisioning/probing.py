@@ -82,6 +82,8 @@ class Probe:
         submission = self._submission = await self.system.submit(order)
         if not submission.jobs:
             right = f"correct [site.{name}], then: floe config reload"
+            if self.system.breakers[order.shape].limit == submission.words:
+                right = "this passes by itself, as jobs of the account end"
             if submission.doubtful:
                 right = "if it was made all the same, it is found and used: floe pilots"
             self._first.append(Step("submitted", False, submission.words, right))

@@ -171,6 +171,12 @@ def test_an_outage_is_no_refusal(scheduler: Scheduler, err: str) -> None:
         (Sge(), 'qsub: invalid option argument "--no-such"\n'),
         (Pbs(), "qsub: Unknown queue\n"),
         (Torque(), "qsub: Job violates queue and/or server resource limits\n"),
+        (Torque(), "qsub: submit error (Unknown queue MSG=requested queue not found)\n"),
+        (
+            Torque(),
+            "qsub: submit error (Unauthorized Request  MSG=group ACL is not satisfied: user "
+            "ana@login, queue training)\n",
+        ),
         (HTCondor(), "\nERROR: Invalid accounting_group: a b\n"),
         (HTCondor(), "Usage: condor_submit [options]\n"),
     ],
@@ -285,6 +291,7 @@ def test_what_no_end_of_a_job_changes_is_no_full_quota(scheduler: Scheduler, err
         (Slurm(), "sbatch: error: Batch job submission failed: Unspecified error\n"),
         (Sge(), "Unable to run job: got no response from JSV script\nExiting.\n"),
         (Pbs(), "qsub: End of File\n"),
+        (Torque(), "qsub: submit error (Pbs Server is currently too busy to service this)\n"),
         (HTCondor(), "\nERROR: Failed to commit job submission into the queue.\n"),
     ],
 )

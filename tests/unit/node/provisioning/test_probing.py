@@ -13,6 +13,7 @@ from node.provisioning.settings import SystemConfig
 from node.services.refusal import Refusal
 from node.services.sitetests import FORGOTTEN_S, SiteTests
 from schedulers.base import JobState
+from tests.fakes.batch import FEWER
 from tests.unit.node.provisioning.camp import SETTINGS, Camp
 from tests.unit.node.work.house import Described
 
@@ -113,6 +114,15 @@ def test_a_refusal_is_quoted_and_ends_the_test(desk: Desk) -> None:
     assert (last["what"], last["ok"]) == ("submitted", False)
     assert last["detail"] == "invalid account: ice"
     assert "floe config reload" in last["right"]
+
+
+def test_a_full_quota_is_nothing_to_correct(desk: Desk) -> None:
+    desk.camp.batch.faults.limit = lambda given: FEWER
+    desk.begin()
+    last = desk.ask("look")["steps"][-1]
+    assert (last["what"], last["ok"]) == ("submitted", False)
+    assert last["detail"] == "as many jobs as are allowed"
+    assert last["right"] == "this passes by itself, as jobs of the account end"
 
 
 def test_a_batch_system_that_does_not_answer_is_told(desk: Desk) -> None:
