@@ -8,7 +8,7 @@ DAYS ?= 0
 # Of `make fuzz`; `make check` reads the same inputs on every machine.
 SECONDS ?= 600
 # Of `make test`.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .PHONY: demo mesh-demo test check clusters sim fuzz bench bench-mesh docs setup clean
 
@@ -18,8 +18,9 @@ demo: .venv/.demo  ## Run the atmospheric dataset to its end on one site; prints
 mesh-demo: .venv/.demo  ## Five sites share the dataset; the one that took it is lost halfway
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m examples.mesh_demo
 
-# Real sites wait more than they work: three processes keep two cores busy. Modules stay whole, as
-# their tests share sites, and come in their order, the long ones first.
+# Real sites and batch systems wait more than they work: four processes keep two cores busy. Modules
+# stay whole, as their tests share sites, and come in the order of tests/conftest.py, the long ones
+# first.
 test: .venv/.dev  ## All tests; those of batch systems that are not installed are skipped
 	@$(BIN)/python -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import apsw
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import settings
 
 from tests.clusters.rig import NO_CLUSTER
 from tests.nodelogs import add_logs
+
+TESTS = Path(__file__).parent
 
 # Machines that run the tests are shared: how long one example takes says nothing.
 settings.register_profile("icefloe", deadline=None)
@@ -36,6 +39,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(
             f"skipped {len(reasons)} tests, as there is {NO_CLUSTER}{which}"
         )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes run a module each, in this order; what waits goes beside what works.
+
+    Tests on batch systems wait most of the time, those with real nodes keep a core busy. The rest
+    is short, and fills all cores in the end.
+    """
+    modules: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.path, []).append(item)
+    waiting = [path for path in modules if _is_below(path, "clusters", "contract/schedulers")]
+    working = [path for path in modules if _is_below(path, "e2e", "netns")]
+    places = {
+        path: (at + 0.5) / len(kind) for kind in (waiting, working) for at, path in enumerate(kind)
+    }
+    order = sorted(modules, key=lambda path: places.get(path, 1.0))
+    items[:] = [item for path in order for item in modules[path]]
+
+
+def _is_below(path: Path, *folders: str) -> bool:
+    return any(path.is_relative_to(TESTS / folder) for folder in folders)
 
 
 def open_stores() -> set[str]:
