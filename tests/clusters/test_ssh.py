@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -46,12 +47,19 @@ def loop() -> Iterator[Spawning]:
 
 
 @pytest.fixture
-def make(loop: Spawning, tmp_path: Path) -> Iterator[Make]:
+def short() -> Iterator[Path]:
+    """A folder whose path has room for a socket's, whatever that of the tests is."""
+    with tempfile.TemporaryDirectory(prefix="floe-ssh-test-", dir="/tmp") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def make(loop: Spawning, short: Path) -> Iterator[Make]:
     """Runners in folders of their own, closed in the end."""
     made: list[SshRunner] = []
 
     def runner(settings: SshSettings) -> SshRunner:
-        folder = tmp_path / f"run{len(made)}"
+        folder = short / f"run{len(made)}"
         made.append(SshRunner(loop.reactor, settings, folder, rng=Random(1)))
         return made[-1]
 
@@ -277,11 +285,11 @@ def test_a_connection_cut_during_a_command_leaves_its_end_unknown(
 
 
 def test_a_command_whose_connection_has_just_gone_was_not_run(
-    host: Sshd, loop: Spawning, make: Make, tmp_path: Path
+    host: Sshd, loop: Spawning, make: Make, short: Path
 ) -> None:
     runner = make(host.settings())
     run(loop, runner, "true")
-    (socket_file,) = (tmp_path / "run0").glob("*.ssh")
+    (socket_file,) = (short / "run0").glob("*.ssh")
     socket_file.unlink()
     assert "true was not run: the connection broke" in refused(loop, runner)
     runner.retry()
@@ -421,10 +429,8 @@ def test_a_long_path_gets_a_short_one_for_its_socket(
     loop.result(runner.close())
 
 
-def test_a_folder_that_others_may_read_is_refused(
-    host: Sshd, loop: Spawning, tmp_path: Path
-) -> None:
-    folder = tmp_path / "open"
+def test_a_folder_that_others_may_read_is_refused(host: Sshd, loop: Spawning, short: Path) -> None:
+    folder = short / "open"
     folder.mkdir(mode=0o755)
     runner = SshRunner(loop.reactor, host.settings(), folder)
     assert "has to be a folder of ours alone" in refused(loop, runner)

@@ -131,7 +131,8 @@ def test_a_signal_to_every_process_makes_no_unit_fail_or_succeed(
                 os.kill(pid, number)
     assert pilot.process.wait(20) == 0
     assert {row["error"] for row in server.state.rows} == {"evicted"}
-    assert len(server.state.rows) == 2
+    # On a busy host others may have begun in their place before the pilot's own signal came.
+    assert 2 <= len(server.state.rows) <= 4
     assert all(not lease.left for lease in server.state.leases.values())
 
 
