@@ -6,6 +6,7 @@ whoever uses a runner need not know which of them it is.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -87,13 +88,14 @@ class Runner(Protocol):
         """Let go of all that is held. Nothing runs afterwards."""
 
 
-class ByCommands:
+class ByCommands(abc.ABC):
     """Files of a machine, kept by commands that `run` executes there."""
 
     name: str
 
+    @abc.abstractmethod
     async def run(self, command: Command, *, timeout_s: float = TIMEOUT_S) -> Completed:
-        raise NotImplementedError
+        """As `Runner.run`."""
 
     async def home(self) -> str:
         return shipping.home_of(await self.run(shipping.home()), self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -26,7 +27,7 @@ PROVEN_MAX: Final = 1000
 FOLDERS_KEPT: Final = 20  # of ended submissions, for their logs
 
 
-class Ordering(Ending):
+class Ordering(Ending, abc.ABC):
     """Makes submissions, one at a time."""
 
     def __init__(
@@ -51,9 +52,9 @@ class Ordering(Ending):
             self._ended.extendleft(reversed(folders))  # with the next one
             self._complain(f"cannot remove old logs: {error}")
 
+    @abc.abstractmethod
     async def _apply(self, changes: Changes) -> None:
         """Write changes down, and act on them."""
-        raise NotImplementedError
 
     async def submit(self, order: Order) -> Submission:
         """One submission, from its intent to its jobs' names; its words say what went wrong."""

@@ -139,6 +139,13 @@ class SlurmCluster:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def lose_node(self, node: str) -> None:
+        """It fails with all that runs there, is set down as an admin would, and comes back."""
+        self.crash_node(node)
+        self.control("update", f"nodename={node}", "state=down", "reason=crashed")
+        self.start_node(node)
+        self.control("update", f"nodename={node}", "state=resume")
+
     def stop_accounting(self) -> None:
         self.place.stop("slurmdbd")
 

@@ -33,8 +33,4 @@ class SlurmGround(Ground):
         self.rig.place.run("scancel", job)
 
     def crash(self, job: JobName, host: str) -> None:
-        cluster = self.slurm.cluster
-        cluster.crash_node(host)
-        cluster.control("update", f"nodename={host}", "state=down", "reason=crashed")
-        cluster.start_node(host)
-        cluster.control("update", f"nodename={host}", "state=resume")
+        self.slurm.cluster.lose_node(host)

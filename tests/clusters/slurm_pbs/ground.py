@@ -35,8 +35,4 @@ class SlurmPbsGround(Ground):
         self.rig.place.run("qdel", job)
 
     def crash(self, job: JobName, host: str) -> None:
-        cluster = self.torque.cluster
-        cluster.crash_node(host)
-        cluster.control("update", f"nodename={host}", "state=down", "reason=crashed")
-        cluster.start_node(host)
-        cluster.control("update", f"nodename={host}", "state=resume")
+        self.torque.cluster.lose_node(host)
